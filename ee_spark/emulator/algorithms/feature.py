@@ -1,0 +1,65 @@
+"""Features. https://developers.google.com/earth-engine/apidocs/ee-feature"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..element import Collection, Feature, geometry_of, of_elements
+from ..errors import ServiceError
+from ..geometry import Geometry
+from ..projection import WGS84, Projection
+from .registry import algorithm
+
+_MOST_POINTS = 1_000_000
+
+
+@algorithm("Feature")
+def feature(geometry: Geometry | None, metadata: dict[str, Any], geometry_key: str | None) -> Feature:
+    """A geometry with properties. https://developers.google.com/earth-engine/apidocs/ee-feature"""
+    return Feature(geometry, metadata)
+
+
+@algorithm("Feature.geometry")
+def geometry(feature: Any, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry | None:
+    """The geometry, in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-feature-geometry"""
+    if proj is not None and proj != WGS84:
+        raise ServiceError("Feature.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
+    return geometry_of(feature)
+
+
+@algorithm("Feature.setGeometry")
+def set_geometry(feature: Any, geometry: Geometry | None) -> Feature:
+    """With another geometry. https://developers.google.com/earth-engine/apidocs/ee-feature-setgeometry"""
+    return Feature(geometry, feature.properties)
+
+
+@algorithm("FeatureCollection.randomPoints")
+def random_points(region: Geometry, points: int, seed: int, max_error: Any) -> Collection:
+    """Points uniform by area on the sphere inside a region. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-randompoints
+
+    The same arguments give the same points, but not the ones that Earth Engine draws.
+    """
+    if not 0 <= points <= _MOST_POINTS:
+        raise ServiceError(
+            f"FeatureCollection.randomPoints: 'points' must be between 0 and {_MOST_POINTS}, got {points}."
+        )
+    box = region.box
+    if box is None or not region.polygons:
+        raise ServiceError("FeatureCollection.randomPoints: Parameter 'region' must have an area.")
+    rng = np.random.default_rng(seed & (2**64 - 1))
+    low, high = np.sin(np.radians([box[1], box[3]]))
+    found: list[list[float]] = []
+    for _ in range(1000):
+        if len(found) >= points:
+            break
+        wanted = max(64, 2 * (points - len(found)))
+        lons = rng.uniform(box[0], box[2], wanted)
+        lats = np.degrees(np.arcsin(rng.uniform(low, high, wanted)))
+        inside = region.contains_points(lons, lats)
+        found += [[float(x), float(y)] for x, y in zip(lons[inside], lats[inside], strict=True)]
+    else:
+        raise ServiceError("FeatureCollection.randomPoints: the region's area is too small in its bounding box.")
+    kept = found[:points]
+    return of_elements([Feature(Geometry("Point", p), {"system:index": str(i)}) for i, p in enumerate(kept)], False)

@@ -1,0 +1,291 @@
+"""Filters: predicates on one element, or on a pair of them in a join.
+
+The left operand is a property of the (left) element or a value; the right one a property of the right element (of the
+same one, where there is no pair) or a value. A null operand never passes.
+https://developers.google.com/earth-engine/apidocs/ee-filter
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cmp_to_key
+from typing import Any
+
+from .. import element, moment
+from ..element import Collection, Element, Feature, property_of
+from ..errors import ServiceError
+from ..geometry import Geometry, from_geojson
+from ..image import Image
+from ..moment import Date, DateRange
+from .registry import algorithm
+
+Operands = tuple[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """`test(left element, right element)`; `measure` is the distance of a pair, `equal` the fields of an equality."""
+
+    test: Callable[[Element, Element], bool]
+    measure: Callable[[Element, Element], float | None] | None = None
+    equal: tuple[str, str] | None = None
+
+    def passes(self, left: Element, right: Element | None = None) -> bool:
+        """True when the element, or the pair, passes."""
+        return self.test(left, left if right is None else right)
+
+
+def compare(a: Any, b: Any) -> int:
+    """-1, 0 or 1; dates compare as milliseconds, unlike kinds by the name of their kind."""
+    x, y = _comparable(a), _comparable(b)
+    if isinstance(x, (int, float)) != isinstance(y, (int, float)) or isinstance(x, str) != isinstance(y, str):
+        x, y = type(x).__name__, type(y).__name__
+    try:
+        return int(x > y) - int(x < y)
+    except TypeError:
+        return 0 if x == y else -1
+
+
+order = cmp_to_key(compare)
+"""`compare` as the key of a sort."""
+
+
+def _comparable(value: Any) -> Any:
+    return value.millis if isinstance(value, Date) else value
+
+
+def _binary(
+    name: str,
+    left_field: str | None,
+    right_value: Any,
+    right_field: str | None,
+    left_value: Any,
+    decide: Callable[[Any, Any], bool],
+) -> Filter:
+    """A filter that decides on two operands."""
+    if (left_field is None) == (left_value is None) or (right_field is None) == (right_value is None):
+        raise ServiceError(f"{name}: needs exactly one of leftField, leftValue and one of rightField, rightValue.")
+
+    def test(left: Element, right: Element) -> bool:
+        first = left_value if left_field is None else _field(left, left_field)
+        second = right_value if right_field is None else _field(right, right_field)
+        return first is not None and second is not None and decide(first, second)
+
+    return Filter(test)
+
+
+def _field(member: Element, name: str) -> Any:
+    return element.geometry_of(member) if name in (".all", ".geo") else property_of(member, name)
+
+
+def _register(name: str, decide: Callable[[Any, Any], bool]) -> None:
+    full = f"Filter.{name}"
+
+    def apply(left_field: str | None, right_value: Any, right_field: str | None, left_value: Any) -> Filter:
+        found = _binary(full, left_field, right_value, right_field, left_value, decide)
+        if name in ("eq", "equals") and left_field is not None and right_field is not None:
+            return Filter(found.test, equal=(left_field, right_field))
+        return found
+
+    apply.__doc__ = f"https://developers.google.com/earth-engine/apidocs/ee-filter-{name.lower()}"
+    algorithm(full)(apply)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(_comparable(a) == _comparable(b))
+
+
+def _ordered(decide: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
+    """A comparison that holds only between operands of one kind."""
+
+    def test(a: Any, b: Any) -> bool:
+        x, y = _comparable(a), _comparable(b)
+        numbers = isinstance(x, (int, float)) and isinstance(y, (int, float))
+        if not numbers and not (isinstance(x, str) and isinstance(y, str)):
+            return False
+        return decide(compare(x, y))
+
+    return test
+
+
+def _holds(container: Any, member: Any) -> bool:
+    return isinstance(container, (list, tuple)) and any(_equal(part, member) for part in container)
+
+
+_DECISIONS: dict[str, Callable[[Any, Any], bool]] = {
+    "equals": _equal,
+    "notEquals": lambda a, b: not _equal(a, b),
+    "lessThan": _ordered(lambda order: order < 0),
+    "lessThanOrEquals": _ordered(lambda order: order <= 0),
+    "greaterThan": _ordered(lambda order: order > 0),
+    "greaterThanOrEquals": _ordered(lambda order: order >= 0),
+    "stringContains": lambda a, b: isinstance(a, str) and str(b) in a,
+    "stringStartsWith": lambda a, b: isinstance(a, str) and a.startswith(str(b)),
+    "stringEndsWith": lambda a, b: isinstance(a, str) and a.endswith(str(b)),
+    "listContains": _holds,
+    # The clients' inList(field, list) arrives as listContains; the service's own inList reads the same way.
+    "inList": _holds,
+}
+for _name, _decide in _DECISIONS.items():
+    _register(_name, _decide)
+for _alias, _name in {
+    "eq": "equals",
+    "neq": "notEquals",
+    "lt": "lessThan",
+    "lte": "lessThanOrEquals",
+    "gt": "greaterThan",
+    "gte": "greaterThanOrEquals",
+}.items():
+    _register(_alias, _DECISIONS[_name])
+
+
+def _instant(value: Any) -> int | None:
+    if isinstance(value, DateRange):
+        return value.start
+    return moment.parse(value).millis if isinstance(value, (Date, int, float, str)) else None
+
+
+def _range(value: Any) -> DateRange | None:
+    if isinstance(value, DateRange):
+        return value
+    at = _instant(value)
+    return None if at is None else DateRange(at, at + 1)
+
+
+def _contains_date(span: Any, at: Any) -> bool:
+    found, instant = _range(span), _instant(at)
+    return found is not None and instant is not None and found.start <= instant < found.end
+
+
+_register("dateRangeContains", _contains_date)
+
+
+@algorithm("Filter.and")
+def all_of(filters: list[Filter]) -> Filter:
+    """Passes when every filter does. https://developers.google.com/earth-engine/apidocs/ee-filter-and"""
+    parts = _filters(filters, "Filter.and")
+    return Filter(lambda left, right: all(part.test(left, right) for part in parts))
+
+
+@algorithm("Filter.or")
+def any_of(filters: list[Filter]) -> Filter:
+    """Passes when any filter does. https://developers.google.com/earth-engine/apidocs/ee-filter-or"""
+    parts = _filters(filters, "Filter.or")
+    return Filter(lambda left, right: any(part.test(left, right) for part in parts))
+
+
+@algorithm("Filter.not")
+def negated(filter: Any) -> Filter:
+    """Passes when the filter does not. https://developers.google.com/earth-engine/apidocs/ee-filter-not"""
+    (inner,) = _filters([filter], "Filter.not")
+    return Filter(lambda left, right: not inner.test(left, right))
+
+
+def _filters(values: list[Any], name: str) -> list[Filter]:
+    for value in values:
+        if not isinstance(value, Filter):
+            raise ServiceError(f"{name}: expected filters, got {value!s:.60}.")
+    return values
+
+
+@algorithm("Filter.notNull")
+def not_null(properties: list[str]) -> Filter:
+    """Passes when all properties are set. https://developers.google.com/earth-engine/apidocs/ee-filter-notnull"""
+    return Filter(lambda left, right: all(property_of(left, name) is not None for name in properties))
+
+
+@algorithm("Filter.rangeContains")
+def range_contains(field: str, min_value: Any, max_value: Any) -> Filter:
+    """Passes when the property lies in [min, max]. https://developers.google.com/earth-engine/apidocs/ee-filter-rangecontains"""
+    at_least, at_most = _DECISIONS["greaterThanOrEquals"], _DECISIONS["lessThanOrEquals"]
+
+    def test(left: Element, right: Element) -> bool:
+        value = property_of(left, field)
+        return value is not None and at_least(value, min_value) and at_most(value, max_value)
+
+    return Filter(test)
+
+
+_FIELDS: dict[str, Callable[[Any], int]] = {
+    "year": lambda at: int(at.year),
+    "month": lambda at: int(at.month),
+    "hour": lambda at: int(at.hour),
+    "minute": lambda at: int(at.minute),
+    "day_of_year": lambda at: int(at.timetuple().tm_yday),
+    "day_of_month": lambda at: int(at.day),
+    "day_of_week": lambda at: int(at.isoweekday()),
+}
+
+
+@algorithm("Filter.calendarRange")
+def calendar_range(start: int, end: int | None, field: str) -> Filter:
+    """Passes when a calendar field of the start time lies in [start, end]; wraps where end < start.
+
+    https://developers.google.com/earth-engine/apidocs/ee-filter-calendarrange
+    """
+    if field not in _FIELDS:
+        raise ServiceError(f"Filter.calendarRange: Unknown field '{field}'. Use one of {', '.join(_FIELDS)}.")
+    stop = start if end is None else end
+
+    def test(left: Element, right: Element) -> bool:
+        at = property_of(left, "system:time_start")
+        if not isinstance(at, (int, float)):
+            return False
+        value = _FIELDS[field](Date(int(at)).local())
+        return start <= value <= stop if start <= stop else value >= start or value <= stop
+
+    return Filter(test)
+
+
+@algorithm("Filter.dayOfYear")
+def day_of_year(start: int, end: int) -> Filter:
+    """`start` inclusive, `end` exclusive. https://developers.google.com/earth-engine/apidocs/ee-filter-dayofyear"""
+    return calendar_range(start, end - 1, "day_of_year")
+
+
+@algorithm("Filter.maxDifference")
+def max_difference(
+    difference: float, left_field: str | None, right_value: Any, right_field: str | None, left_value: Any
+) -> Filter:
+    """Passes when two numbers differ by at most `difference`. https://developers.google.com/earth-engine/apidocs/ee-filter-maxdifference"""
+
+    def near(a: Any, b: Any) -> bool:
+        x, y = _comparable(a), _comparable(b)
+        return isinstance(x, (int, float)) and isinstance(y, (int, float)) and abs(x - y) <= difference
+
+    def measure(left: Element, right: Element) -> float | None:
+        x = _comparable(left_value if left_field is None else property_of(left, left_field))
+        y = _comparable(right_value if right_field is None else property_of(right, right_field))
+        numbers = isinstance(x, (int, float)) and isinstance(y, (int, float))
+        return float(abs(x - y)) if numbers and math.isfinite(x - y) else None
+
+    found = _binary("Filter.maxDifference", left_field, right_value, right_field, left_value, near)
+    return Filter(found.test, measure)
+
+
+@algorithm("Filter.intersects")
+def intersects(
+    left_field: str | None, right_value: Any, right_field: str | None, left_value: Any, max_error: Any
+) -> Filter:
+    """Passes when two geometries share a point; an image counts by its footprint.
+
+    https://developers.google.com/earth-engine/apidocs/ee-filter-intersects
+    """
+    fixed_left = None if left_value is None else _shape(left_value)
+    fixed_right = None if right_value is None else _shape(right_value)
+    return _binary(
+        "Filter.intersects",
+        left_field,
+        fixed_right,
+        right_field,
+        fixed_left,
+        lambda a, b: isinstance(a, Geometry) and isinstance(b, Geometry) and a.intersects(b),
+    )
+
+
+def _shape(value: Any) -> Geometry:
+    if isinstance(value, (Image, Feature, Collection)):
+        return element.geometry_of(value) or Geometry("GeometryCollection")
+    return from_geojson(value)

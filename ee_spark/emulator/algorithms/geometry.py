@@ -1,0 +1,123 @@
+"""Geometries. https://developers.google.com/earth-engine/apidocs/ee-geometry"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import geometry as shapes
+from ..errors import ServiceError
+from ..geometry import Geometry, from_geojson
+from ..projection import WGS84, Projection, transform_points
+from .registry import algorithm
+
+
+def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
+    """A geometry whose vertices are given in `crs` (default: longitude and latitude)."""
+    found = from_geojson({"type": kind, "coordinates": coordinates})
+    if crs is None or crs == WGS84:
+        return found
+    points = np.asarray(list(shapes.points_of(found.coordinates)), float)
+    xs, ys = transform_points(crs.crs, "EPSG:4326", points[:, 0], points[:, 1])
+    if not np.isfinite(xs).all():
+        raise ServiceError(f"GeometryConstructors.{kind}: a vertex has no longitude and latitude in '{crs.crs:.40}'.")
+    moved = [[float(x), float(y)] for x, y in zip(xs, ys, strict=True)]
+    return Geometry(kind, shapes.replace_points(found.coordinates, moved))
+
+
+@algorithm("GeometryConstructors.Point")
+def point(coordinates: list[float], crs: Projection | None) -> Geometry:
+    """A point. https://developers.google.com/earth-engine/apidocs/ee-geometry-point"""
+    return _made("Point", coordinates, crs)
+
+
+@algorithm("GeometryConstructors.MultiPoint")
+def multi_point(coordinates: list[Any], crs: Projection | None) -> Geometry:
+    """Points. https://developers.google.com/earth-engine/apidocs/ee-geometry-multipoint"""
+    return _made("MultiPoint", coordinates, crs)
+
+
+@algorithm("GeometryConstructors.LineString")
+def line_string(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any) -> Geometry:
+    """A line. https://developers.google.com/earth-engine/apidocs/ee-geometry-linestring"""
+    return _made("LineString", coordinates, crs)
+
+
+@algorithm("GeometryConstructors.Polygon")
+def polygon(
+    coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any, even_odd: bool
+) -> Geometry:
+    """A polygon; rings need not be closed. https://developers.google.com/earth-engine/apidocs/ee-geometry-polygon"""
+    return _made("Polygon", coordinates, crs)
+
+
+@algorithm("GeometryConstructors.MultiPolygon")
+def multi_polygon(
+    coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any, even_odd: bool
+) -> Geometry:
+    """Polygons. https://developers.google.com/earth-engine/apidocs/ee-geometry-multipolygon"""
+    return _made("MultiPolygon", coordinates, crs)
+
+
+@algorithm("GeometryConstructors.Rectangle")
+def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, even_odd: bool) -> Geometry:
+    """A rectangle from two corners. https://developers.google.com/earth-engine/apidocs/ee-geometry-rectangle"""
+    corners = from_geojson({"type": "MultiPoint", "coordinates": coordinates}).points
+    west, south = corners.min(axis=0)
+    east, north = corners.max(axis=0)
+    return _made("Polygon", [[[west, south], [east, south], [east, north], [west, north], [west, south]]], crs)
+
+
+@algorithm("GeometryConstructors.BBox")
+def bbox(west: float, south: float, east: float, north: float) -> Geometry:
+    """A box in degrees. https://developers.google.com/earth-engine/apidocs/ee-geometry-bbox"""
+    if south > north:
+        raise ServiceError(f"Geometry.BBox: south ({south}) is above north ({north}).")
+    return shapes.rectangle((west, south, east, north))
+
+
+@algorithm("Geometry.bounds")
+def bounds(geometry: Geometry, max_error: Any, proj: Projection | None) -> Geometry:
+    """The bounding rectangle. https://developers.google.com/earth-engine/apidocs/ee-geometry-bounds"""
+    if proj is not None and proj.crs != "EPSG:4326":
+        raise ServiceError("Geometry.bounds with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
+    if geometry.box is None:
+        raise ServiceError("Geometry.bounds: the geometry is empty.")
+    return shapes.rectangle(geometry.box)
+
+
+@algorithm("Geometry.buffer")
+def buffer(geometry: Geometry, distance: float, max_error: Any, proj: Projection | None) -> Geometry:
+    """A circle around a point, its vertices at `distance` metres. https://developers.google.com/earth-engine/apidocs/ee-geometry-buffer"""
+    if geometry.kind != "Point" or proj is not None or distance <= 0:
+        raise ServiceError(
+            "Geometry.buffer of anything but a Point, with a 'proj', or by a distance of 0 or less, "
+            "is not implemented by this emulator."
+        )
+    lon, lat = geometry.coordinates
+    return shapes.circle(lon, lat, distance)
+
+
+@algorithm("Geometry.coordinates")
+def coordinates(geometry: Geometry) -> Any:
+    """The coordinate lists. https://developers.google.com/earth-engine/apidocs/ee-geometry-coordinates"""
+    return geometry.coordinates
+
+
+@algorithm("Geometry.type")
+def type_(geometry: Geometry) -> str:
+    """The GeoJSON type. https://developers.google.com/earth-engine/apidocs/ee-geometry-type"""
+    return geometry.kind
+
+
+@algorithm("Geometry.intersects")
+def intersects(left: Geometry, right: Geometry, max_error: Any, proj: Projection | None) -> bool:
+    """Whether two geometries share a point. https://developers.google.com/earth-engine/apidocs/ee-geometry-intersects"""
+    return left.intersects(right)
+
+
+@algorithm("ErrorMargin")
+def error_margin(value: float | None, unit: str) -> dict[str, Any]:
+    """A tolerance; results here are not approximated by it. https://developers.google.com/earth-engine/apidocs/ee-errormargin"""
+    return {"type": "ErrorMargin", "value": value, "unit": unit}

@@ -1,0 +1,255 @@
+"""Images: loading, constants, bands, projection. https://developers.google.com/earth-engine/apidocs/ee-image"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import image as images
+from ..errors import ServiceError
+from ..geometry import Geometry
+from ..image import Band, Canvas, Image
+from ..pixeltype import PixelType
+from ..projection import WGS84, Projection
+from ..raster import Pixels
+from .argument import image_of
+from .registry import Context, algorithm
+
+_UNIT_FLOAT = PixelType("float", -1, 1)
+
+
+@algorithm("Image.load")
+def load(context: Context, id: str, version: int) -> Image:
+    """A stored image by id. https://developers.google.com/earth-engine/apidocs/ee-image
+
+    `version` is the asset's update time in microseconds; -1 is the newest.
+    """
+    found: Image | None = context.assets.image(id, None if version < 0 else version)
+    if found is None:
+        raise ServiceError(f"Image.load: Image asset '{id}' not found (does not exist or caller does not have access).")
+    return found
+
+
+@algorithm("Image.constant")
+def constant(value: Any) -> Image:
+    """A number or a list of numbers everywhere. https://developers.google.com/earth-engine/apidocs/ee-image-constant"""
+    found = image_of(value)
+    if found is None:
+        raise ServiceError(
+            f"Image.constant: Parameter 'value' must be a number or a list of numbers, got {value!s:.60}."
+        )
+    return found
+
+
+@algorithm("Image.select")
+def select(input: Image, band_selectors: list[Any], new_names: list[str] | None) -> Image:
+    """Bands by name, full-match pattern or index. https://developers.google.com/earth-engine/apidocs/ee-image-select"""
+    found = [band for selector in band_selectors for band in matching(input, selector, "Image.select")]
+    if new_names is None:
+        return input.with_bands(found)
+    if len(new_names) != len(found):
+        raise ServiceError(
+            f"Image.select: Can't rename {len(found)} bands with {len(new_names)} names: "
+            "the number of new names must match the number of bands."
+        )
+    return input.with_bands(b.renamed(n) for b, n in zip(found, _distinct(new_names, "Image.select"), strict=True))
+
+
+def matching(image: Image, selector: Any, operation: str) -> list[Band]:
+    """The bands that a selector picks; a 400 with the service's text when there is none."""
+    if isinstance(selector, (int, float)) and not isinstance(selector, bool):
+        position = int(selector)
+        if not -len(image.bands) <= position < len(image.bands):
+            raise ServiceError(
+                f"{operation}: Band index {position} is out of range: the image has {len(image.bands)} bands."
+            )
+        return [image.bands[position]]
+    if not isinstance(selector, str):
+        raise ServiceError(f"{operation}: Band selector must be a name, a pattern or an index, got {selector!s:.60}.")
+    exact = [band for band in image.bands if band.name == selector]
+    if exact:
+        return exact
+    if not image.bands:
+        raise ServiceError(f"{operation}: Band pattern '{selector}' was applied to an Image with no bands.")
+    try:
+        pattern = re.compile(selector)
+    except re.error as error:
+        raise ServiceError(f"{operation}: Bad band pattern '{selector}': {error}.") from error
+    found = [band for band in image.bands if pattern.fullmatch(band.name)]
+    if not found:
+        listed = ", ".join(image.names)
+        raise ServiceError(
+            f"{operation}: Band pattern '{selector}' did not match any bands. Available bands: [{listed}]"
+        )
+    return found
+
+
+def _distinct(names: list[str], operation: str) -> list[str]:
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise ServiceError(f"{operation}: Band name '{name}' is empty or given more than once.")
+    return names
+
+
+@algorithm("Image.rename")
+def rename(input: Image, names: list[str]) -> Image:
+    """New names for all bands. https://developers.google.com/earth-engine/apidocs/ee-image-rename"""
+    if len(names) != len(input.bands):
+        raise ServiceError(
+            f"Image.rename: The number of names ({len(names)}) must match the number of bands ({len(input.bands)})."
+        )
+    return input.with_bands(b.renamed(n) for b, n in zip(input.bands, _distinct(names, "Image.rename"), strict=True))
+
+
+@algorithm("Image.slice")
+def slice_(image: Image, start: int, end: int | None) -> Image:
+    """Bands by position. https://developers.google.com/earth-engine/apidocs/ee-image-slice"""
+    return image.with_bands(image.bands[start:end])
+
+
+@algorithm("Image.addBands")
+def add_bands(dst_img: Image, src_img: Image, names: list[str] | None, overwrite: bool) -> Image:
+    """Bands of both, with the metadata of the first. https://developers.google.com/earth-engine/apidocs/ee-image-addbands
+
+    A name that exists gets a numerical suffix (`foo_1`), or replaces the band with `overwrite`.
+    """
+    added = src_img.bands
+    if names is not None:
+        added = tuple(band for name in names for band in matching(src_img, name, "Image.addBands"))
+    return dst_img.with_bands(_appended(dst_img.bands, added, overwrite))
+
+
+def _appended(bands: Iterable[Band], added: Iterable[Band], overwrite: bool) -> list[Band]:
+    result = {band.name: band for band in bands}
+    for band in added:
+        name, number = band.name, 1
+        while name in result and not overwrite:
+            name, number = f"{band.name}_{number}", number + 1
+        result[name] = band.renamed(name)
+    return list(result.values())
+
+
+@algorithm("Image.cat")
+def cat(images: list[Any]) -> Image:
+    """All bands of all images, with the metadata of the first. https://developers.google.com/earth-engine/apidocs/ee-image-cat"""
+    converted = [image_of(part) for part in images]
+    found = [part for part in converted if part is not None]
+    if len(found) != len(images):
+        raise ServiceError("Image.cat: Parameter 'images' must be a list of images or numbers.")
+    bands = _appended([], [band for part in found for band in part.bands], overwrite=False)
+    return found[0].with_bands(bands) if found else Image()
+
+
+@algorithm("Image.bandNames")
+def band_names(image: Image) -> list[str]:
+    """The names in order. https://developers.google.com/earth-engine/apidocs/ee-image-bandnames"""
+    return image.names
+
+
+@algorithm("Image.bandTypes")
+def band_types(image: Image) -> dict[str, Any]:
+    """The pixel type of each band. https://developers.google.com/earth-engine/apidocs/ee-image-bandtypes"""
+    return {band.name: band.type for band in image.bands}
+
+
+@algorithm("Image.projection")
+def projection(image: Image) -> Projection:
+    """The default projection that all bands share. https://developers.google.com/earth-engine/apidocs/ee-image-projection"""
+    first = images.only_band(image, "Image.projection")
+    for band in image.bands:
+        if band.projection != first.projection:
+            raise ServiceError(
+                "Image.projection: The bands of the specified image contains different projections. "
+                "Use Image.select to pick one band."
+            )
+    return first.projection
+
+
+@algorithm("Image.setDefaultProjection")
+def set_default_projection(
+    image: Image, crs: Projection, crs_transform: list[float] | None, scale: float | None
+) -> Image:
+    """Another default projection, pixels unchanged. https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection"""
+    chosen = crs
+    if crs_transform is not None:
+        if len(crs_transform) != 6:
+            raise ServiceError("Image.setDefaultProjection: Parameter 'crsTransform' must be a list of 6 numbers.")
+        chosen = Projection(crs.crs, tuple(crs_transform))  # type: ignore[arg-type]
+    elif scale is not None:
+        chosen = crs.at_scale(scale)
+    return image.with_bands(replace(band, projection=chosen, dimensions=None) for band in image.bands)
+
+
+@algorithm("Image.geometry")
+def geometry(feature: Image, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry:
+    """The footprint in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-image-geometry"""
+    if proj is not None and not _is_wgs84(proj):
+        raise ServiceError("Image.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
+    if not isinstance(feature, Image) or feature.geometry is None:
+        raise ServiceError("Image.geometry: the image is unbounded or has no geometry.")
+    return feature.geometry
+
+
+def _is_wgs84(proj: Projection) -> bool:
+    return proj == WGS84
+
+
+@algorithm("Image.normalizedDifference")
+def normalized_difference(input: Image, band_names: list[str] | None) -> Image:
+    """(first - second) / (first + second) as one float band `nd`, without the input's properties.
+
+    Masked where either value is negative; 0 where both are 0.
+    https://developers.google.com/earth-engine/apidocs/ee-image-normalizeddifference
+    """
+    chosen = input.bands[:2]
+    if band_names is not None:
+        chosen = tuple(b for name in band_names for b in matching(input, name, "Image.normalizedDifference"))
+    if len(chosen) != 2:
+        raise ServiceError(f"Image.normalizedDifference: Need two bands, got {len(chosen)}.")
+    first, second = chosen
+    compute: np.dtype[Any] = (
+        np.dtype("f8") if "double" in (first.type.precision, second.type.precision) else np.dtype("f4")
+    )
+    if max(first.type.dtype.itemsize, second.type.dtype.itemsize) > 2 and first.type.precision == "int":
+        compute = np.dtype("f8")
+
+    def read(canvas: Canvas) -> Pixels:
+        (a, mask_a), (b, mask_b) = canvas.pixels(first), canvas.pixels(second)
+        x, y = a.astype(compute, copy=False), b.astype(compute, copy=False)
+        total = x + y
+        values = np.divide(x - y, total, out=np.zeros_like(total), where=total != 0)
+        valid = (a >= 0) & (b >= 0)
+        mask = images.both(mask_a, mask_b)
+        return values.astype(np.float32, copy=False), images.both(mask, valid)
+
+    extent = images.meet(first.extent, second.extent)
+    band = Band("nd", _UNIT_FLOAT, read, first.projection, extent, first.dimensions)
+    return Image((band,), {}, input.geometry)
+
+
+@algorithm("Image.pixelLonLat")
+def pixel_lon_lat() -> Image:
+    """Longitude and latitude of each pixel centre, in degrees. https://developers.google.com/earth-engine/apidocs/ee-image-pixellonlat"""
+
+    def axis(number: int) -> Any:
+        def read(canvas: Canvas) -> Pixels:
+            degrees = canvas.grid.centres_in("EPSG:4326")[number]
+            return np.nan_to_num(degrees), np.isfinite(degrees)
+
+        return read
+
+    longitude = Band("longitude", PixelType("double", -180, 180), axis(0))
+    return Image((longitude, Band("latitude", PixelType("double", -90, 90), axis(1))))
+
+
+@algorithm("Image.metadata")
+def metadata(image: Image, property: str, name: str | None) -> Image:
+    """A numeric property as a constant double band. https://developers.google.com/earth-engine/apidocs/ee-image-metadata"""
+    value = image.properties.get(property)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ServiceError(f"Image.metadata: Property '{property}' is not a number: {value!s:.60}.")
+    return Image((images.constant(float(value), name or property, PixelType("double")),))

@@ -1,0 +1,189 @@
+"""Masks, clipping and conditional replacement. https://developers.google.com/earth-engine/tutorials/tutorial_api_05"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import element
+from .. import image as images
+from ..element import Collection, Feature
+from ..errors import ServiceError
+from ..geometry import Geometry, from_geojson
+from ..image import Band, Canvas, Image
+from ..pixeltype import PixelType
+from ..raster import Pixels
+from .registry import algorithm
+
+_FRACTION = PixelType("float", 0, 1)
+
+
+def _paired(image: Image, other: Image, operation: str, role: str) -> list[tuple[Band, Band]]:
+    """Each band with the other image's only band, or with its band of the same position."""
+    if len(other.bands) == 1:
+        return [(band, other.bands[0]) for band in image.bands]
+    if len(other.bands) != len(image.bands):
+        raise ServiceError(
+            f"{operation}: {role} has {len(other.bands)} bands; it must have one, or as many as the input "
+            f"({len(image.bands)})."
+        )
+    return list(zip(image.bands, other.bands, strict=True))
+
+
+@algorithm("Image.mask")
+def mask(image: Image, mask: Image | None) -> Image:
+    """The masks of the bands as float 0..1, itself masked outside the footprint; or the image with new masks.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-mask
+    """
+    if mask is None:
+        return image.with_bands(band.derived(_FRACTION, _mask_reader(band)) for band in image.bands)
+    return image.with_bands(
+        band.derived(band.type, _set_reader(band, other))
+        for band, other in _paired(image, mask, "Image.mask", "Parameter 'mask'")
+    )
+
+
+def _mask_reader(band: Band) -> Any:
+    def read(canvas: Canvas) -> Pixels:
+        found = images.fraction(canvas.pixels(band)[1])
+        inside = np.broadcast_to(np.True_, found.shape) if band.extent is None else band.extent(canvas)
+        return found, inside
+
+    return read
+
+
+def _set_reader(band: Band, other: Band) -> Any:
+    def read(canvas: Canvas) -> Pixels:
+        values, old = canvas.pixels(band)
+        new = images.as_mask(*canvas.pixels(other))
+        return np.where(old > 0, values, np.zeros((), values.dtype)), _inside(band, canvas, new)
+
+    return read
+
+
+def _inside(band: Band, canvas: Canvas, found: NDArray[Any]) -> NDArray[Any]:
+    return found if band.extent is None else images.both(found, band.extent(canvas))
+
+
+@algorithm("Image.updateMask")
+def update_mask(image: Image, mask: Image) -> Image:
+    """The mask becomes `mask` wherever it was not zero. https://developers.google.com/earth-engine/apidocs/ee-image-updatemask"""
+    return image.with_bands(
+        band.derived(band.type, _update_reader(band, other))
+        for band, other in _paired(image, mask, "Image.updateMask", "Parameter 'mask'")
+    )
+
+
+def _update_reader(band: Band, other: Band) -> Any:
+    def read(canvas: Canvas) -> Pixels:
+        values, old = canvas.pixels(band)
+        new = images.as_mask(*canvas.pixels(other))
+        if new.dtype == bool:
+            return values, old & new if old.dtype == bool else np.where(new & (old > 0), np.float32(1), np.float32(0))
+        return values, np.where(old > 0, new, np.float32(0))
+
+    return read
+
+
+@algorithm("Image.selfMask")
+def self_mask(image: Image) -> Image:
+    """Masked by its own values. https://developers.google.com/earth-engine/apidocs/ee-image-selfmask"""
+    return image.with_bands(band.derived(band.type, _update_reader(band, band)) for band in image.bands)
+
+
+@algorithm("Image.unmask")
+def unmask(input: Image, value: Image | None, same_footprint: bool) -> Image:
+    """Value and mask of `value` (default 0) where the input's mask is zero.
+
+    Outside the input's footprint it stays masked, unless `sameFootprint` is false.
+    https://developers.google.com/earth-engine/apidocs/ee-image-unmask
+    """
+    fill = value or Image((images.constant(0, "constant", PixelType("int", 0, 0)),))
+    bands = []
+    for band, other in _paired(input, fill, "Image.unmask", "Parameter 'value'"):
+        result = band.derived(band.type.union(other.type), _fill_reader(band, other, same_footprint))
+        bands.append(result if same_footprint else replace(result, extent=images.join(band.extent, other.extent)))
+    return input.with_bands(bands)
+
+
+def _fill_reader(band: Band, other: Band, same_footprint: bool) -> Any:
+    pixel_type = band.type.union(other.type)
+
+    def read(canvas: Canvas) -> Pixels:
+        (values, old), (fill, filled) = canvas.pixels(band), canvas.pixels(other)
+        if same_footprint:
+            filled = _inside(band, canvas, filled)
+        keep = old > 0
+        first, second = pixel_type.cast(values, band.type), pixel_type.cast(fill, other.type)
+        if old.dtype == bool and filled.dtype == bool:
+            return np.where(keep, first, second), old | filled
+        return np.where(keep, first, second), np.where(keep, images.fraction(old), images.fraction(filled))
+
+    return read
+
+
+@algorithm("Image.where")
+def where(input: Image, test: Image, value: Image) -> Image:
+    """`value` where `test` is nonzero and both are valid; a masked input stays masked.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-where
+    """
+    tests = _paired(input, test, "Image.where", "Parameter 'test'")
+    values = _paired(input, value, "Image.where", "Parameter 'value'")
+    bands = []
+    for (band, tested), (_, other) in zip(tests, values, strict=True):
+        bands.append(band.derived(band.type.union(other.type), _where_reader(band, tested, other)))
+    return input.with_bands(bands)
+
+
+def _where_reader(band: Band, test: Band, other: Band) -> Any:
+    pixel_type = band.type.union(other.type)
+
+    def read(canvas: Canvas) -> Pixels:
+        (values, found), (tested, test_mask) = canvas.pixels(band), canvas.pixels(test)
+        replacement, other_mask = canvas.pixels(other)
+        take = (tested != 0) & (test_mask > 0) & (other_mask > 0)
+        return np.where(take, pixel_type.cast(replacement, other.type), pixel_type.cast(values, band.type)), found
+
+    return read
+
+
+@algorithm("Image.clip")
+def clip(input: Image, geometry: Any) -> Image:
+    """Masked where the pixel centre is not inside the geometry. https://developers.google.com/earth-engine/apidocs/ee-image-clip
+
+    Pixels are kept whole by their centre; the partial masks that Earth Engine gives boundary pixels are not made.
+    """
+    shape = area_of(geometry, "Image.clip")
+
+    def extent(canvas: Canvas) -> NDArray[Any]:
+        lons, lats = canvas.grid.centres_in("EPSG:4326")
+        return shape.contains_points(lons, lats)
+
+    bands = []
+    for band in input.bands:
+        inside = images.meet(band.extent, extent)
+        bands.append(replace(band.derived(band.type, _clip_reader(band, extent)), extent=inside))
+    return replace(input, bands=tuple(bands), geometry=shape)
+
+
+def area_of(geometry: Any, operation: str) -> Geometry:
+    """A geometry argument that must have an area."""
+    if isinstance(geometry, (Image, Feature, Collection)):
+        geometry = element.geometry_of(geometry)
+    shape = from_geojson(geometry)
+    if not shape.polygons:
+        raise ServiceError(f"{operation}: Parameter 'geometry' must have an area, got a {shape.kind}.")
+    return shape
+
+
+def _clip_reader(band: Band, extent: images.Extent) -> Any:
+    def read(canvas: Canvas) -> Pixels:
+        values, found = canvas.pixels(band)
+        return values, images.both(found, extent(canvas))
+
+    return read

@@ -1,0 +1,238 @@
+"""Stored rasters: opened by rasterio, read in blocks through one bounded cache, sampled at pixel centres."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
+from rasterio.windows import Window
+
+from .pixeltype import PixelType, of_dtype
+from .projection import Affine6, Grid
+
+Pixels = tuple[NDArray[Any], NDArray[Any]]
+"""Values and mask of one band on one grid, both (height, width); the mask is bool, or float32 in [0, 1]."""
+
+_WHOLE = 1 << 21
+"""Bands of at most this many pixels are one block: a small raster is decoded once."""
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class RasterBand:
+    """One band of one file, as it was when the catalog was read.
+
+    `nodata` is the catalog's value if it gave one; else `own_mask` says whether the file masks pixels itself.
+    """
+
+    path: Path
+    index: int
+    stamp: int
+    width: int
+    height: int
+    dtype: str
+    crs: str
+    transform: Affine6
+    nodata: float | None
+    own_mask: bool
+    type: PixelType
+
+    def inside(self, grid: Grid) -> NDArray[Any]:
+        """True where a pixel centre of `grid` lies on the raster."""
+        if grid.aligned and grid.same_crs(self.crs) and self.transform[1] == self.transform[3] == 0:
+            columns, rows = self._axis_indices(grid)
+            return ((rows >= 0) & (rows < self.height))[:, None] & ((columns >= 0) & (columns < self.width))
+        columns, rows = self._indices(grid)
+        return (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
+
+    def sample(self, grid: Grid, cache: BlockCache) -> Pixels:
+        """The pixel that holds each pixel centre of `grid`, exactly: floor((x - x0) / size) in the raster's CRS."""
+        if grid.aligned and grid.same_crs(self.crs) and self.transform[1] == self.transform[3] == 0:
+            columns, rows = self._axis_indices(grid)
+            return self._gather_axes(rows, columns, cache)
+        columns, rows = self._indices(grid)
+        return self._gather(rows, columns, cache)
+
+    def _axis_indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
+        xs, ys = grid.axes()
+        a, _, c, _, e, f = self.transform
+        return _floor((xs - c) / a), _floor((ys - f) / e)
+
+    def _indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
+        xs, ys = grid.centres_in(self.crs)
+        a, b, c, d, e, f = self.transform
+        if b == 0 and d == 0:
+            return _floor((xs - c) / a), _floor((ys - f) / e)
+        scale = a * e - b * d
+        return _floor((e * (xs - c) - b * (ys - f)) / scale), _floor((a * (ys - f) - d * (xs - c)) / scale)
+
+    @property
+    def _block_shape(self) -> tuple[int, int]:
+        if self.width * self.height <= _WHOLE:
+            return self.height, self.width
+        return _BLOCK, _BLOCK
+
+    def _gather_axes(self, rows: NDArray[Any], columns: NDArray[Any], cache: BlockCache) -> Pixels:
+        inner_rows = np.flatnonzero((rows >= 0) & (rows < self.height))
+        inner_columns = np.flatnonzero((columns >= 0) & (columns < self.width))
+        shape = (len(rows), len(columns))
+        whole = inner_rows.size == shape[0] and inner_columns.size == shape[1]
+        block_height, block_width = self._block_shape
+        at_row, at_column = int(rows[0]) // block_height, int(columns[0]) // block_width
+        if whole and at_row == int(rows[-1]) // block_height and at_column == int(columns[-1]) // block_width:
+            block = cache.block(self, at_row, at_column)
+            local = _selection(rows - at_row * block_height), _selection(columns - at_column * block_width)
+            return _take(block[0], local), _take_mask(block[1], local, shape)
+        values, mask = np.zeros(shape, self.type.dtype), np.zeros(shape, bool)
+        for at_row in np.unique(rows[inner_rows] // block_height).tolist():
+            to_rows = inner_rows[rows[inner_rows] // block_height == at_row]
+            for at_column in np.unique(columns[inner_columns] // block_width).tolist():
+                to_columns = inner_columns[columns[inner_columns] // block_width == at_column]
+                block = cache.block(self, at_row, at_column)
+                local = (
+                    _selection(rows[to_rows] - at_row * block_height),
+                    _selection(columns[to_columns] - at_column * block_width),
+                )
+                # rows and columns that fall on the raster are one run each, so both targets are slices
+                target = _selection(to_rows), _selection(to_columns)
+                part = (len(to_rows), len(to_columns))
+                _put(values, target, _take(block[0], local))
+                _put(mask, target, _take_mask(block[1], local, part))
+        return values, mask
+
+    def _gather(self, rows: NDArray[Any], columns: NDArray[Any], cache: BlockCache) -> Pixels:
+        inner = (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
+        values, mask = np.zeros(rows.shape, self.type.dtype), np.zeros(rows.shape, bool)
+        at = np.flatnonzero(inner)
+        if at.size == 0:
+            return values, mask
+        block_height, block_width = self._block_shape
+        flat_rows, flat_columns = rows.ravel()[at], columns.ravel()[at]
+        across = -(-self.width // block_width)
+        numbers = (flat_rows // block_height) * across + flat_columns // block_width
+        for number in np.unique(numbers):
+            here = numbers == number
+            at_row, at_column = divmod(int(number), across)
+            block = cache.block(self, at_row, at_column)
+            local = flat_rows[here] - at_row * block_height, flat_columns[here] - at_column * block_width
+            values.reshape(-1)[at[here]] = block[0][local]
+            mask.reshape(-1)[at[here]] = True if block[1] is None else block[1][local]
+        return values, mask
+
+    def read_block(self, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Decode one block: values in the band's type, and its validity (None: every pixel is valid)."""
+        height, width = self._block_shape
+        window = Window(at_column * width, at_row * height, width, height)  # cut at the raster's edge by the reader
+        window = window.intersection(Window(0, 0, self.width, self.height))
+        with rasterio.open(self.path) as dataset:
+            raw = dataset.read(self.index, window=window)
+            valid: NDArray[Any] | None = None
+            if self.nodata is not None:
+                valid = ~np.isnan(raw) if self.nodata != self.nodata else raw != self.nodata
+            elif self.own_mask:
+                valid = dataset.read_masks(self.index, window=window) > 0
+        values = self.type.cast(raw, of_dtype(raw.dtype))
+        if valid is not None and bool(valid.all()):
+            valid = None
+        return values, valid
+
+
+class BlockCache:
+    """Decoded blocks, at most `limit` bytes, the least recently used dropped first. Safe from any thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._size = 0
+        self._blocks: OrderedDict[tuple[Any, ...], tuple[NDArray[Any], NDArray[Any] | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def block(self, band: RasterBand, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The block at that place of the band's blocks."""
+        key = (band.path, band.stamp, band.index, band.nodata, band.type, at_row, at_column)
+        with self._lock:
+            found = self._blocks.get(key)
+            if found is not None:
+                self._blocks.move_to_end(key)
+                return found
+        block = band.read_block(at_row, at_column)
+        with self._lock:
+            if key not in self._blocks:
+                self._blocks[key] = block
+                self._size += _nbytes(block)
+            while self._size > self.limit and len(self._blocks) > 1:
+                _, old = self._blocks.popitem(last=False)
+                self._size -= _nbytes(old)
+        return block
+
+
+def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
+    """Every band of a file; `crs` names its coordinate system, else the file's own code or WKT is used.
+
+    Raises rasterio's error when the file cannot be opened, ValueError when it is no georeferenced real raster.
+    """
+    from .projection import code_of
+
+    stat = path.stat()
+    with rasterio.open(path) as dataset:
+        if dataset.crs is None and crs is None:
+            raise ValueError("it has no coordinate system; name one with `crs`")
+        name = crs or code_of(dataset.crs) or dataset.crs.to_wkt()
+        transform: Affine6 = tuple(float(v) for v in dataset.transform[:6])  # type: ignore[assignment]
+        return [
+            RasterBand(
+                path=path,
+                index=i + 1,
+                stamp=stat.st_mtime_ns ^ stat.st_size,
+                width=dataset.width,
+                height=dataset.height,
+                dtype=dataset.dtypes[i],
+                crs=name,
+                transform=transform,
+                nodata=dataset.nodatavals[i],
+                own_mask=MaskFlags.all_valid not in dataset.mask_flag_enums[i],
+                type=of_dtype(np.dtype(dataset.dtypes[i])),
+            )
+            for i in range(dataset.count)
+        ]
+
+
+def _floor(positions: NDArray[Any]) -> NDArray[Any]:
+    """Whole pixel numbers; -1 where there is no position, far ones stay off the raster."""
+    limited = np.clip(np.nan_to_num(np.floor(positions), nan=-1.0), -1.0, 2.0**40)
+    return np.asarray(limited, np.int64)
+
+
+def _selection(indices: NDArray[Any]) -> slice | NDArray[Any]:
+    """Consecutive indices as a slice, which numpy copies far faster than a list of them."""
+    first, last = int(indices[0]), int(indices[-1])
+    if last - first + 1 == len(indices) and (len(indices) < 3 or bool((np.diff(indices) == 1).all())):
+        return slice(first, last + 1)
+    return indices
+
+
+def _take(values: NDArray[Any], where: tuple[slice | NDArray[Any], slice | NDArray[Any]]) -> NDArray[Any]:
+    return np.asarray(values[where[0]][:, where[1]])
+
+
+def _take_mask(
+    mask: NDArray[Any] | None, where: tuple[slice | NDArray[Any], slice | NDArray[Any]], shape: tuple[int, int]
+) -> NDArray[Any]:
+    return np.broadcast_to(np.True_, shape) if mask is None else _take(mask, where)
+
+
+def _put(target: NDArray[Any], where: tuple[slice | NDArray[Any], slice | NDArray[Any]], part: NDArray[Any]) -> None:
+    if isinstance(where[0], slice) or isinstance(where[1], slice):
+        target[where] = part
+    else:
+        target[np.ix_(where[0], where[1])] = part
+
+
+def _nbytes(block: tuple[NDArray[Any], NDArray[Any] | None]) -> int:
+    return block[0].nbytes + (0 if block[1] is None else block[1].nbytes)

@@ -1,0 +1,157 @@
+"""Pixel requests: grid, region and bands of a request body, and the service's limits on them.
+
+https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .algorithms.image import matching
+from .catalog import native_grid
+from .errors import ServiceError
+from .geometry import Geometry, from_geojson
+from .image import Band, Image
+from .projection import Affine6, Grid, Projection, parse_crs, transform_points
+
+MAX_BYTES = 50331648
+"""Uncompressed bytes of a reply, one mask byte a sample counted in."""
+MAX_SIDE = 32768
+MAX_BANDS = 1024
+_EDGE_STEPS = 64
+
+
+def choose_bands(image: Image, body: dict[str, Any], operation: str) -> Image:
+    """The image with the bands that `bandIds` names, in that order; all of them where it names none."""
+    wanted = body.get("bandIds") or []
+    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+        raise ServiceError("Invalid value at 'bandIds': expected a list of strings.")
+    if not image.bands:
+        raise ServiceError(f"{operation}: Image has no bands.")
+    return (
+        image.with_bands(band for name in wanted for band in matching(image, name, "Image.select")) if wanted else image
+    )
+
+
+def output_grid(image: Image, body: dict[str, Any]) -> Grid:
+    """The pixels a request asks for.
+
+    The affine transform's missing numbers are 0, a missing CRS is the first band's, no grid at all is its own pixels.
+    A region without dimensions is its bounding box on the lattice of the grid's (or the band's own) transform,
+    widened to whole pixels; with dimensions it is the box itself, divided into that many pixels.
+    """
+    band = image.bands[0]
+    given = body.get("grid") or {}
+    if not isinstance(given, dict):
+        raise ServiceError("Invalid value at 'grid': expected an object.")
+    unknown = sorted(set(given) - {"dimensions", "affineTransform", "crsCode", "crsWkt"})
+    if unknown:
+        raise ServiceError(
+            f"Invalid JSON payload received. Unknown name \"{unknown[0]}\" at 'grid': Cannot find field."
+        )
+    projection = _projection(given, band)
+    size = _dimensions(given)
+    region = body.get("region")
+    if region is not None:
+        return _of_region(from_geojson(region), projection, size)
+    if size is not None:
+        return _limited(Grid(projection, *size))
+    if projection != band.projection:
+        raise ServiceError("Invalid value at 'grid': 'dimensions' are required with 'affineTransform' or a CRS.")
+    return _limited(native_grid(band))
+
+
+def check_size(bands: tuple[Band, ...], grid: Grid) -> int:
+    """The bytes a reply counts, one mask byte a sample included; a 400 above the service's limits."""
+    if len(bands) > MAX_BANDS:
+        raise ServiceError(f"Request has {len(bands)} bands; at most {MAX_BANDS} bands are allowed.")
+    total = grid.width * grid.height * sum(band.type.wire_dtype.itemsize + 1 for band in bands)
+    if total > MAX_BYTES:
+        raise ServiceError(f"Total request size ({total} bytes) must be less than or equal to {MAX_BYTES} bytes.")
+    return total
+
+
+def _projection(given: dict[str, Any], band: Band) -> Projection:
+    code, wkt = given.get("crsCode"), given.get("crsWkt")
+    if code and wkt:
+        raise ServiceError("Invalid value at 'grid': only one of 'crsCode' and 'crsWkt' may be set.")
+    crs = code or wkt or band.projection.crs
+    if not isinstance(crs, str):
+        raise ServiceError("Invalid value at 'grid': a CRS must be a string.")
+    parse_crs(crs)
+    affine = given.get("affineTransform")
+    if affine is None:
+        return Projection(crs, band.projection.transform) if crs == band.projection.crs else Projection(crs)
+    if not isinstance(affine, dict):
+        raise ServiceError("Invalid value at 'grid.affineTransform': expected an object.")
+    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+    unknown = sorted(set(affine) - set(names))
+    if unknown:
+        raise ServiceError(f"Invalid value at 'grid.affineTransform': unknown name \"{unknown[0]}\".")
+    numbers = [affine.get(name, 0) for name in names]
+    for name, value in zip(names, numbers, strict=True):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ServiceError(f"Invalid value at 'grid.affineTransform.{name}': {value!s:.60} is not a number.")
+    transform: Affine6 = tuple(map(float, numbers))  # type: ignore[assignment]
+    if transform[0] * transform[4] == transform[1] * transform[3]:
+        raise ServiceError("Invalid value at 'grid.affineTransform': the transform has no area.")
+    return Projection(crs, transform)
+
+
+def _dimensions(given: dict[str, Any]) -> tuple[int, int] | None:
+    size = given.get("dimensions")
+    if size is None:
+        return None
+    sides = [size.get(side) for side in ("width", "height")] if isinstance(size, dict) else []
+    if len(sides) != 2 or not all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides):
+        raise ServiceError(f"Invalid value at 'grid.dimensions': width and height must be positive, got {size!s:.80}.")
+    return int(sides[0] or 0), int(sides[1] or 0)
+
+
+def _limited(grid: Grid) -> Grid:
+    if max(grid.width, grid.height) > MAX_SIDE:
+        raise ServiceError(
+            f"Pixel grid dimensions ({grid.width}x{grid.height}) must be less than or equal to {MAX_SIDE}."
+        )
+    return grid
+
+
+def _of_region(region: Geometry, projection: Projection, size: tuple[int, int] | None) -> Grid:
+    west, south, east, north = _box(region, projection.crs)
+    a, b, c, d, e, f = projection.transform
+    if size is not None:
+        width, height = size
+        transform = ((east - west) / width or abs(a), 0.0, west, 0.0, (south - north) / height or -abs(e), north)
+        return _limited(Grid(Projection(projection.crs, transform), width, height))
+    if b or d:
+        raise ServiceError("A 'region' on a sheared grid needs 'grid.dimensions'.")
+    columns = sorted(((west - c) / a, (east - c) / a))
+    rows = sorted(((south - f) / e, (north - f) / e))
+    left, top = math.floor(columns[0] + 1e-9), math.floor(rows[0] + 1e-9)
+    width, height = max(1, math.ceil(columns[1] - 1e-9) - left), max(1, math.ceil(rows[1] - 1e-9) - top)
+    return _limited(Grid(projection, width, height, left, top))
+
+
+def _box(region: Geometry, crs: str) -> tuple[float, float, float, float]:
+    """The bounding box of a lon/lat geometry in `crs`, its edges followed by many points."""
+    points = [region.points, *region.lines, *(ring for polygon in region.polygons for ring in polygon)]
+    dense = [_densified(path) for path in points if len(path)]
+    if not dense:
+        raise ServiceError("Invalid value at 'region': the geometry is empty.")
+    path = np.concatenate(dense)
+    xs, ys = transform_points("EPSG:4326", crs, path[:, 0], path[:, 1])
+    if not np.isfinite(xs).all():
+        raise ServiceError(f"Invalid value at 'region': a part of it has no place in '{crs:.40}'.")
+    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+
+
+def _densified(path: Any) -> Any:
+    if len(path) < 2:
+        return path
+    shares = np.linspace(0, 1, _EDGE_STEPS, endpoint=False)[:, None]
+    parts = [start + (stop - start) * shares for start, stop in pairwise(path)]
+    return np.concatenate([*parts, path[-1:]])

@@ -1,0 +1,283 @@
+"""HTTP/1.1 on loopback: connections, routing of the emulator's own pages, faults on the wire, compression."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from urllib.parse import parse_qsl, unquote
+
+import httptools
+
+from .errors import ServiceError
+from .service import JSON, Reply, Request, Service, algorithms
+from .traffic import Traffic
+
+MAX_BODY = 10485760
+"""Bytes of a request body (the service's own limit)."""
+SLOW_SECONDS = 3.0
+"""How long the `slow` fault takes to trickle out a reply."""
+_GZIP_FROM = 1024
+_WORKERS = 4
+_STACK = 64 << 20
+_RECURSION = 20_000
+_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS |= {429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
+
+
+class Server:
+    """The listening emulator: a service behind its traffic."""
+
+    def __init__(self, service: Service, traffic: Traffic) -> None:
+        self.service = service
+        self.traffic = traffic
+        # Deep graphs recurse: the threads that evaluate them get the stack for it, the limit turns the rest into a 400.
+        sys.setrecursionlimit(_RECURSION)
+        sys.setswitchinterval(0.001)
+        threading.stack_size(_STACK)
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="evaluate")
+
+    async def listen(self, port: int, ready: Callable[[int], None]) -> None:
+        """Serve on 127.0.0.1 until cancelled; `ready` gets the port. OSError when the port is taken."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Connection(self, loop), "127.0.0.1", port, backlog=1024)
+        ready(server.sockets[0].getsockname()[1])
+        async with server:
+            await server.serve_forever()
+
+    async def answer(self, request: Request) -> Reply:
+        """The reply to a request that the traffic admitted."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, _answer, self.service, request)
+
+    def own(self, request: Request) -> Reply:
+        """The emulator's own pages: `/_emulator/stats`, `/_emulator/traffic`."""
+        if request.path == "/_emulator/stats" and request.method == "GET":
+            return Reply(200, JSON, json.dumps(self.traffic.stats()).encode())
+        if request.path == "/_emulator/traffic" and request.method == "POST":
+            try:
+                values = json.loads(request.body or b"{}")
+                if not isinstance(values, dict):
+                    raise ValueError("expected an object")
+                return Reply(200, JSON, json.dumps(self.traffic.change(values)).encode())
+            except (TypeError, ValueError) as error:
+                return _failed(ServiceError(f"traffic: {error}"))
+        return _failed(ServiceError(f"no such page: {request.method} {request.path:.200}", 404))
+
+
+def _answer(service: Service, request: Request) -> Reply:
+    try:
+        reply = service.answer(request)
+    except ServiceError as error:
+        reply = _failed(error)
+    except RecursionError:
+        reply = _failed(ServiceError("Invalid expression: it is nested too deeply."))
+    except MemoryError:
+        reply = _failed(ServiceError("User memory limit exceeded."))
+    except Exception:
+        traceback.print_exc()
+        reply = _failed(ServiceError("An internal error has occurred", 500))
+    return reply
+
+
+def _failed(error: ServiceError) -> Reply:
+    return Reply(error.code, JSON, json.dumps(error.body()).encode())
+
+
+def _method(path: str) -> str | None:
+    """The short name of an API method for counting; None for what is neither limited nor counted."""
+    if not path.startswith(("/v1/", "/v1alpha/")) or path.endswith("/algorithms"):
+        return None
+    tail = path.rpartition("/")[2]
+    return tail.rpartition(":")[2] if ":" in tail else "get"
+
+
+class _Connection(asyncio.Protocol):
+    """One client connection: requests are answered one after the other, in order."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[tuple[Request | ServiceError, bool]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._start()
+
+    def _start(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
+        self._waiting.clear()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._enqueue(ServiceError(f"Malformed HTTP request: {error!s:.100}"), keep=False)
+
+    # What httptools calls while it parses.
+
+    def on_message_begin(self) -> None:
+        self._start()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size <= MAX_BODY:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        keep = bool(self._parser.should_keep_alive())
+        if self._size > MAX_BODY:
+            self._enqueue(ServiceError(f"Request payload size exceeds the limit: {MAX_BODY} bytes."), keep)
+            return
+        path, _, query = self._url.decode("latin-1").partition("?")
+        request = Request(
+            self._parser.get_method().decode("latin-1"),
+            unquote(path) if "%" in path else path,
+            dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+            self._headers,
+            b"".join(self._body),
+        )
+        self._enqueue(request, keep)
+
+    def _enqueue(self, request: Request | ServiceError, keep: bool) -> None:
+        self._waiting.append((request, keep))
+        if self._task is None:
+            self._task = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                request, keep = self._waiting.popleft()
+                if isinstance(request, ServiceError):
+                    self._send(_failed(request), {}, keep)
+                else:
+                    keep = await self._serve(request, keep) and keep
+                if not keep:
+                    self._transport.close()
+                    return
+                await self._writable.wait()
+        finally:
+            self._task = None
+
+    async def _serve(self, request: Request, keep: bool) -> bool:
+        """Answer one request; False when the connection is to be closed."""
+        method = _method(request.path)
+        if method is None:
+            own = request.path.startswith("/_emulator/")
+            reply = self._server.own(request) if own else await self._server.answer(request)
+            self._send(reply, request.headers, keep)
+            return True
+        traffic = self._server.traffic
+        status, sent = "closed", 0
+        started = time.monotonic()
+        try:
+            traffic.enter(started, method)
+        except ServiceError as error:
+            traffic.leave(str(error.code), self._send(_failed(error), request.headers, keep))
+            return True
+        try:
+            fault = traffic.fate()
+            until = started + traffic.latency()
+            if fault in ("500", "503"):
+                text = "An internal error has occurred" if fault == "500" else "The service is currently unavailable."
+                reply = _failed(ServiceError(text, int(fault)))
+            elif fault == "reset":
+                reply = _failed(ServiceError("reset", 500))
+            else:
+                reply = await self._server.answer(request)
+            rest = until - time.monotonic()
+            if rest > 0:
+                await asyncio.sleep(rest)
+            status, sent = await self._deliver(fault, reply, request, keep)
+            return status.isdigit()
+        finally:
+            traffic.leave(status, sent)
+
+    async def _deliver(self, fault: str | None, reply: Reply, request: Request, keep: bool) -> tuple[str, int]:
+        """Send a reply the way its fault wants it; the status to count and the bytes sent."""
+        if fault == "reset":
+            raw = self._transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+            return "reset", 0
+        if fault == "truncate":
+            data = self._message(reply, request.headers, keep)
+            cut = data[: len(data) - max(1, len(reply.body) // 2)]
+            self._transport.write(cut)
+            return "truncated", len(cut)
+        if fault == "slow":
+            data = self._message(reply, request.headers, keep)
+            step = max(1, -(-len(data) // 10))
+            for at in range(0, len(data), step):
+                self._transport.write(data[at : at + step])
+                await asyncio.sleep(SLOW_SECONDS / 10)
+            return str(reply.status), len(data)
+        return str(reply.status), self._send(reply, request.headers, keep)
+
+    def _send(self, reply: Reply, headers: object, keep: bool) -> int:
+        if self._transport.is_closing():
+            return 0
+        data = self._message(reply, headers if isinstance(headers, dict) else {}, keep)
+        self._transport.write(data)
+        return len(data)
+
+    def _message(self, reply: Reply, headers: object, keep: bool) -> bytes:
+        given = headers if isinstance(headers, dict) else {}
+        body, encoding = reply.body, ""
+        # Google's front ends compress for clients that also say so in the user agent; JSON is cheap enough for all.
+        wanted = "gzip" in given.get("accept-encoding", "") and len(body) >= _GZIP_FROM
+        if wanted and (reply.content_type == JSON or "gzip" in given.get("user-agent", "")):
+            body, encoding = _compressed(body), "Content-Encoding: gzip\r\n"
+        extra = "".join(f"{name}: {value}\r\n" for name, value in self._server.traffic.headers.items())
+        head = (
+            f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}\r\n"
+            f"Content-Type: {reply.content_type}\r\nContent-Length: {len(body)}\r\n{encoding}{extra}"
+            f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+        )
+        return head.encode("latin-1") + body
+
+
+def _compressed(body: bytes) -> bytes:
+    return _compressed_list() if body is algorithms() else gzip.compress(body, 1, mtime=0)
+
+
+@lru_cache(maxsize=1)
+def _compressed_list() -> bytes:
+    return gzip.compress(algorithms(), 6, mtime=0)

@@ -1,0 +1,198 @@
+"""The service without its wires: one request in, one reply out. Nothing here waits, so any thread may call it.
+
+https://developers.google.com/earth-engine/reference/rest
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+from . import listing
+from .algorithms import Context, call, described
+from .algorithms.registry import packaged
+from .catalog import Catalog
+from .description import describe
+from .errors import ServiceError
+from .formats import CONTENT_TYPES, encode
+from .graph import Graph
+from .image import Image
+from .raster import BlockCache
+from .request import check_size, choose_bands, output_grid
+
+JSON = "application/json; charset=UTF-8"
+_TAG = re.compile(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?")
+_ASSET = re.compile(r"(?P<name>projects/[^/]+/assets/.+?)(?::(?P<verb>\w+))?")
+_PROJECT = re.compile(r"projects/(?P<project>[^/:]+)(?P<rest>[/:].*)?")
+_PIXEL_KEYS = {"expression", "fileFormat", "grid", "bandIds", "visualizationOptions", "workloadTag"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request: decoded path, query parameters, lower-case header names."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes back: status, content type, body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Service:
+    """Earth Engine over one catalog.
+
+    `judge` is told the counted bytes of each pixel request and may refuse it by raising ServiceError.
+    """
+
+    def __init__(self, catalog: Catalog, cache: BlockCache, judge: Callable[[int], None] = lambda size: None) -> None:
+        self._catalog = catalog
+        self._cache = cache
+        self._judge = judge
+        self._call = partial(_call, Context(catalog))
+
+    def answer(self, request: Request) -> Reply:
+        """The reply to a request. ServiceError for what the service refuses."""
+        path = request.path.strip("/")
+        if path == "$discovery/rest":
+            host = request.headers.get("host", "127.0.0.1")
+            return Reply(200, JSON, _discovery(request.query.get("version", "v1"), host))
+        version, _, path = path.partition("/")
+        if version not in ("v1", "v1alpha"):
+            raise ServiceError(f"Method not found: {request.method} {request.path:.200}", 404)
+        asset = _ASSET.fullmatch(path)
+        if asset:
+            return self._asset(request, asset["name"], asset["verb"])
+        project = _PROJECT.fullmatch(path)
+        rest = project["rest"] if project else None
+        if rest == "/algorithms" and request.method == "GET":
+            return Reply(200, JSON, algorithms())
+        if rest in ("/value:compute", "/image:computePixels"):
+            if request.method != "POST":
+                raise ServiceError(f"{rest[1:]} needs POST, got {request.method}.", 405)
+            body = _json(request.body)
+            return self._value(body) if rest == "/value:compute" else self._pixels(body)
+        raise ServiceError(f"Method '{request.method} {path:.200}' is not implemented by this emulator.")
+
+    def _asset(self, request: Request, name: str, verb: str | None) -> Reply:
+        if verb == "getPixels":
+            if request.method != "POST":
+                raise ServiceError(f"getPixels needs POST, got {request.method}.", 405)
+            return self._get_pixels(name, _json(request.body))
+        if request.method != "GET":
+            raise ServiceError(f"Method '{request.method} {name:.200}' is not implemented by this emulator.")
+        if verb in ("listAssets", "listImages"):
+            found = self._catalog.members(name)
+            if found is None:
+                raise self._missing(name)
+            return _reply(listing.page(found, request.query, "assets" if verb == "listAssets" else "images"))
+        if verb is not None:
+            raise ServiceError(f"Method 'assets.{verb}' is not implemented by this emulator.")
+        asset = self._catalog.asset(name)
+        resource = asset.resource if asset else self._catalog.collection_resource(name)
+        if resource is None:
+            raise self._missing(name)
+        return _reply(resource)
+
+    def _missing(self, name: str) -> ServiceError:
+        return ServiceError(f"Asset '{name}' does not exist or doesn't allow this operation.", 404)
+
+    def _get_pixels(self, name: str, body: dict[str, Any]) -> Reply:
+        _known(body, _PIXEL_KEYS - {"expression"} | {"region"})
+        image = self._catalog.image(name)
+        if image is None:
+            if self._catalog.members(name) is not None:
+                raise ServiceError(f"Asset '{name}' is not an Image.")
+            raise self._missing(name)
+        return self._render(image, body, "Image.load")
+
+    def _pixels(self, body: dict[str, Any]) -> Reply:
+        _known(body, _PIXEL_KEYS)
+        value = self._evaluate(body)
+        if not isinstance(value, Image):
+            raise ServiceError(f"Expected an expression of type Image, got {type(value).__name__}.")
+        return self._render(value, body, "Image.select")
+
+    def _render(self, image: Image, body: dict[str, Any], operation: str) -> Reply:
+        file_format = body.get("fileFormat", "NPY")
+        if not isinstance(file_format, str) or file_format not in CONTENT_TYPES:
+            raise ServiceError(f"fileFormat '{file_format}' is not implemented by this emulator; use NPY or GEO_TIFF.")
+        if body.get("visualizationOptions"):
+            raise ServiceError("visualizationOptions are not implemented by this emulator.")
+        chosen = choose_bands(image, body, operation)
+        grid = output_grid(chosen, body)
+        self._judge(check_size(chosen.bands, grid))
+        pixels = chosen.evaluate(grid, self._cache)
+        return Reply(200, CONTENT_TYPES[file_format], encode(file_format, chosen.bands, pixels, grid))
+
+    def _value(self, body: dict[str, Any]) -> Reply:
+        _known(body, {"expression", "workloadTag"})
+        return _reply({"result": describe(self._evaluate(body))})
+
+    def _evaluate(self, body: dict[str, Any]) -> Any:
+        if "expression" not in body:
+            raise ServiceError("Invalid request: 'expression' is required.")
+        return Graph(body["expression"], self._call).evaluate()
+
+
+def _call(context: Context, name: str, arguments: Mapping[str, Callable[[], Any]]) -> Any:
+    return call(name, arguments, context)
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise ServiceError(f"Invalid JSON payload received. {error!s:.200}") from error
+    if not isinstance(found, dict):
+        raise ServiceError("Invalid JSON payload received. Expected an object.")
+    return found
+
+
+def _known(body: dict[str, Any], keys: set[str]) -> None:
+    for key in body:
+        if key not in keys:
+            raise ServiceError(f'Invalid JSON payload received. Unknown name "{key:.60}": Cannot find field.')
+    tag = body.get("workloadTag")
+    if tag and not (isinstance(tag, str) and _TAG.fullmatch(tag)):
+        raise ServiceError(f"Invalid value at 'workloadTag': '{tag!s:.80}'.")
+
+
+def _reply(content: Any) -> Reply:
+    return Reply(200, JSON, json.dumps(content, separators=(",", ":")).encode())
+
+
+@lru_cache(maxsize=1)
+def algorithms() -> bytes:
+    """The reply of algorithms.list: the list that earthengine-api ships."""
+    return json.dumps({"algorithms": list(described().values())}, separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=16)
+def _discovery(version: str, host: str) -> bytes:
+    """The discovery document for a client that talks to `host`: the shipped one, with its gaps filled."""
+    if version not in ("v1", "v1alpha"):
+        raise ServiceError(f"Discovery document not found for version '{version}'.", 404)
+    text = packaged("cloud_api_discovery_document.json").read_text(encoding="utf-8")
+    document = json.loads(text.replace("v1alpha", version))
+    root = f"http://{host}/"
+    document |= {"rootUrl": root, "baseUrl": root, "version": version}
+    # The shipped document lacks what the client of the same release sends.
+    projects = document["resources"]["projects"]
+    for methods in (projects["methods"], projects["resources"]["assets"]["methods"]):
+        parameters = methods["listAssets"]["parameters"]
+        for name in ("filter", "view"):
+            parameters.setdefault(name, {"type": "string", "location": "query"})
+    return json.dumps(document, separators=(",", ":")).encode()
