@@ -1,0 +1,105 @@
+"""The command line: ``ee-spark extract | plan | report | emulator``; what is wrong is one line on stderr and exit 2."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from ee_spark import __version__
+from ee_spark import extract as program
+from ee_spark.config import load
+from ee_spark.emulator import main as emulator
+from ee_spark.errors import EESparkError
+from ee_spark.plan.summary import figures, table
+from ee_spark.read.summary import how_to_open
+
+
+def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn our own errors into one line on stderr and their exit code."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        try:
+            return command(*args, **options)
+        except EESparkError as error:
+            click.echo(" ".join(str(error).split()), err=True)
+            sys.exit(error.exit_code)
+
+    return wrapped
+
+
+_job_options = (
+    click.option("--config", "path", required=True, metavar="JOB.yaml", help="The job file."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. output.path=/data."
+    ),
+)
+
+
+def _job(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_job_options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Earth Engine pixels as complete, exact, resumable Parquet tables, with Spark."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+
+
+@main.command()
+@_job
+@click.option("--dry-run", is_flag=True, help="Print the plan and ask for no pixels but one.")
+@click.option("--skip-failed", is_flag=True, help="Do not ask again for tiles that failed before.")
+@click.option("--run-id", metavar="ID", help="The name of the run; by default its time.")
+@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
+@_one_line
+def extract(
+    path: str, settings: tuple[str, ...], dry_run: bool, skip_failed: bool, run_id: str | None, progress: str
+) -> None:
+    """Ask for every planned tile that is not final yet; the last line on stdout is the run report as JSON."""
+    config = load(path, settings)
+    if dry_run:
+        with program.service_of(config) as service:
+            click.echo(table(program.preview(config, service)))
+        return
+    options = program.Options(skip_failed, run_id, progress)
+    report = program.run(config, options=options)
+    click.echo(how_to_open(report), err=True)
+    click.echo(json.dumps(report))
+    sys.stdout.flush()
+    sys.exit(report["exit_code"])
+
+
+@main.command()
+@_job
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@_one_line
+def plan(path: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Print what a run would ask for, and why; no pixel is asked for but one."""
+    config = load(path, settings)
+    with program.service_of(config) as service:
+        planned = program.preview(config, service)
+    click.echo(json.dumps(figures(planned)) if as_json else table(planned))
+
+
+@main.command()
+@click.option("--dataset", required=True, metavar="PATH", help="The dataset.")
+@click.option("--out", required=True, metavar="PICTURE.png", help="The picture to write.")
+@_one_line
+def report(dataset: str, out: str) -> None:
+    """Draw a dataset: a time series as small multiples and a curve, patches as a contact sheet."""
+    from ee_spark.read.picture import draw
+
+    click.echo(draw(dataset, out), err=True)
+
+
+main.add_command(emulator, "emulator")

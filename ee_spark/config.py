@@ -1,0 +1,158 @@
+"""Job file → frozen JobConfig, or one line that says what is wrong, where, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ee_spark.errors import JobError
+from ee_spark.job import JobConfig
+from ee_spark.objects import read_input
+
+
+def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
+    """Read the job file at ``path``, with ``settings`` such as ``output.path=/data`` over it.
+
+    Raises:
+        JobError: with the key's path, what was given and what to write instead.
+    """
+    try:
+        data = yaml.load(read_input(path, "--config"), _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise JobError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(data, dict):
+        raise JobError(f"{path}: a job file is a mapping of name, earth_engine, source, region, grid, output")
+    for setting in settings:
+        _override(data, setting)
+    base = path.rpartition("/")[0] if urlsplit(path).scheme else str(Path(path).absolute().parent)
+    return parse(data, base=base, label=path)
+
+
+def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> JobConfig:
+    """Validate a job given as a mapping; its relative paths begin at ``base``.
+
+    Raises:
+        JobError: with the key's path, what was given and what to write instead.
+    """
+    try:
+        config = JobConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise JobError(f"{label}: {_explain(error)}") from None
+    return _absolute(config, base or str(Path.cwd()))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is not None and key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _override(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise JobError(f"--set {setting}: write KEY=VALUE, e.g. --set output.path=/data/ndvi")
+    *sections, last = key.split(".")
+    for section in sections:
+        if data.get(section) is None:
+            data[section] = {}
+        data = data[section]
+        if not isinstance(data, dict):
+            raise JobError(f"--set {setting}: {section} is not a section")
+    try:
+        data[last] = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise JobError(f"--set {setting}: {text!r} is not YAML") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """Return one line for the first thing that is wrong, unknown keys before the rest."""
+    problems = error.errors(include_url=False)
+    problem = next((item for item in problems if item["type"] == "extra_forbidden"), problems[0])
+    path, section, field = _locate(problem["loc"])
+    where = ".".join(path) or "job"
+    if problem["type"] == "extra_forbidden":
+        known = list(section.model_fields) if section else []
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    wanted = f"; write {field}" if field else ""
+    if problem["type"] == "missing":
+        return f"{where}: missing{wanted}"
+    message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
+    given = problem["input"]
+    if isinstance(given, (dict, BaseModel)):  # a rule over a whole section says itself what was given
+        return f"{where}: {message}" if path else message
+    return f"{where}: got {given!r}: {message[:1].lower()}{message[1:]}{wanted}"
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None, str]:
+    """Return the key's path, the section it stands in, and what its field says should be written."""
+    path: list[str] = []
+    section: type[BaseModel] | None = JobConfig
+    wanted = ""
+    for step in loc:
+        fields = section.model_fields if section else {}
+        if step in fields:
+            field = fields[str(step)]
+            wanted = field.description or ""
+            path.append(str(step))
+            inner = next((kind for kind in _classes(field.annotation)), None)
+            if inner is None and section is not None:
+                section = None
+            elif inner:
+                section = inner
+        elif (step == loc[-1] and section) or isinstance(step, int):
+            path.append(str(step))
+    return path, section, wanted
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _classes(argument)
+
+
+def _absolute(config: JobConfig, base: str) -> JobConfig:
+    """Return ``config`` with every relative path made absolute, beginning at ``base``."""
+
+    def at(path: str | None) -> str | None:
+        if path is None or urlsplit(path).scheme or path.startswith("/"):
+            return path
+        return f"{base}/{path}" if urlsplit(base).scheme else str((Path(base) / path).resolve())
+
+    def function(name: str | None) -> str | None:
+        file, colon, attribute = (name or "").rpartition(":")
+        return f"{at(file)}:{attribute}" if colon and file.endswith(".py") else name
+
+    engine, source, region = config.earth_engine, config.source, config.region
+    if engine.credentials.startswith("service-account:"):
+        key = at(engine.credentials.partition(":")[2])
+        engine = engine.model_copy(update={"credentials": f"service-account:{key}"})
+    if engine.emulator.get("catalog"):
+        engine = engine.model_copy(update={"emulator": {**engine.emulator, "catalog": at(engine.emulator["catalog"])}})
+    source = source.model_copy(
+        update={"image": function(source.image), "map": function(source.map), "expression": at(source.expression)}
+    )
+    sample = region.sample
+    if sample and sample.within.geojson:
+        within = sample.within.model_copy(update={"geojson": at(sample.within.geojson)})
+        sample = sample.model_copy(update={"within": within})
+    region = region.model_copy(update={"geojson": at(region.geojson), "points": at(region.points), "sample": sample})
+    output = config.output.model_copy(update={"path": at(config.output.path)})
+    return config.model_copy(update={"earth_engine": engine, "source": source, "region": region, "output": output})

@@ -1,0 +1,300 @@
+"""The program: one job from its file to its tables.
+
+job → service → plan → lanes → tables → report. Spark is used here to run lanes side by side, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ee_spark import config as config_files
+from ee_spark.client import HIGH_VOLUME, STANDARD, Service
+from ee_spark.errors import JobError, StoppedError
+from ee_spark.fetch.quota import share
+from ee_spark.java import java_home
+from ee_spark.job import JobConfig
+from ee_spark.lane import Brief, Lane, deal, work
+from ee_spark.objects import Store, open_store
+from ee_spark.plan.chunk import Chunk
+from ee_spark.plan.plan import Plan, make
+from ee_spark.progress import Progress
+from ee_spark.store import records
+from ee_spark.store.schema import SUCCESS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LEAST_SHARE = 8
+"""Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
+UNEVEN = 1.05
+EXECUTOR_WAIT = 60.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told beside its job file."""
+
+    skip_failed: bool = False
+    run_id: str | None = None
+    progress: str = "auto"
+
+
+def run(
+    config: JobConfig | Mapping[str, Any] | str, spark: SparkSession | None = None, options: Options | None = None
+) -> dict[str, Any]:
+    """Run a job, given as a job file's path, a mapping or a config, to its end, and return the run report.
+
+    The report's ``exit_code`` is 0 where the job is done, 1 where the run was stopped and should be run again, 3 where
+    more tiles failed than the job allows.
+
+    Raises:
+        JobError: if the job is wrong; nothing was asked for.
+        StoppedError: if the run cannot report.
+    """
+    job, options, started = as_config(config), options or Options(), time.monotonic()
+    store = open_store(job.output.path)
+    with service_of(job) as service:
+        plan = settle(job, service, store)
+        spark = spark or session(job)
+        refuse_remote_emulator(job, spark)
+        layout = records.layout_of(plan)
+        records.open_tables(store, layout)
+        images = records.publish_images(store, plan.images)
+        plan = replace(plan, images=images)
+        run_id = records.start_run(store, plan, options.run_id)
+        store.delete(SUCCESS)
+        store.clear_temp()
+        with Progress(plan.pairs.count, options.progress, _progress_host(spark)) as progress:
+            lanes = make_lanes(plan, run_id, spark, options, progress.address)
+            found = run_lanes(spark, lanes)
+        report = summarise(plan, run_id, found, time.monotonic() - started)
+        records.finish_run(store, run_id, report)
+        if report["status"] == "complete":
+            records.succeed(store, report)
+        store.clear_temp()
+    return report
+
+
+def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
+    """Return a validated config from whatever names it."""
+    if isinstance(config, JobConfig):
+        return config
+    return config_files.load(config) if isinstance(config, str) else config_files.parse(config)
+
+
+@contextmanager
+def service_of(job: JobConfig) -> Iterator[Service]:
+    """Yield the service that a job names; an embedded emulator runs as long as the context."""
+    engine = job.earth_engine
+    urls = {"high-volume": HIGH_VOLUME, "standard": STANDARD}
+    if engine.endpoint != "emulator":
+        url = urls.get(engine.endpoint, engine.endpoint)
+        yield Service(url, engine.project or "local", engine.credentials, job.name)
+        return
+    from ee_spark import emulator
+
+    try:
+        running = emulator.start(**engine.emulator)
+    except (TypeError, RuntimeError) as error:
+        raise JobError(f"earth_engine.emulator: {error}") from None
+    with running:
+        yield Service(running.url, engine.project or "local", "anonymous", job.name)
+
+
+def settle(job: JobConfig, service: Service, store: Store) -> Plan:
+    """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
+
+    Raises:
+        JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
+    """
+    found = records.read_job(store)
+    plan = make(job, service, records.frozen_job(found))
+    if found is None and not records.claim(store, plan):
+        found = records.read_job(store)  # another driver was first: its plan holds
+        plan = make(job, service, records.frozen_job(found))
+    if found and found["fingerprint"] != plan.fingerprint:
+        if not job.output.overwrite:
+            records.refuse_other(store, plan, found)
+        plan = make(job, service)
+        records.take_over(store, plan)
+        records.publish_images(store, plan.images, fresh=True)
+    records.remove_replaced(store, records.read_job(store) or {"replaced": []})
+    return plan
+
+
+def preview(job: JobConfig, service: Service) -> Plan:
+    """Plan the job as a run would, writing nothing."""
+    found = records.read_job(open_store(job.output.path))
+    plan = make(job, service, records.frozen_job(found))
+    if found and found["fingerprint"] != plan.fingerprint:
+        if not job.output.overwrite:
+            records.refuse_other(open_store(job.output.path), plan, found)
+        plan = make(job, service)
+    return plan
+
+
+def session(job: JobConfig) -> SparkSession:
+    """Return the Spark session, a local one where nothing else was configured."""
+    from pyspark.sql import SparkSession
+
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None:
+        os.environ["JAVA_HOME"] = str(java_home())  # spark-submit has brought its own
+    master = os.environ.get("MASTER", "local[*]")
+    if master.startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    spark = SparkSession.builder.appName(job.name).getOrCreate()
+    if spark.sparkContext.master.startswith("local"):
+        spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def refuse_remote_emulator(job: JobConfig, spark: SparkSession) -> None:
+    """Refuse the embedded emulator where workers could not reach it."""
+    master = spark.sparkContext.master
+    if job.earth_engine.endpoint == "emulator" and not master.startswith("local"):
+        raise JobError(
+            f"earth_engine.endpoint: emulator listens on the driver's loopback only, and master is {master}; start "
+            "'ee-spark emulator' where workers reach it and write endpoint: http://HOST:PORT"
+        )
+
+
+def make_lanes(
+    plan: Plan, run_id: str, spark: SparkSession, options: Options, progress: tuple[str, int] | None
+) -> list[Lane]:
+    """Cut the plan into lanes: as many as share the quota, with chunks dealt so that all end at about the same time."""
+    engine, config = plan.config.earth_engine, plan.config
+    chunks = [plan.pairs.chunk(index) for index in range(len(plan.pairs))]
+    slots = engine.lanes if isinstance(engine.lanes, int) else task_slots(spark)
+    count = max(1, min(slots, max(1, engine.concurrent_requests // LEAST_SHARE), plan.pairs.count))
+    chunks, dealt = even(chunks, count)
+    fill = config.pixels.fill
+    names = [band.name for band in plan.frozen.bands]
+    brief = Brief(
+        run_id=run_id,
+        path=config.output.path,
+        service=plan.service,
+        recipe=plan.recipe,
+        layout=records.layout_of(plan),
+        retry=config.retry,
+        part_size=config.output.part_size,
+        snap=config.grid.snap,
+        fill=fill if isinstance(fill, dict) else dict.fromkeys(names, fill or 0.0),
+        skip_failed=options.skip_failed,
+        progress=progress,
+    )
+    return [
+        Lane(
+            index=lane,
+            brief=brief,
+            chunks=tuple(chunks[i] for i in dealt[lane]),
+            image_ids=plan.images.ids,
+            image_times=tuple(plan.images.time.tolist()),
+            image_versions=tuple(plan.images.version.tolist() if config.source.pin else [-1] * len(plan.images)),
+            graphs=plan.graphs,
+            points=plan.points,
+            threads=max(1, share(engine.concurrent_requests, count, lane)),
+            per_second=engine.requests_per_minute / 60 / count,
+        )
+        for lane in range(count)
+    ]
+
+
+def even(chunks: list[Chunk], lanes: int) -> tuple[list[Chunk], list[list[int]]]:
+    """Deal chunks to lanes, halving the largest while the lanes would end more than 5 % apart."""
+    for _ in range(8 * lanes):
+        dealt = deal([chunk.count for chunk in chunks], lanes)
+        loads = [sum(chunks[i].count for i in indices) for indices in dealt]
+        if max(loads) <= UNEVEN * sum(loads) / lanes:
+            break
+        heaviest = dealt[loads.index(max(loads))]
+        largest = max(heaviest, key=lambda index: chunks[index].count)
+        if chunks[largest].count < 2:
+            break
+        chunks = [*chunks[:largest], *chunks[largest].halves(), *chunks[largest + 1 :]]
+    return chunks, deal([chunk.count for chunk in chunks], lanes)
+
+
+def task_slots(spark: SparkSession) -> int:
+    """Return how many tasks can run at once, after waiting for the configured minimum of executors."""
+    context = spark.sparkContext
+    if context.master.startswith("local"):
+        return int(context.defaultParallelism)
+    conf = context.getConf()
+    wanted = int(conf.get("spark.executor.instances") or conf.get("spark.dynamicAllocation.minExecutors") or 1)
+    cores = int(conf.get("spark.executor.cores") or 1)
+    until = time.monotonic() + EXECUTOR_WAIT
+    while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < wanted and time.monotonic() < until:
+        time.sleep(0.2)
+    return max(1, int(executors)) * max(1, cores // int(conf.get("spark.task.cpus") or 1))
+
+
+def run_lanes(spark: SparkSession, lanes: list[Lane]) -> list[dict[str, Any]]:
+    """Run every lane in a partition of its own and return their records."""
+    from pyspark import TaskContext
+
+    def partition(_: int, mine: Iterator[Lane]) -> Iterator[dict[str, Any]]:
+        context = TaskContext.get()
+        for lane in mine:
+            yield from work(lane, context.attemptNumber() if context else 0)
+
+    context = spark.sparkContext
+    context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
+    try:
+        found: list[dict[str, Any]] = context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
+    except Exception as error:  # whatever py4j makes of workers that died; what they published holds
+        reason = next((line for line in str(error).splitlines() if "Error" in line), type(error).__name__)
+        raise StoppedError(f"a Spark stage failed: {reason.strip()[:300]}; run again, it resumes") from error
+    return found
+
+
+def summarise(plan: Plan, run_id: str, lanes: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Add up the lanes' records: the run report."""
+    names = ("ok", "empty", "failed", "skipped", "missing", "requests", "retries", "splits", "rejected", "bytes_in")
+    total: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for lane in lanes:
+        total.update({name: lane[name] for name in names})
+        statuses.update(lane["statuses"])
+        errors.update(lane["errors"])
+    stopped = next((lane["stopped"] for lane in lanes if lane["stopped"]), None)
+    allowed = plan.config.retry.max_failed
+    limit = float(allowed.rstrip("%")) / 100 * plan.pairs.count if isinstance(allowed, str) else allowed
+    if total["missing"] or stopped:
+        status, code = "stopped", 1
+    elif not total["failed"]:
+        status, code = "complete", 0
+    else:
+        status, code = ("partial", 0) if total["failed"] <= limit else ("failed", 3)
+    latencies = [lane["latencies"] for lane in lanes if lane["latencies"]]
+    return {
+        "run_id": run_id,
+        "status": status,
+        "planned": plan.pairs.count,
+        **{name: total[name] for name in names},
+        "seconds": round(seconds, 3),
+        "path": plan.config.output.path,
+        "exit_code": code,
+        "lanes": len(lanes),
+        "fetch_seconds": round(max(lane["seconds"] for lane in lanes), 3),
+        "peak_in_flight": sum(lane["peak_in_flight"] for lane in lanes),
+        "latency_p50": round(sum(row[10] for row in latencies) / len(latencies), 4) if latencies else None,
+        "latency_p95": round(max(row[19] for row in latencies), 4) if latencies else None,
+        "statuses": dict(statuses),
+        "errors": dict(errors.most_common(10)),
+        "restricted": any(lane["restricted"] for lane in lanes),
+        "stopped": stopped,
+    }
+
+
+def _progress_host(spark: SparkSession) -> str:
+    """Return the address on which workers reach the driver."""
+    context = spark.sparkContext
+    return "127.0.0.1" if context.master.startswith("local") else str(context.getConf().get("spark.driver.host"))

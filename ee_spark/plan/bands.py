@@ -1,0 +1,181 @@
+"""Which bands the tables have, and of what type: fixed for all images before the first tile."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ee_spark.client import Client
+from ee_spark.errors import JobError, ServiceError
+from ee_spark.job import NAME, JobConfig
+from ee_spark.plan import source as ee_source
+from ee_spark.plan.frozen import Band, Frozen
+from ee_spark.plan.grid import Lattice
+from ee_spark.plan.images import Images, Signature, StoredBand, names, refused
+from ee_spark.plan.probe import Field, probe
+from ee_spark.plan.region import Points, Polygons
+from ee_spark.plan.request import Recipe, Window
+
+COLUMNS = {
+    "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",
+    "tile_col", "bbox", "geometry", "point_id", "point_lon", "point_lat", "valid", "status", "error_class",
+    "error_message", "http_status", "attempts", "requests", "fetch_ms", "bytes_in", "valid_count", "version", "part",
+    "crc32c", "run_id", "created_at",
+}  # fmt: skip
+
+
+def choose_bands(
+    config: JobConfig,
+    client: Client,
+    images: Images,
+    graphs: ee_source.Graphs | None,
+    region: Polygons | Points,
+    lattices: Sequence[Lattice],
+    lattice_of: Sequence[int],
+    frozen: Frozen | None,
+) -> tuple[Band, ...]:
+    """Return the tables' bands with their types: the promotion over what all images have.
+
+    Raises:
+        JobError: if a band is not there, has a name that no column can have, or is wider than its dataset's column.
+    """
+    source = config.source
+    computes = bool(source.map) or source.kind in ("image", "expression")
+    if not len(images):
+        return frozen.bands if frozen else _unseen_bands(config)
+    if computes and frozen and _asks_for(source.bands, frozen):
+        return frozen.bands
+    if computes and graphs:
+        first = {int(index): image for image, index in reversed(list(enumerate(images.signature.tolist())))}
+        found = [
+            tuple(
+                StoredBand(field.name, field.dtype, lattices[0])
+                for field in _probe_base(client, config, images, graphs, image, region, lattices[lattice_of[image]])
+            )
+            for image in first.values()
+        ]
+    else:
+        found = list(images.signatures)
+    renamed = _renamed(config, found, images, frozen)
+    bands = tuple(Band(new, old, config.pixels.dtype.get(new) or _promoted(old, found)) for new, old in renamed.items())
+    unknown = set(config.pixels.dtype) - {band.name for band in bands}
+    if unknown:
+        raise JobError(f"pixels.dtype: no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
+    _check_columns(bands, region)
+    return _frozen_types(bands, frozen) if frozen else bands
+
+
+def _probe_base(
+    client: Client,
+    config: JobConfig,
+    images: Images,
+    graphs: ee_source.Graphs,
+    image: int,
+    region: Polygons | Points,
+    lattice: Lattice,
+) -> list[Field]:
+    """Ask for one pixel of all bands of a computed image, to learn their names and types."""
+    graph = ee_source.text(graphs.images[image if len(graphs.images) > 1 else 0])
+    path, body = Recipe("computePixels", client.service.project, ()).call(
+        images.ids[image], int(images.version[image]), graph, middle(region, lattice)
+    )
+    return asked(client, path, body, config)
+
+
+def asked(client: Client, path: str, body: bytes, config: JobConfig) -> list[Field]:
+    """Send a probe, patiently, and return the bands of its answer; what the service refuses is wrong with the job."""
+    for attempt in range(5):
+        try:
+            return probe(client, path, body, config.pixels.format)
+        except ServiceError as error:
+            if error.kind not in ("transient", "overload", "damaged") or attempt == 4:
+                raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
+            time.sleep(error.wait or 0.5 * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def middle(region: Polygons | Points, lattice: Lattice) -> Window:
+    """Return the one pixel of the lattice that holds the region's middle, or its first corner or point."""
+    west, south, east, north = region.bounds
+    if isinstance(region, Points):
+        west, south, east, north = (float(region.lon[0]), float(region.lat[0])) * 2
+    u, v = lattice.from_lonlat(np.array([(west + east) / 2, west]), np.array([(south + north) / 2, south]))
+    index = 0 if np.isfinite([u[0], v[0]]).all() else 1
+    if not np.isfinite([u[index], v[index]]).all():
+        raise JobError(f"grid.crs: {lattice.crs} cannot show the region around {west:g}, {south:g}; write another crs")
+    return Window(lattice.crs, lattice.transform(float(np.floor(u[index])), float(np.floor(v[index]))), 1, 1)
+
+
+def _renamed(config: JobConfig, found: Sequence[Signature], images: Images, frozen: Frozen | None) -> dict[str, str]:
+    """Return {new: old} for the bands asked for, or for those that every image has."""
+    asked = config.source.bands
+    common = [band.name for band in found[0] if all(band.name in {b.name for b in other} for other in found)]
+    if asked is None and frozen:
+        asked = {band.name: band.old for band in frozen.bands}
+    if asked is None:
+        if not common:
+            raise JobError("source: the images have no band in common; choose some with filter, or name source.bands")
+        return {name: name for name in common}
+    renamed = dict(asked) if isinstance(asked, dict) else {name: name for name in asked}
+    for old in renamed.values():
+        if old not in common:
+            lacking = [index for index, signature in enumerate(found) if old not in {band.name for band in signature}]
+            if len(lacking) == len(found):
+                raise JobError(f"source.bands: no band {old!r}; the bands are {names(found[0])}")
+            first = next(i for i, s in enumerate(images.signature.tolist()) if s in lacking)
+            count = int(np.isin(images.signature, lacking).sum())
+            raise JobError(
+                f"source.bands: {count} of {len(images)} images lack {old!r}, e.g. {images.ids[first]}; leave them "
+                "out with source.filter, or write to another output.path without it"
+            )
+    return renamed
+
+
+def _promoted(old: str, found: Sequence[Signature]) -> str:
+    types = {band.dtype for signature in found for band in signature if band.name == old}
+    result = np.result_type(*(np.dtype(name) for name in types))
+    return "float64" if result in (np.int64, np.uint64) else str(result)
+
+
+def _frozen_types(bands: tuple[Band, ...], frozen: Frozen) -> tuple[Band, ...]:
+    """Return the bands with the dataset's types, refusing wider ones."""
+    known = {band.name: band for band in frozen.bands}
+    for band in bands:
+        if band.name in known and not np.can_cast(band.dtype, known[band.name].dtype, "safe"):
+            raise JobError(
+                f"source.bands: images now have {band.name!r} as {band.dtype}, and its column is "
+                f"{known[band.name].dtype}; leave them out with source.filter, or write pixels.dtype, or another "
+                "output.path"
+            )
+    return tuple(replace(band, dtype=known[band.name].dtype) if band.name in known else band for band in bands)
+
+
+def _asks_for(asked: tuple[str, ...] | dict[str, str] | None, frozen: Frozen) -> bool:
+    names = {band.name: band.old for band in frozen.bands}
+    return asked is None or (dict(asked) if isinstance(asked, dict) else {name: name for name in asked}) == names
+
+
+def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
+    """Return bands for a plan without any image, which decides nothing: it is not written down."""
+    asked = config.source.bands or ()
+    renamed = asked if isinstance(asked, dict) else {name: name for name in asked}
+    return tuple(Band(new, old, config.pixels.dtype.get(new, "float64")) for new, old in renamed.items())
+
+
+def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
+    extra = set(region.columns.column_names) if isinstance(region, Points) else set()
+    seen: dict[str, str] = {}
+    for name in [*sorted(extra), *(band.name for band in bands)]:
+        if not re.fullmatch(NAME, name):
+            raise JobError(f"source.bands: {name!r} is no column name; rename it: bands: {{a_name: {name}}}")
+        if name.lower() in COLUMNS or name.lower().startswith("valid_"):
+            raise JobError(
+                f"source.bands: a column {name!r} is one of the tables' own; rename it: bands: {{a_name: {name}}}"
+            )
+        if name.lower() in seen:
+            raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; rename one of them")
+        seen[name.lower()] = name

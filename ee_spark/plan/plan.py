@@ -1,0 +1,280 @@
+"""The plan: which requests a job comes to, decided and explained before any pixel is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ee_spark.client import Client, Service, is_google
+from ee_spark.errors import JobError
+from ee_spark.job import MAX_SIDE, JobConfig
+from ee_spark.plan import source as ee_source
+from ee_spark.plan.bands import asked, choose_bands, middle
+from ee_spark.plan.chunk import Pairs, block_side, bucket_days, by_time, cut
+from ee_spark.plan.frozen import Band, Frozen, Note
+from ee_spark.plan.grid import Lattice
+from ee_spark.plan.images import Images, stored
+from ee_spark.plan.lattice import choose_lattices
+from ee_spark.plan.region import Points, Polygons
+from ee_spark.plan.region import load as load_region
+from ee_spark.plan.request import MAX_BYTES, Recipe
+from ee_spark.plan.tile import Shape
+from ee_spark.plan.touch import patch_runs, tile_runs
+
+MAX_BANDS = 1024
+"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
+DEFAULT_TILE = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Images × tiles of one run, and why they are what they are.
+
+    ``graphs`` are the graphs to send: none for getPixels, the template of all stored images, or one for each computed
+    image. ``notes`` explain each decision as (what, value, why).
+    """
+
+    config: JobConfig
+    service: Service
+    region: Polygons | Points
+    images: Images
+    frozen: Frozen
+    graphs: tuple[str, ...]
+    pairs: Pairs
+    untouched: int
+    tiles: int
+    identity: dict[str, Any]
+    notes: tuple[Note, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 (hex) of the identity: a dataset holds one job."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the pixels of each image are asked for."""
+        names = [band.old if self.frozen.method == "getPixels" else band.name for band in self.frozen.bands]
+        return Recipe(
+            self.frozen.method,
+            self.service.project,
+            (*names, *self.frozen.validity),
+            self.config.pixels.format,
+            self.config.name if is_google(self.service.url) else None,
+        )
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of one request as the service counts them."""
+        width, height = self.frozen.shape.stored
+        return width * height * self.frozen.counted_bytes
+
+    @property
+    def points(self) -> Points | None:
+        """The points, where the region is one of points."""
+        return self.region if isinstance(self.region, Points) else None
+
+    def graph(self, image: int) -> str | None:
+        """Return the graph of one image: its own, the template of all, or none."""
+        return self.graphs[image if len(self.graphs) > 1 else 0] if self.graphs else None
+
+
+def make(config: JobConfig, service: Service, frozen: Frozen | None = None) -> Plan:
+    """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
+
+    Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
+
+    Raises:
+        JobError: for everything that is wrong with the job, in one line.
+    """
+    client = Client(service)
+    region = load_region(config.region)
+    computed = config.source.kind in ("image", "expression")
+    method, why_method = choose_method(config)
+    if method == "computePixels":
+        ee_source.connect(service)
+    area = region.geojson()
+    graphs: ee_source.Graphs | None
+    if computed:
+        images, graphs = ee_source.computed_images(config.source, area)
+    else:
+        images = stored(client, config.source, area)
+        graphs = ee_source.stored_graph(config.source, config.pixels) if method == "computePixels" else None
+    notes = [("method", method, why_method)]
+    lattices, lattice_of, align, why_lattice = choose_lattices(config, images, frozen)
+    bands = choose_bands(config, client, images, graphs, region, lattices, lattice_of, frozen)
+    shape, why_tile = choose_shape(config, bands, frozen)
+    notes += why_lattice + why_tile + _type_notes(bands, config)
+    fixed = Frozen(
+        method, bands, config.pixels.mask, shape, None if config.grid.crs == "native" else lattices[0], align, 1, 0
+    )
+    fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
+    pairs, tiles = _pairs(region, images, lattice_of, lattices, fixed, config)
+    days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=False)
+    fixed = replace(fixed, days=days)
+    renamed = {band.name: band.old for band in bands}
+    plan = Plan(
+        config=config,
+        service=service,
+        region=region,
+        images=images,
+        frozen=fixed,
+        graphs=tuple(ee_source.select(image, renamed, config.pixels) for image in graphs.images) if graphs else (),
+        pairs=by_time(pairs, images.time, days),
+        untouched=len(images) * tiles - pairs.count,
+        tiles=tiles,
+        identity=_identity(config, service, fixed, region, graphs.identity if graphs else None),
+        notes=tuple(notes),
+    )
+    _check_sizes(plan)
+    if pairs.count:
+        _probe_last(plan, client)
+    return plan
+
+
+def choose_method(config: JobConfig) -> tuple[str, str]:
+    """Return getPixels where nothing needs computing, else computePixels, and why."""
+    source, pixels = config.source, config.pixels
+    if source.method != "auto":
+        return source.method, "asked for"
+    if source.kind in ("image", "expression"):
+        return "computePixels", f"the source is an {source.kind} to compute"
+    reasons = [
+        (bool(source.map), "map computes"),
+        (pixels.mask != "none", f"mask: {pixels.mask} needs the images' masks"),
+        (pixels.resample != "nearest", f"resample: {pixels.resample} needs computing"),
+        (bool(pixels.dtype), "dtype needs casting"),
+        (pixels.images_per_request not in ("auto", 1), "images_per_request packs"),
+    ]
+    why = [text for applies, text in reasons if applies]
+    return ("computePixels", ", ".join(why)) if why else ("getPixels", "stored pixels, nothing to compute")
+
+
+def choose_shape(config: JobConfig, bands: Sequence[Band], frozen: Frozen | None) -> tuple[Shape, list[Note]]:
+    """Return the tiles' size: the job file's, or the largest default that a request can hold."""
+    margin = config.grid.margin
+    if config.grid.size:
+        return Shape(*config.grid.size, margin), []
+    if frozen:
+        return Shape(frozen.shape.width, frozen.shape.height, margin), []
+    probe_shape = Frozen("", tuple(bands), config.pixels.mask, Shape(1, 1), None, "", 1, 0)
+    side = DEFAULT_TILE
+    while side > 16 and (side + 2 * margin) ** 2 * probe_shape.counted_bytes > MAX_BYTES:
+        side //= 2
+    return Shape(side, side, margin), [("tile", f"{side} pixels", "proposed: grid.tile is not given")]
+
+
+def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``."""
+    keys = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+    return "; ".join(f"{key}: {mine.get(key)!r} here, {theirs.get(key)!r} there" for key in keys)
+
+
+def _pairs(
+    region: Polygons | Points,
+    images: Images,
+    lattice_of: Sequence[int],
+    lattices: Sequence[Lattice],
+    frozen: Frozen,
+    config: JobConfig,
+) -> tuple[Pairs, int]:
+    """Return the pairs before any cut by time, and how many tiles the region has."""
+    if isinstance(region, Points):
+        runs, corners = patch_runs(region, images, lattice_of, lattices, frozen.shape, snap=config.grid.snap)
+        return cut(lattices, runs, frozen.side, corners), len(region.ids) * len(lattices)
+    everywhere = replace(images, footprints=(None,) * len(lattices), ids=("",) * len(lattices))
+    tiles = sum(
+        part.count for _, _, part in tile_runs(region, everywhere, range(len(lattices)), lattices, frozen.shape)
+    )
+    return cut(lattices, tile_runs(region, images, lattice_of, lattices, frozen.shape), frozen.side), tiles
+
+
+def _probe_last(plan: Plan, client: Client) -> None:
+    """Ask for one pixel exactly as the tiles will be asked for."""
+    image = int(plan.pairs.image[0])
+    lattice = plan.pairs.lattices[plan.pairs.lattice[0]]
+    window = middle(plan.region, lattice)
+    path, body = plan.recipe.call(plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window)
+    fields = asked(client, path, body, plan.config)
+    for band, field in zip(plan.frozen.bands, fields, strict=False):
+        if not np.can_cast(field.dtype, band.dtype, "safe"):
+            raise JobError(
+                f"source.bands: {band.name!r} is {field.dtype} and its column {band.dtype}; write pixels.dtype: "
+                f"{{{band.name}: {band.dtype}}}, or another output.path"
+            )
+
+
+def _check_sizes(plan: Plan) -> None:
+    """Refuse a tile that no request can hold, with the numbers and the largest that fits."""
+    frozen = plan.frozen
+    width, height = frozen.shape.stored
+    if len(frozen.bands) + len(frozen.validity) > MAX_BANDS:
+        raise JobError(f"source.bands: {len(frozen.bands)} bands are more than {MAX_BANDS} a request; name fewer")
+    if max(width, height) > MAX_SIDE:
+        raise JobError(f"grid.tile: {width} × {height} pixels with margins; a request has at most {MAX_SIDE} a side")
+    if plan.request_bytes > MAX_BYTES:
+        side = int((MAX_BYTES / frozen.counted_bytes) ** 0.5) - 2 * frozen.shape.margin
+        raise JobError(
+            f"grid.tile: {width} × {height} pixels of {frozen.counted_bytes} bytes (one mask byte a sample) are "
+            f"{plan.request_bytes} bytes; a request holds {MAX_BYTES}: write tile: {max(1, side)} or less"
+        )
+
+
+def _type_notes(bands: Sequence[Band], config: JobConfig) -> list[Note]:
+    notes = [("bands", ", ".join(f"{band.name} {band.dtype}" for band in bands), "")]
+    wide = [band.name for band in bands if band.dtype == "float64" and band.name not in config.pixels.dtype]
+    if wide:
+        notes.append(
+            ("float64", ", ".join(wide), "nobody asked for it: pixels.dtype: {band: float32} halves the bytes")
+        )
+    if config.pixels.mask == "none":
+        notes.append(("mask", "none", "masked pixels are zeros like any other; valid_count and statistics are null"))
+    return notes
+
+
+def _identity(
+    config: JobConfig, service: Service, frozen: Frozen, region: Polygons | Points, graph: str | None
+) -> dict[str, Any]:
+    """Return what makes this job the one that a dataset belongs to, in keys that a person can compare."""
+    grid, pixels, source, lattice = config.grid, config.pixels, config.source, frozen.lattice
+    columns = region.columns.schema if isinstance(region, Points) else ()
+    where = service_identity(config, service)
+    return {
+        "earth_engine": where,
+        f"source.{source.kind}": source.name
+        if source.kind in ("collection", "asset")
+        else source.name.rpartition("/")[2],
+        "source.graph": ee_source.digest(graph)
+        if graph and (source.map or source.kind in ("image", "expression"))
+        else None,
+        "source.every": source.every,
+        "source.args": source.args,
+        "source.bands": {band.name: band.old for band in frozen.bands},
+        "source.method": frozen.method,
+        "grid.crs": lattice.crs if lattice else "native",
+        "grid.resolution": [lattice.res_x, lattice.res_y] if lattice else None,
+        "grid.offset": [lattice.x0, lattice.y0] if lattice else None,
+        "grid.like": grid.like,
+        "grid.tile": [frozen.shape.width, frozen.shape.height],
+        "grid.margin": frozen.shape.margin,
+        "grid.snap": grid.snap,
+        "region": "points" if isinstance(region, Points) else "tiles",
+        "region.columns": {field.name: str(field.type) for field in columns},
+        "pixels.format": pixels.format,
+        "pixels.mask": pixels.mask,
+        "pixels.fill": pixels.fill,
+        "pixels.resample": pixels.resample,
+        "pixels.dtype": pixels.dtype,
+    }
+
+
+def service_identity(config: JobConfig, service: Service) -> str:
+    """Return Earth Engine, the emulator with its catalog, or the URL of another endpoint."""
+    if config.earth_engine.endpoint == "emulator":
+        return f"emulator, catalog {config.earth_engine.emulator.get('catalog') or 'of the package'}"
+    return "Earth Engine" if is_google(service.url) else service.url

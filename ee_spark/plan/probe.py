@@ -1,0 +1,40 @@
+"""One tiny request that says which bands an image has and of what type they are."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from rasterio.errors import RasterioIOError
+from rasterio.io import MemoryFile
+
+from ee_spark.client import Client
+from ee_spark.errors import ServiceError
+
+
+@dataclass(frozen=True)
+class Field:
+    """A band of an answer: its name and numpy type."""
+
+    name: str
+    dtype: str
+
+
+def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:
+    """Send one request and return the bands of its answer.
+
+    Raises:
+        ServiceError: as the client does; ``damaged`` for an answer that is not of the format asked for.
+    """
+    answer = client.call("POST", path, body).body
+    try:
+        if form == "GEO_TIFF":
+            with MemoryFile(answer) as file, file.open() as raster:
+                names = [name or f"band_{index}" for index, name in enumerate(raster.descriptions, 1)]
+                return [Field(name, dtype) for name, dtype in zip(names, raster.dtypes, strict=True)]
+        block = np.load(io.BytesIO(answer), allow_pickle=False)
+        return [Field(name, str(block.dtype[name])) for name in block.dtype.names]
+    except (ValueError, TypeError, EOFError, RasterioIOError):
+        message = f"an answer of {len(answer)} bytes is no {form}"
+        raise ServiceError(message, kind="damaged", status=200) from None

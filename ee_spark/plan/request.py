@@ -1,0 +1,73 @@
+"""What one request asks for: a window of pixels of one image, as the path and body of an HTTP call.
+
+Sources: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/getPixels and
+https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+
+from ee_spark.client import asset_name
+from ee_spark.plan.images import ID, VERSION
+
+MAX_BYTES = 50_331_648
+"""One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A block of pixels: the affine transform of its corner (as in tables), its CRS, width and height."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    width: int
+    height: int
+
+    def part(self, column: int, row: int, width: int, height: int) -> Window:
+        """Return a window inside this one, its corner ``column`` and ``row`` pixels from this one's."""
+        sx, shx, x, shy, sy, y = self.transform
+        return replace(self, transform=(sx, shx, x + column * sx, shy, sy, y + row * sy), width=width, height=height)
+
+    def grid(self) -> dict[str, object]:
+        """Return the window as a PixelGrid (https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid)."""
+        keys = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+        code = "crsCode" if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*:[A-Za-z0-9]+", self.crs) else "crsWkt"
+        return {
+            "dimensions": {"width": self.width, "height": self.height},
+            "affineTransform": dict(zip(keys, self.transform, strict=True)),
+            code: self.crs,
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the pixels of any image of a job are asked for.
+
+    ``bands`` are the names in the answer, in order. ``project`` pays for computed pixels; for stored ones the client's
+    header says who does.
+    """
+
+    method: str
+    project: str
+    bands: tuple[str, ...]
+    format: str = "NPY"
+    tag: str | None = None
+
+    def call(self, image_id: str, version: int, graph: str | None, window: Window) -> tuple[str, bytes]:
+        """Return path and body. ``graph`` is the image's graph, or the template of a stored image's."""
+        body: dict[str, object] = {"fileFormat": self.format, "bandIds": self.bands, "grid": window.grid()}
+        if self.tag:
+            body["workloadTag"] = self.tag
+        text = json.dumps(body)
+        if self.method == "getPixels":
+            return f"/v1/{asset_name(image_id)}:getPixels", text.encode()
+        expression = filled(graph or "", image_id, version)
+        return f"/v1/projects/{self.project}/image:computePixels", f'{text[:-1]}, "expression": {expression}}}'.encode()
+
+
+def filled(template: str, image_id: str, version: int) -> str:
+    """Return a stored image's graph with its id and version in the places of the placeholders."""
+    return template.replace(json.dumps(ID), json.dumps(image_id)).replace(str(VERSION), str(version))

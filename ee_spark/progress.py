@@ -1,0 +1,104 @@
+"""Live progress of a run, and its summary for people: best effort, from datagrams that lanes send.
+
+Losing or doubling one harms nothing: each carries a lane's counters so far, and the largest are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections import defaultdict
+from types import TracebackType
+from typing import Any, TextIO
+
+REDRAW_SECONDS = 0.5
+LOG_SECONDS = 10.0
+_WIDTH = 24
+
+
+class Progress:
+    """Listens for lanes' datagrams and shows their sum on ``out``: a bar on a terminal, else a line now and then.
+
+    ``mode`` is auto, bar, log or none. Lanes send to :attr:`address`, which is None where nothing is shown.
+    """
+
+    def __init__(self, planned: int, mode: str = "auto", host: str = "127.0.0.1", out: TextIO = sys.stderr) -> None:
+        self.planned, self._out = planned, out
+        self._mode = ("bar" if out.isatty() else "log") if mode == "auto" else mode
+        self._lanes: dict[int, dict[str, int]] = defaultdict(dict)
+        self._end = threading.Event()
+        self._started = time.monotonic()
+        self._socket: socket.socket | None = None
+        if self._mode != "none":
+            try:
+                self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self._socket.bind((host, 0))
+                self._socket.settimeout(0.2)
+            except OSError:  # no progress is no reason not to run
+                self._socket = None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where lanes send their counters."""
+        return self._socket.getsockname() if self._socket else None
+
+    def __enter__(self) -> Progress:
+        if self._socket:
+            self._thread = threading.Thread(target=self._loop, args=(self._socket,), daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        if self._socket:
+            self._thread.join()
+            self._socket.close()
+
+    def line(self) -> str:
+        """Return the state as one line: tiles, rate, requests in flight, retries, failed tiles, time to go."""
+        sums: dict[str, int] = defaultdict(int)
+        for counters in self._lanes.values():
+            for name, value in counters.items():
+                sums[name] += value
+        done = min(self.planned, sums["answers"] + sums["skipped"])
+        seconds = max(1e-3, time.monotonic() - self._started)
+        rate = sums["answers"] / seconds
+        left = f"{(self.planned - done) / rate:.0f} s to go" if rate and done < self.planned else ""
+        share = done / self.planned if self.planned else 1.0
+        bar = "█" * round(share * _WIDTH) + "·" * (_WIDTH - round(share * _WIDTH))
+        return (
+            f"{bar} {done:,}/{self.planned:,} tiles  {share:4.0%}  {rate:,.0f}/s  {sums['in_flight']} in flight  "
+            f"{sums['empty']:,} empty  {sums['retries']} retries  {sums['failed']} failed  {left}"
+        )
+
+    def _loop(self, listener: socket.socket) -> None:
+        shown = time.monotonic() if self._mode == "log" else 0.0
+        while not self._end.is_set():
+            try:
+                heard: dict[str, Any] = json.loads(listener.recv(4096))
+                lane = self._lanes[int(heard.pop("lane"))]
+                for name, value in heard.items():
+                    lane[name] = int(value) if name == "in_flight" else max(int(value), lane.get(name, 0))
+            except (TimeoutError, ValueError, KeyError, TypeError):
+                pass
+            if time.monotonic() - shown >= (REDRAW_SECONDS if self._mode == "bar" else LOG_SECONDS):
+                shown = time.monotonic()
+                self._show(self.line())
+        if self._mode == "bar":
+            self._show(self.line())
+            self._write("\n")
+
+    def _show(self, line: str) -> None:
+        self._write(f"\r\x1b[K{line}" if self._mode == "bar" else f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except (OSError, ValueError):  # a closed terminal does not stop a run
+            self._mode = "none"

@@ -1,0 +1,210 @@
+"""What a dataset says of itself: job.json, the images, the runs, and ``_SUCCESS``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ee_spark import __version__
+from ee_spark.errors import JobError, StoreError
+from ee_spark.objects import Store
+from ee_spark.plan.frozen import Frozen
+from ee_spark.plan.images import NO_TIME, Images, table_schema
+from ee_spark.plan.plan import Plan, difference
+from ee_spark.plan.region import Points
+from ee_spark.store.part import zero_rows
+from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
+
+
+def layout_of(plan: Plan) -> Layout:
+    """Return the tables' layout of a plan."""
+    points = plan.region if isinstance(plan.region, Points) else None
+    columns = points.columns.schema if points and points.columns.num_columns else None
+    return Layout(plan.fingerprint, plan.frozen, points is not None, columns)
+
+
+def read_job(store: Store) -> dict[str, Any] | None:
+    """Return job.json, or None where there is no dataset yet."""
+    found = store.read(JOB)
+    return None if found is None else dict(json.loads(found[0]))
+
+
+def frozen_job(job: dict[str, Any] | None) -> Frozen | None:
+    """Return what the dataset's first plan froze."""
+    return Frozen.from_json(job["frozen"]) if job else None
+
+
+def claim(store: Store, plan: Plan) -> bool:
+    """Write job.json for ``plan`` if there is none yet; False if there is.
+
+    Raises:
+        JobError: if nothing can be written there.
+    """
+    try:
+        return store.create(JOB, _job_bytes(plan, []))
+    except StoreError as error:
+        raise JobError(f"output.path: cannot write to {store.root}: {error}") from None
+
+
+def refuse_other(store: Store, plan: Plan, job: dict[str, Any]) -> None:
+    """Refuse to write a plan into a dataset of another job, with what differs."""
+    if job["fingerprint"] != plan.fingerprint:
+        raise JobError(
+            f"output.path: {store.root} holds another job ({difference(plan.identity, job['identity'])}); write to "
+            "another path, or set output.overwrite: true to remove it"
+        )
+
+
+def take_over(store: Store, plan: Plan) -> None:
+    """Replace another job's job.json, naming the fingerprints it replaces."""
+    while True:
+        found = store.read(JOB)
+        job = json.loads(found[0]) if found else {"fingerprint": plan.fingerprint, "replaced": []}
+        replaced = [*job["replaced"], job["fingerprint"]]
+        names = [name for name in dict.fromkeys(replaced) if name != plan.fingerprint]
+        if store.replace(JOB, _job_bytes(plan, names), found[1] if found else None):
+            return
+
+
+def remove_replaced(store: Store, job: dict[str, Any]) -> None:
+    """Remove what jobs that were overwritten left: their parts and tiles."""
+    for fingerprint in job["replaced"]:
+        for table in (PIXELS, TILES):
+            for entry in store.list(f"{table}/part-{fingerprint[:8]}-"):
+                store.delete(entry.name)
+
+
+def open_tables(store: Store, layout: Layout) -> None:
+    """Publish the zero-row parts, so that readers see the full schema before the first tile."""
+    store.create(f"{PIXELS}/{layout.schema_part}", zero_rows(layout.pixels, layout))
+    store.create(f"{TILES}/{layout.schema_part}", zero_rows(layout.tiles, layout))
+
+
+def publish_images(store: Store, images: Images, *, fresh: bool = False) -> Images:
+    """Add the images to the dataset's table; return them with the versions that they first had there.
+
+    ``fresh``: forget the images of the job that was there.
+    """
+    while True:
+        found = store.read(IMAGES)
+        old = pq.read_table(pa.BufferReader(found[0])) if found and not fresh else table_schema().empty_table()
+        known = dict(zip(old["image_id"].to_pylist(), old["version"].cast(pa.int64()).to_pylist(), strict=True))
+        new = [index for index, name in enumerate(images.ids) if name not in known]
+        if new or not found or fresh:
+            table = pa.concat_tables([old, _image_rows(images, new)])
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd")
+            if not store.replace(IMAGES, sink.getvalue().to_pybytes(), found[1] if found else None):
+                continue
+        pinned = [known.get(name) for name in images.ids]
+        version = [int(mine) if held is None else held for mine, held in zip(images.version, pinned, strict=True)]
+        return replace(images, version=np.array(version, np.int64))
+
+
+def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
+    """Record that a run begins, with all that is needed to enumerate its plan again; return the id that it gets."""
+    stem = run_id or dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+    region: dict[str, Any] = {"geojson": plan.region.geojson()}
+    if isinstance(plan.region, Points):
+        columns = plan.region.columns.to_pydict() if plan.region.columns.num_columns else {}
+        region = {
+            "points": {
+                "id": plan.region.ids,
+                "lon": plan.region.lon.tolist(),
+                "lat": plan.region.lat.tolist(),
+                **columns,
+            }
+        }
+    body = {
+        "job": plan.config.model_dump(mode="json"),
+        "fingerprint": plan.fingerprint,
+        "region": region,
+        "images": plan.images.ids,
+        "planned": plan.pairs.count,
+        "started_at": _now(),
+    }
+    number = 1
+    while True:
+        name = stem if number == 1 else f"{stem}-{number}"
+        if store.create(f"{RUNS}/{name}.json", _json({"run_id": name, **body, "report": None})):
+            return name
+        number += 1
+
+
+def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
+    """Add the report to a run's record."""
+    name = f"{RUNS}/{run_id}.json"
+    found = store.read(name)
+    if found is None:
+        raise StoreError(f"{store.root}/{name}: the run's own record is gone")
+    store.replace(name, _json({**json.loads(found[0]), "report": report, "ended_at": _now()}), found[1])
+
+
+def succeed(store: Store, report: dict[str, Any]) -> None:
+    """Write ``_SUCCESS``."""
+    store.delete(SUCCESS)
+    store.create(SUCCESS, _json(report))
+
+
+def _job_bytes(plan: Plan, replaced: Iterable[str]) -> bytes:
+    return _json(
+        {
+            "spec": 1,
+            "name": plan.config.name,
+            "fingerprint": plan.fingerprint,
+            "identity": plan.identity,
+            "frozen": plan.frozen.to_json(),
+            "replaced": list(replaced),
+            "software": f"ee_spark {__version__}",
+            "created_at": _now(),
+        }
+    )
+
+
+def _image_rows(images: Images, index: list[int]) -> pa.Table:
+    def times(values: Any) -> pa.Array:
+        kept = [None if int(values[i]) in (NO_TIME, -1) else int(values[i]) for i in index]
+        return pa.array(kept, pa.timestamp("us", "UTC"))
+
+    return pa.table(
+        [
+            pa.array([images.ids[i] for i in index], pa.string()),
+            times(images.time),
+            times(images.end),
+            times(images.version),
+            pa.array([False] * len(index)),
+            pa.array([_footprint(images, i) for i in index], pa.binary()),
+            pa.array([images.properties[i] for i in index], pa.string()),
+        ],
+        schema=table_schema(),
+    )
+
+
+def _footprint(images: Images, index: int) -> bytes | None:
+    """Return an image's footprint as a WKB MultiPolygon."""
+    polygons = images.footprints[index]
+    if polygons is None:
+        return None
+    head = np.array([6, len(polygons)], "<u4").tobytes()
+    parts = [
+        b"\x01"
+        + np.array([3, len(rings)], "<u4").tobytes()
+        + b"".join(np.array([len(ring)], "<u4").tobytes() + ring.astype("<f8").tobytes() for ring in rings)
+        for rings in polygons
+    ]
+    return b"\x01" + head + b"".join(parts)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

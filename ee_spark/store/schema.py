@@ -1,0 +1,172 @@
+"""The columns of the tables, how each is encoded, and where each object lies.
+
+Sources: https://geoparquet.org/releases/v1.1.0/ for the ``geo`` key, and the project's own measurements for encodings:
+integers of 16 bit and more as deltas, bytes and floats by dictionary, which falls back to plain; all as zstd level 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ee_spark.plan.frozen import Frozen
+
+PIXELS = "pixels"
+TILES = "tiles"
+IMAGES = "images/part-0.parquet"
+JOB = "_ee_spark/job.json"
+RUNS = "_ee_spark/runs"
+SUCCESS = "_SUCCESS"
+GROUP_BYTES = 32 * 2**20
+"""Raw pixel bytes of a row group: Spark's vectorised reader holds a whole one in memory."""
+GROUP_ROWS = 4096
+PART_TILES = 4096
+
+TIME = pa.timestamp("us", "UTC")
+_BOX = pa.struct([pa.field(name, pa.float64(), nullable=False) for name in ("xmin", "ymin", "xmax", "ymax")])
+STATISTICS = ("min", "max", "mean", "stddev")
+
+
+def list_of(kind: pa.DataType) -> pa.DataType:
+    """Return a list of ``kind`` that holds no nulls."""
+    return pa.list_(pa.field("element", kind, nullable=False))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two tables of one job: its fingerprint, what its first plan froze, and the points' own columns."""
+
+    fingerprint: str
+    frozen: Frozen
+    points: bool = False
+    point_columns: pa.Schema | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The stem of all parts of this job, e.g. ``part-1a2b3c4d-``."""
+        return f"part-{self.fingerprint[:8]}-"
+
+    @property
+    def schema_part(self) -> str:
+        """The name of the zero-row part that shows readers the full schema."""
+        return f"{self.prefix}schema.parquet"
+
+    @cached_property
+    def keys(self) -> list[pa.Field]:
+        """Keys, georeference and point columns: what both tables begin with."""
+        fields = [
+            pa.field("tile_id", pa.string(), nullable=False),
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("image_time", TIME),
+            pa.field("crs", pa.string(), nullable=False),
+            pa.field("crs_wkt", pa.string(), nullable=False),
+            pa.field("transform", list_of(pa.float64()), nullable=False),
+            *(pa.field(name, pa.int32(), nullable=False) for name in ("width", "height", "margin")),
+            *(pa.field(name, pa.int32()) for name in ("tile_row", "tile_col")),
+            pa.field("bbox", _BOX, nullable=False),
+            pa.field("geometry", pa.binary(), nullable=False),
+        ]
+        if self.points:
+            fields.append(pa.field("point_id", pa.string(), nullable=False))
+            fields += [pa.field(name, pa.float64(), nullable=False) for name in ("point_lon", "point_lat")]
+            fields += list(self.point_columns or ())
+        return fields
+
+    @cached_property
+    def planes(self) -> dict[str, np.dtype[Any]]:
+        """The pixel columns in order: each band's and each validity's numpy type."""
+        bands = {band.name: np.dtype(band.dtype) for band in self.frozen.bands}
+        return {**bands, **dict.fromkeys(self.frozen.validity, np.dtype(np.uint8))}
+
+    @cached_property
+    def pixels(self) -> pa.Schema:
+        """The schema of ``pixels``."""
+        planes = [
+            pa.field(name, list_of(pa.from_numpy_dtype(dtype)), nullable=False) for name, dtype in self.planes.items()
+        ]
+        return pa.schema([*self.keys, *planes], self._metadata("pixels"))
+
+    @cached_property
+    def telemetry(self) -> list[pa.Field]:
+        """The columns of ``tiles`` that a ledger carries for every final tile."""
+        names = [f"{band.name}_{statistic}" for band in self.frozen.bands for statistic in STATISTICS]
+        return [
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("error_class", pa.string()),
+            pa.field("error_message", pa.string()),
+            *(pa.field(name, pa.int32()) for name in ("http_status", "attempts", "requests")),
+            *(pa.field(name, pa.int64()) for name in ("fetch_ms", "bytes_in", "valid_count")),
+            *(pa.field(name, pa.float64()) for name in names),
+            pa.field("version", TIME),
+            pa.field("crc32c", pa.string()),
+            pa.field("run_id", pa.string(), nullable=False),
+            pa.field("created_at", TIME, nullable=False),
+        ]
+
+    @cached_property
+    def tiles(self) -> pa.Schema:
+        """The schema of ``tiles``."""
+        return pa.schema([*self.keys, *self.telemetry, pa.field("part", pa.string())], self._metadata("tiles"))
+
+    def group_rows(self) -> int:
+        """Return how many rows of ``pixels`` stand in one row group."""
+        return max(1, min(GROUP_BYTES // max(1, self.frozen.tile_bytes), GROUP_ROWS))
+
+    def writer_options(self, schema: pa.Schema) -> dict[str, Any]:
+        """Return the keyword arguments of ``pyarrow.parquet.ParquetWriter`` for one of the tables."""
+        delta, dictionary, statistics = {}, [], []
+        for path, kind in _leaves(schema):
+            pixel = path.partition(".")[0] in self.planes and path.endswith(".list.element")
+            if pixel and pa.types.is_integer(kind) and kind.bit_width > 8:
+                delta[path] = "DELTA_BINARY_PACKED"
+            elif path != "geometry":
+                dictionary.append(path)
+            if not pixel and path not in ("geometry", "crs_wkt"):
+                statistics.append(path)
+        return {
+            "compression": "zstd",
+            "compression_level": 1,
+            "version": "2.6",
+            "use_dictionary": dictionary,
+            "column_encoding": delta,
+            "write_statistics": statistics,
+        }
+
+    def _metadata(self, table: str) -> dict[str, str]:
+        geo = {
+            "version": "1.1.0",
+            "primary_column": "geometry",
+            "columns": {
+                "geometry": {
+                    "encoding": "WKB",
+                    "geometry_types": ["Polygon"],
+                    "covering": {"bbox": {name: ["bbox", name] for name in ("xmin", "ymin", "xmax", "ymax")}},
+                }
+            },
+        }
+        own = {
+            "spec": 1,
+            "table": table,
+            "fingerprint": self.fingerprint,
+            "layout": "one row a tile and image, each band a list, row by row from the top left",
+            "bands": [{"name": band.name, "source": band.old, "dtype": band.dtype} for band in self.frozen.bands],
+            "validity": list(self.frozen.validity),
+        }
+        return {"geo": json.dumps(geo), "ee_spark": json.dumps(own)}
+
+
+def _leaves(schema: pa.Schema) -> Iterable[tuple[str, pa.DataType]]:
+    """Yield (Parquet path, type) of every leaf column."""
+    for field in schema:
+        if pa.types.is_list(field.type):
+            yield f"{field.name}.list.element", field.type.value_type
+        elif pa.types.is_struct(field.type):
+            yield from ((f"{field.name}.{inner.name}", inner.type) for inner in field.type)
+        else:
+            yield field.name, field.type
