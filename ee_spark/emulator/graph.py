@@ -78,7 +78,7 @@ class Graph:
         if not isinstance(key, str) or key not in self._nodes:
             raise ServiceError(f"Invalid expression: value '{key}' is referenced but not defined.")
         # What depends on no argument is computed once for all calls of a function.
-        home = scope if self._depends_on_arguments(key) else self._root
+        home = scope if scope is self._root or self._depends_on_arguments(key) else self._root
         if key not in home.values:
             home.values[key] = self._node(self._nodes[key], home)
         return home.values[key]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,11 +67,14 @@ class Band:
 
     def renamed(self, name: str) -> Band:
         """The same pixels under another name."""
-        return self if name == self.name else replace(self, name=name, read=lambda canvas: canvas.pixels(self))
+        if name == self.name:
+            return self
+        # dataclasses.replace would cost more than the pixels of a small tile
+        return Band(name, self.type, lambda canvas: canvas.pixels(self), self.projection, self.extent, self.dimensions)
 
     def derived(self, pixel_type: PixelType, read: Callable[[Canvas], Pixels]) -> Band:
         """A band computed from this one on the same pixels: only type and values differ."""
-        return replace(self, type=pixel_type, read=read)
+        return Band(self.name, pixel_type, read, self.projection, self.extent, self.dimensions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +94,11 @@ class Image:
 
     def with_bands(self, bands: Iterable[Band]) -> Image:
         """The same metadata with other bands."""
-        return replace(self, bands=tuple(bands))
+        return Image(tuple(bands), self.properties, self.geometry, self.id, self.version)
 
     def with_properties(self, properties: Mapping[str, Any]) -> Image:
         """The same bands with other properties."""
-        return replace(self, properties=dict(properties))
+        return Image(self.bands, dict(properties), self.geometry, self.id, self.version)
 
     def evaluate(self, grid: Grid, cache: BlockCache) -> list[Pixels]:
         """Compute every band on `grid`, strip by strip of at most `STRIP` pixels."""
@@ -142,8 +145,8 @@ def join(*extents: Extent | None) -> Extent | None:
 def both(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """The mask of a value computed from two: masked where either is, else the smaller of the two."""
     if first.dtype == bool and second.dtype == bool:
-        return first & second
-    return np.minimum(fraction(first), fraction(second))
+        return np.asarray(first & second)
+    return np.asarray(np.minimum(fraction(first), fraction(second)))
 
 
 def fraction(mask: NDArray[Any]) -> NDArray[Any]:

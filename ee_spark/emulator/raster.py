@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ Pixels = tuple[NDArray[Any], NDArray[Any]]
 _WHOLE = 1 << 21
 """Bands of at most this many pixels are one block: a small raster is decoded once."""
 _BLOCK = 512
+_SHORT_AXES = 4096
+"""Axes of grids up to this many rows and columns are remembered: tiles repeat for every image of a series."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ class RasterBand:
         return self._gather(rows, columns, cache)
 
     def _axis_indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
-        xs, ys = grid.axes()
-        a, _, c, _, e, f = self.transform
-        return _floor((xs - c) / a), _floor((ys - f) / e)
+        if grid.width + grid.height > _SHORT_AXES:
+            return _axis_indices(grid, self.transform)
+        return _kept_axis_indices(grid, self.transform)
 
     def _indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
         xs, ys = grid.centres_in(self.crs)
@@ -203,10 +206,24 @@ def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
         ]
 
 
+def _axis_indices(grid: Grid, transform: Affine6) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Column and row numbers of an aligned grid's axes on a raster of the same coordinate system."""
+    xs, ys = grid.axes()
+    a, _, c, _, e, f = transform
+    return _whole(np.floor((xs - c) / a)), _whole(np.floor((ys - f) / e))
+
+
+_kept_axis_indices = lru_cache(maxsize=512)(_axis_indices)
+
+
+def _whole(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Finite whole numbers as integers; what is far off the raster stays off it."""
+    return np.asarray(np.clip(numbers, -1.0, 2.0**40), np.int64)
+
+
 def _floor(positions: NDArray[Any]) -> NDArray[Any]:
     """Whole pixel numbers; -1 where there is no position, far ones stay off the raster."""
-    limited = np.clip(np.nan_to_num(np.floor(positions), nan=-1.0), -1.0, 2.0**40)
-    return np.asarray(limited, np.int64)
+    return _whole(np.nan_to_num(np.floor(positions), nan=-1.0))
 
 
 def _selection(indices: NDArray[Any]) -> slice | NDArray[Any]:

@@ -76,14 +76,18 @@ def _reduced(name: str, bands: Sequence[Band], reducer: Reducer) -> Band:
         common = common.union(band.type)
     pixel_type = reducer.typing(common)
 
+    extent = images.join(*(band.extent for band in bands))
+
     def read(canvas: Canvas) -> Pixels:
         found = [canvas.pixels(band) for band in bands]
         values = np.stack([common.cast(v, b.type) for (v, _), b in zip(found, bands, strict=True)])
         valid = np.stack([mask > 0 for _, mask in found])
         result, mask = reducer.apply(values, valid)
+        if reducer.always and extent is not None:
+            mask = extent(canvas)
         return result.astype(pixel_type.dtype, copy=False), mask
 
-    return Band(name, pixel_type, read, WGS84, images.join(*(band.extent for band in bands)))
+    return Band(name, pixel_type, read, WGS84, extent)
 
 
 def _footprint(collection: Collection) -> Geometry | None:

@@ -24,7 +24,7 @@ Stack = NDArray[Any]
 class Reducer:
     """One input, one output `name`: `compute(values, valid)` gives the result for every place of the stack.
 
-    `always` says that the result is valid even where nothing counted.
+    `always` says that the result is valid even where nothing counted, inside the inputs' footprint.
     """
 
     name: str
