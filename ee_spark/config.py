@@ -150,9 +150,12 @@ def _absolute(config: JobConfig, base: str) -> JobConfig:
         update={"image": function(source.image), "map": function(source.map), "expression": at(source.expression)}
     )
     sample = region.sample
-    if sample and sample.within.geojson:
+    if sample:
         within = sample.within.model_copy(update={"geojson": at(sample.within.geojson)})
-        sample = sample.model_copy(update={"within": within})
+        classes = sample.stratify
+        if classes:
+            classes = classes.model_copy(update={"image": function(classes.image)})
+        sample = sample.model_copy(update={"within": within, "stratify": classes})
     region = region.model_copy(update={"geojson": at(region.geojson), "points": at(region.points), "sample": sample})
     output = config.output.model_copy(update={"path": at(config.output.path)})
     return config.model_copy(update={"earth_engine": engine, "source": source, "region": region, "output": output})

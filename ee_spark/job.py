@@ -38,7 +38,7 @@ def _check_date(value: str) -> str:
     try:
         dt.datetime.fromisoformat(value)
     except ValueError:
-        raise _refuse(f"{value!r} is not a date") from None
+        raise _refuse("not a date") from None
     return value
 
 
@@ -56,13 +56,13 @@ def _check_bbox(value: tuple[float, float, float, float]) -> tuple[float, float,
 def _check_endpoint(value: str) -> str:
     if value in ("high-volume", "standard", "emulator") or re.fullmatch(r"https?://[^/\s:]+(:\d+)?/?", value):
         return value.rstrip("/")
-    raise _refuse(f"{value!r} is no endpoint")
+    raise _refuse("no endpoint")
 
 
 def _check_credentials(value: str) -> str:
     if value in ("default", "anonymous") or re.fullmatch(r"service-account:.+|impersonate:[^@\s]+@[^@\s]+", value):
         return value
-    raise _refuse(f"{value!r} names no credentials")
+    raise _refuse("names no credentials")
 
 
 def _tuples(value: object) -> object:
@@ -72,10 +72,10 @@ def _tuples(value: object) -> object:
 def _check_max_failed(value: int | str) -> int | str:
     if isinstance(value, int):
         if value < 0:
-            raise _refuse(f"{value} is negative")
+            raise _refuse("negative")
         return value
     if not re.fullmatch(r"\d+(\.\d+)?%", value):
-        raise _refuse(f"{value!r} is neither a count nor a percentage")
+        raise _refuse("neither a count nor a percentage")
     return value
 
 
@@ -83,7 +83,7 @@ def _check_size(value: object) -> object:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB)", value)
         if not match:
-            raise _refuse(f"{value!r} is not a size")
+            raise _refuse("not a size")
         return int(float(match[1]) * {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}[match[2]])
     return value
 
@@ -131,9 +131,12 @@ class Source(_Section):
     expression: str | None = Field(None, description="a file that ee.Image.serialize() wrote")
     start: Date | None = Field(None, description="an ISO date, e.g. 2020-01-01")
     end: Date | None = Field(None, description="an ISO date, e.g. 2021-01-01 (exclusive)")
-    months: Annotated[tuple[Annotated[int, Field(ge=1, le=12)], ...], BeforeValidator(_tuples)] | None = Field(
-        None, description="a list of month numbers, e.g. [6, 7, 8]"
-    )
+    months: (
+        Annotated[
+            tuple[Annotated[int, Field(ge=1, le=12)], ...], BeforeValidator(_tuples), Field(min_length=1, max_length=12)
+        ]
+        | None
+    ) = Field(None, description="a list of month numbers, e.g. [6, 7, 8]")
     filter: str | None = Field(None, description="listAssets filter text, e.g. properties.CLOUD_COVER < 20")
     every: Annotated[str, Field(pattern=r"^[1-9]\d* (day|month|year)s?$")] | None = Field(
         None, description="n days, n months or n years, e.g. 1 month"
@@ -266,6 +269,10 @@ class Grid(_Section):
                 raise _refuse(
                     f"{given[0]} does not go with crs: native, which keeps the images' own pixels; leave it out"
                 )
+            if self.align == "crs":
+                raise _refuse(
+                    "align: crs does not go with crs: native, which keeps the images' own pixels; leave it out"
+                )
             if not self.snap:
                 raise _refuse("snap: false does not go with crs: native: it would resample; write a crs and a scale")
         elif len(given) != 1:
@@ -368,6 +375,8 @@ class JobConfig(_Section):
             if self.grid.align == "asset":
                 raise _refuse("grid.align: asset needs stored images, and source is computed; write align: crs")
         if self.source.method == "getPixels":
+            if self.region.clip:
+                raise _refuse("source.method: getPixels knows no region.clip; leave it out, or write method: auto")
             for key, value, plain in (
                 ("mask", self.pixels.mask, "none"),
                 ("resample", self.pixels.resample, "nearest"),
