@@ -1,0 +1,40 @@
+# make quickstart: real satellite pixels through Earth Engine's own protocol into Parquet tables, with Spark.
+# make test: everything that CI checks. Both install what they need into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Spark finds its workers' Python and a Java that fits; the machine's own Java is preferred (see ee_spark/java.py).
+SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
+SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
+
+.PHONY: quickstart patches test lint clean
+
+quickstart: .venv/.local
+	$(SPARK) $(SUBMIT) --config conf/quickstart.yaml
+	$(BIN)/ee-spark report --dataset out/quickstart --out out/quickstart.png
+
+patches: .venv/.local
+	$(SPARK) $(SUBMIT) --config conf/quickstart_patches.yaml
+	$(BIN)/ee-spark report --dataset out/quickstart-patches --out out/quickstart-patches.png
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.venv/.local: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ee_spark needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	@echo "installing ee_spark, Spark and a Java for it into .venv: a minute or two"
+	$(BIN)/python -m pip install --quiet --editable '.[local]'
+	touch $@
+
+.venv/.test: .venv/.local
+	$(BIN)/python -m pip install --quiet --editable '.[local,test]'
+	touch $@
+
+clean:
+	rm -rf .venv out
