@@ -25,7 +25,10 @@ REFUSED = [
     ({"region.sample": {"count": 3, "within": {"box": [0, 0, 1, 1]}}}, "region.sample.within.box: unknown key"),
     ({"retry.attempts": "six"}, "job: retry.attempts: got 'six'"),
     ({"retry.attempts": 0}, "job: retry.attempts: got 0"),
-    ({"retry.max_failed": "some"}, "job: retry.max_failed: got 'some': neither a count nor a percentage; write a count"),
+    (
+        {"retry.max_failed": "some"},
+        "job: retry.max_failed: got 'some': neither a count nor a percentage; write a count",
+    ),
     ({"retry.max_failed": -1}, "job: retry.max_failed: got -1: negative; write a count"),
     ({"earth_engine.concurrent_requests": "40"}, "job: earth_engine.concurrent_requests: got '40'"),
     ({"earth_engine.concurrent_requests": True}, "job: earth_engine.concurrent_requests: got True"),
@@ -45,7 +48,10 @@ REFUSED = [
     ({"earth_engine": {}}, "job: earth_engine: project is missing; endpoint high-volume needs the Cloud project"),
     ({"earth_engine.endpoint": "fast"}, "job: earth_engine.endpoint: got 'fast': no endpoint; write high-volume"),
     ({"earth_engine.endpoint": "ftp://x"}, "job: earth_engine.endpoint: got 'ftp://x': no endpoint"),
-    ({"earth_engine.credentials": "me"}, "job: earth_engine.credentials: got 'me': names no credentials; write default"),
+    (
+        {"earth_engine.credentials": "me"},
+        "job: earth_engine.credentials: got 'me': names no credentials; write default",
+    ),
     ({"earth_engine.emulator": {"seed": 1}}, "job: earth_engine: emulator is only for endpoint: emulator"),
     # source
     ({"source": {}}, "job: source: none given; write exactly one of collection, asset, image, expression"),
@@ -53,11 +59,17 @@ REFUSED = [
     ({"source": {"asset": "A", "start": "2020-01-01"}}, "job: source: start does not go with asset; leave it out"),
     ({"source": {"image": "a.py:f", "start": "2020-01-01"}}, "with image, dates need every; leave it out"),
     ({"source": {"image": "a.py:f", "every": "1 month"}}, "job: source: every needs start and end"),
-    ({"source": {"image": "a.py:f", "every": "1 week", "start": "2020-01-01", "end": "2021-01-01"}}, "source.every: got"),
+    (
+        {"source": {"image": "a.py:f", "every": "1 week", "start": "2020-01-01", "end": "2021-01-01"}},
+        "source.every: got",
+    ),
     ({"source": {"expression": "a.json", "map": "a.py:f"}}, "job: source: map does not go with expression"),
     ({"source": {"expression": "a.json", "args": {"a": 1}}}, "job: source: args does not go with expression"),
     ({"source.args": {"a": 1}}, "job: source: args are given, but neither map nor image takes them; leave them out"),
-    ({"source.start": "2020-02-30"}, "job: source.start: got '2020-02-30': not a date; write an ISO date, e.g. 2020-01-01"),
+    (
+        {"source.start": "2020-02-30"},
+        "job: source.start: got '2020-02-30': not a date; write an ISO date, e.g. 2020-01-01",
+    ),
     ({"source.start": 2020}, "job: source.start: got 2020"),
     ({"source.start": "2021-01-01", "source.end": "2021-01-01"}, "start (2021-01-01) is not before end (2021-01-01)"),
     ({"source.months": [0]}, "job: source.months.0: got 0"),
@@ -69,12 +81,18 @@ REFUSED = [
     # region
     ({"region": {}}, "job: region: none given; write exactly one of bbox, geojson, table, points, sample"),
     ({"region.points": "p.csv"}, "job: region: bbox and points given"),
-    ({"region.bbox": [0, 1, 1, 0]}, "job: region.bbox: got [0, 1, 1, 0]: its south (1) is not below its north (0); write [west, south"),
+    (
+        {"region.bbox": [0, 1, 1, 0]},
+        "job: region.bbox: got [0, 1, 1, 0]: its south (1) is not below its north (0); write [west, south",
+    ),
     ({"region.bbox": [0, 0, 0, 1]}, "job: region.bbox: got [0, 0, 0, 1]: its west and east are both 0"),
     ({"region.bbox": [0, 0, 200, 1]}, "job: region.bbox: got [0, 0, 200, 1]: degrees are out of range"),
     ({"region.bbox": [0, 0, 1]}, "job: region.bbox"),
     ({"region.bbox": "0,0,1,1"}, "job: region.bbox: got '0,0,1,1'"),
-    ({"region": {"points": "p.csv", "clip": True}}, "job: region: clip does not go with points: a patch has no polygon"),
+    (
+        {"region": {"points": "p.csv", "clip": True}},
+        "job: region: clip does not go with points: a patch has no polygon",
+    ),
     ({"region": {"sample": {"count": 0, "within": {"bbox": [0, 0, 1, 1]}}}}, "job: region.sample.count: got 0"),
     ({"region": {"sample": {"count": 3, "within": {}}}}, "job: region.sample.within: none given; write exactly one of"),
     # grid
@@ -97,7 +115,10 @@ REFUSED = [
     ({"pixels.dtype": {"a": "int64"}}, "job: pixels: dtype.a: 'int64' is no type; write one of uint8, int8"),
     ({"pixels.images_per_request": 0}, "job: pixels.images_per_request: got 0"),
     ({"source.method": "getPixels"}, "job: source.method: getPixels knows no mask: band; write pixels.mask: none"),
-    ({"source.method": "getPixels", "pixels": {"mask": "none", "resample": "mean"}}, "getPixels knows no resample: mean"),
+    (
+        {"source.method": "getPixels", "pixels": {"mask": "none", "resample": "mean"}},
+        "getPixels knows no resample: mean",
+    ),
     (
         {"source.method": "getPixels", "pixels": {"mask": "none", "dtype": {"a": "int8"}}},
         "job: source.method: getPixels neither casts nor packs",
@@ -114,7 +135,7 @@ REFUSED = [
         {"source.method": "getPixels", "pixels.mask": "none", "region.clip": True},
         "job: source.method: getPixels knows no region.clip",
     ),
-]  # fmt: skip
+]
 
 
 def refusal(data: object) -> str:
