@@ -141,18 +141,24 @@ def preview(job: JobConfig, service: Service) -> Plan:
 
 
 def session(job: JobConfig) -> SparkSession:
-    """Return the Spark session, a local one where nothing else was configured."""
+    """Return the Spark session: the one that spark-submit configured, else a local one on all cores."""
+    from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
-    if "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None:
-        os.environ["JAVA_HOME"] = str(java_home())  # spark-submit has brought its own
-    master = os.environ.get("MASTER", "local[*]")
-    if master.startswith("local"):
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if not submitted:
+        os.environ["JAVA_HOME"] = str(java_home())
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    local = not submitted or str(SparkConf().get("spark.master", "local")).startswith("local")
+    if local:  # a cluster's workers have a Python of their own
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    spark = SparkSession.builder.appName(job.name).getOrCreate()
-    if spark.sparkContext.master.startswith("local"):
-        spark.sparkContext.setLogLevel("ERROR")
-    return spark
+    builder = SparkSession.builder.appName(job.name).config("spark.ui.showConsoleProgress", "false")
+    if not submitted:
+        builder = builder.config("spark.ui.enabled", "false").config("spark.log.level", "ERROR")
+    return builder.getOrCreate()
 
 
 def refuse_remote_emulator(job: JobConfig, spark: SparkSession) -> None:

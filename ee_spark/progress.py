@@ -6,6 +6,7 @@ Losing or doubling one harms nothing: each carries a lane's counters so far, and
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -25,9 +26,9 @@ class Progress:
     ``mode`` is auto, bar, log or none. Lanes send to :attr:`address`, which is None where nothing is shown.
     """
 
-    def __init__(self, planned: int, mode: str = "auto", host: str = "127.0.0.1", out: TextIO = sys.stderr) -> None:
-        self.planned, self._out = planned, out
-        self._mode = ("bar" if out.isatty() else "log") if mode == "auto" else mode
+    def __init__(self, planned: int, mode: str = "auto", host: str = "127.0.0.1", out: TextIO | None = None) -> None:
+        self.planned, self._out = planned, out or _terminal()
+        self._mode = ("bar" if self._out.isatty() else "log") if mode == "auto" else mode
         self._lanes: dict[int, dict[str, int]] = defaultdict(dict)
         self._end = threading.Event()
         self._started = time.monotonic()
@@ -102,3 +103,14 @@ class Progress:
             self._out.flush()
         except (OSError, ValueError):  # a closed terminal does not stop a run
             self._mode = "none"
+
+
+def _terminal() -> TextIO:
+    """Return stderr; under spark-submit, which hands a driver's stderr on through a pipe, the terminal behind it."""
+    if sys.stderr.isatty() or "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return sys.stderr
+    try:
+        behind = open(f"/proc/{os.getppid()}/fd/2", "w")  # noqa: SIM115 (lives as long as the process)
+    except OSError:  # not Linux, or closed
+        return sys.stderr
+    return behind if behind.isatty() else sys.stderr
