@@ -317,6 +317,7 @@ def test_scalars(service, number):
         (lambda: ee.List([1]).get(5), "List index must be between"),
         (lambda: ee.Dictionary({"a": 1}).get("b"), "Dictionary does not contain key: 'b'"),
         (lambda: ee.Projection("EPSG:1"), "EPSG:1"),
+        (lambda: ee.Image(ee.Number(1e300)).select("none"), "Available bands: [constant]"),
         (lambda: ee.ImageCollection("T/NONE").size(), "ImageCollection.load: ImageCollection asset 'T/NONE' not found"),
         (lambda: ee.Image(ee.ImageCollection([]).first()).select("a"), "may not be null"),
         (lambda: ee.ImageCollection([ee.Image(1), ee.Image(1).rename("x")]).median(), "homogeneous"),

@@ -10,27 +10,21 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from . import element, moment
 from .element import Collection
 from .errors import CatalogError, ServiceError
+from .footprint import outline
 from .geometry import Geometry, from_geojson
 from .image import Band, Canvas, Image
 from .pixeltype import PixelType
-from .projection import Grid, Projection, parse_crs, transform_points
+from .projection import Grid, Projection, parse_crs
 from .raster import Pixels, RasterBand, open_bands
 
 PACKAGED = Path(__file__).parent / "data"
 """The catalog of real scenes that comes with the package."""
-
-_EDGE_POINTS = 4096
-_FOOTPRINT_ERROR = 0.01
-"""How far, in pixels, a footprint drawn in longitude and latitude may leave the raster's edge."""
 
 _ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
 _BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
@@ -261,7 +255,7 @@ def _asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, str | 
             key: None if entry.get(key) is None else moment.parse(entry[key]).millis for key in ("startTime", "endTime")
         }
         version = moment.micros(update_time)
-        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else _footprint(bands)
+        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: {error}") from error
     return Asset(
@@ -320,52 +314,6 @@ def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:
     if not numbers or given[0] > given[1]:
         raise CatalogError(f"{where}: range must be [min, max], got {given}")
     return PixelType(raster.type.precision, given[0], given[1])
-
-
-def _footprint(bands: tuple[StoredBand, ...]) -> Geometry:
-    """The outline of the first band's raster in longitude and latitude, with points enough to follow its edges."""
-    raster = bands[0].raster
-    a, b, c, d, e, f = raster.transform
-    width, height = raster.width, raster.height
-    corners = [(0, 0), (0, height), (width, height), (width, 0), (0, 0)]
-    steps = 1
-    while True:
-        columns, rows = _along(corners, steps)
-        lons, lats = transform_points(raster.crs, "EPSG:4326", a * columns + b * rows + c, d * columns + e * rows + f)
-        if (
-            steps * 8 > _EDGE_POINTS
-            or not np.isfinite(lons).all()
-            or _bend(raster, columns, rows, lons, lats) <= _FOOTPRINT_ERROR
-        ):
-            break
-        steps *= 2
-    known = np.isfinite(lons) & np.isfinite(lats)
-    ring = [[float(x), float(y)] for x, y in zip(lons[known], lats[known], strict=True)]
-    if len(ring) < 4:
-        raise ServiceError("the raster's edge has no place in longitude and latitude; give it a 'geometry'")
-    if ring[0] != ring[-1]:
-        ring.append(ring[0])
-    return Geometry("Polygon", [ring])
-
-
-def _along(corners: list[tuple[int, int]], steps: int) -> tuple[Any, Any]:
-    """Pixel coordinates along the edges, `steps` points to an edge, closed."""
-    parts = [np.linspace(start, stop, steps, endpoint=False) for start, stop in pairwise(corners)]
-    path = np.concatenate([*parts, np.array([corners[-1]], float)])
-    return path[:, 0], path[:, 1]
-
-
-def _bend(raster: RasterBand, columns: Any, rows: Any, lons: Any, lats: Any) -> float:
-    """How far, in pixels, the middles of straight lon/lat edges lie from the raster's edge they stand for."""
-    xs, ys = transform_points("EPSG:4326", raster.crs, (lons[:-1] + lons[1:]) / 2, (lats[:-1] + lats[1:]) / 2)
-    a, b, c, d, e, f = raster.transform
-    scale = a * e - b * d
-    at_column = (e * (xs - c) - b * (ys - f)) / scale
-    at_row = (a * (ys - f) - d * (xs - c)) / scale
-    # Distance from the edge's own line: along an edge only one of the two coordinates changes.
-    flat = columns[:-1] == columns[1:]
-    off = np.where(flat, at_column - columns[:-1], at_row - rows[:-1])
-    return float(np.nanmax(np.abs(off))) if np.isfinite(off).any() else 0.0
 
 
 def native_grid(band: Band) -> Grid:

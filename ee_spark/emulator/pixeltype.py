@@ -116,10 +116,8 @@ def of_dtype(dtype: np.dtype[Any]) -> PixelType:
 
 
 def of_number(value: float) -> PixelType:
-    """The type of a constant: an int with that one value, or a double."""
-    if isinstance(value, bool):
-        return PixelType("int", int(value), int(value))
-    if isinstance(value, int) or float(value).is_integer():
+    """The type of a constant: an int with that one value where 64 bits hold it, else a double."""
+    if -(2**63) <= value < 2**63 and value == int(value):
         return PixelType("int", int(value), int(value))
     return PixelType("double", float(value), float(value))
 

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio import warp
 from rasterio.crs import CRS
@@ -41,7 +42,8 @@ def parse_crs(text: str) -> CRS:
     """The coordinate system of a code or WKT; a 400 naming it when PROJ and Earth Engine's own list lack it."""
     try:
         known = _ONLY_EARTH_ENGINE.get(text.upper())
-        return CRS.from_string(known or text)
+        with rasterio.Env():  # without it GDAL prints what it thinks of a bad text
+            return CRS.from_string(known or text)
     except (CRSError, ValueError) as error:
         shown = text if len(text) <= 80 else text[:77] + "..."
         raise ServiceError(f"Projection: The CRS of a map projection could not be parsed: '{shown}'.") from error

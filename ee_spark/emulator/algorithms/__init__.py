@@ -5,6 +5,7 @@ To add one, write a function under its Earth Engine name in its family's file: `
 
 from . import (
     arithmetic,
+    cast,
     collection,
     composite,
     date,
@@ -28,6 +29,7 @@ __all__ = [
     "Context",
     "arithmetic",
     "call",
+    "cast",
     "collection",
     "composite",
     "date",

@@ -18,7 +18,7 @@ def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
     found = from_geojson({"type": kind, "coordinates": coordinates})
     if crs is None or crs == WGS84:
         return found
-    points = np.asarray(list(shapes.points_of(found.coordinates)), float)
+    points = np.asarray(list(shapes.points_of(found.coordinates)), float).reshape(-1, 2)
     xs, ys = transform_points(crs.crs, "EPSG:4326", points[:, 0], points[:, 1])
     if not np.isfinite(xs).all():
         raise ServiceError(f"GeometryConstructors.{kind}: a vertex has no longitude and latitude in '{crs.crs:.40}'.")
@@ -64,6 +64,8 @@ def multi_polygon(
 def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, even_odd: bool) -> Geometry:
     """A rectangle from two corners. https://developers.google.com/earth-engine/apidocs/ee-geometry-rectangle"""
     corners = from_geojson({"type": "MultiPoint", "coordinates": coordinates}).points
+    if len(corners) != 2:
+        raise ServiceError(f"GeometryConstructors.Rectangle: needs two corners, got {len(corners)}.")
     west, south = corners.min(axis=0)
     east, north = corners.max(axis=0)
     return _made("Polygon", [[[west, south], [east, south], [east, north], [west, north], [west, south]]], crs)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from ..errors import ServiceError
-from .arithmetic import CASTS
+from .cast import CASTS
 from .registry import algorithm
 
 
