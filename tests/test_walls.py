@@ -26,7 +26,7 @@ NEIGHBOURS = {("lane", "progress"), ("extract", "read")}
 DOORS = {
     "pyspark": {"extract.py", "read/sql.py", "read/datasource.py"},
     "ee": {"plan/source.py"},
-    "urllib3": {"client.py", "objects.py"},
+    "urllib3": {"client.py", "objects/gs.py", "objects/s3.py"},
     "requests": set(),
 }
 

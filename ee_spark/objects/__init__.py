@@ -1,0 +1,111 @@
+"""Bytes by name under one root, on disk, gs:// or s3://: the only package that opens the outside's files."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ee_spark.errors import JobError, StoreError
+from ee_spark.objects.file import FileStore
+from ee_spark.objects.store import TEMP, Entry, Settings, Store
+
+__all__ = [
+    "TEMP",
+    "Entry",
+    "FileStore",
+    "Settings",
+    "Store",
+    "local_path",
+    "open_store",
+    "probe",
+    "read_input",
+    "use_for_inputs",
+]
+
+_inputs = Settings()
+
+
+def open_store(path: str, settings: Settings | None = None) -> Store:
+    """Return the store rooted at ``path``: a plain path, ``file://``, ``gs://BUCKET/PREFIX`` or ``s3://BUCKET/PREFIX``.
+
+    Raises:
+        JobError: for another scheme, a URL without a bucket, or a library that is missing.
+    """
+    parts = urlsplit(path)
+    if parts.scheme in ("", "file"):
+        return FileStore(local_path(path))
+    if parts.scheme not in ("gs", "s3"):
+        raise JobError(f"{path!r}: {parts.scheme}:// is no store; write gs://, s3://, file:// or a plain path")
+    if not parts.netloc:
+        raise JobError(f"{path!r}: names no bucket; write {parts.scheme}://BUCKET/PATH")
+    prefix = path.partition("://")[2].partition("/")[2].strip("/")
+    if parts.scheme == "gs":
+        from ee_spark.objects.gs import GsStore
+
+        return GsStore(parts.netloc, prefix, settings or _inputs)
+    from ee_spark.objects.s3 import S3Store
+
+    return S3Store(parts.netloc, prefix, settings or _inputs)
+
+
+def use_for_inputs(settings: Settings) -> None:
+    """Reach what job files name on gs:// and s3:// by ``settings`` from now on, in this process."""
+    global _inputs
+    _inputs = settings
+
+
+def local_path(path: str) -> Path:
+    """Return the local path that a plain path or a ``file://`` URL names."""
+    return Path(unquote(urlsplit(path).path)) if path.startswith("file:") else Path(path)
+
+
+def read_input(path: str, key: str) -> bytes:
+    """Return the bytes of a file that the job file names under ``key``.
+
+    Raises:
+        JobError: if it cannot be read.
+    """
+    if urlsplit(path).scheme in ("", "file"):
+        try:
+            return local_path(path).read_bytes()
+        except OSError as error:
+            text = f"{key}: cannot read {path!r}: {error.strerror}; relative paths start at the job file"
+            raise JobError(text) from None
+    folder, _, name = path.rpartition("/")
+    try:
+        found = open_store(folder).read(name)
+    except (StoreError, JobError) as error:
+        raise JobError(f"{key}: cannot read {path!r}: {error}") from None
+    if found is None:
+        raise JobError(f"{key}: there is no {path!r}; relative paths start at the job file")
+    return found[0]
+
+
+def probe(store: Store) -> None:
+    """Make sure that the store can be written, creates a name once only, and replaces only what was read.
+
+    Raises:
+        JobError: if not.
+    """
+    try:
+        broken = _broken_promise(store) and _broken_promise(store)  # twice: another run may have cleared the probe
+    except StoreError as error:
+        raise JobError(f"output.path: cannot write to {store.root}: {error}") from None
+    if broken:
+        raise JobError(
+            f"output.path: {store.root} {broken}: two writers would lose each other's tiles; write to another store"
+        )
+
+
+def _broken_promise(store: Store) -> str:
+    name = f"{TEMP}/.probe-{uuid.uuid4().hex}"
+    try:
+        store.create(name, b"1")
+        if store.create(name, b"2"):
+            return "creates an object that is there already"
+        if store.replace(name, b"3", None):
+            return "replaces an object that should not have been there"
+        return ""
+    finally:
+        store.delete(name)
