@@ -79,9 +79,11 @@ def _reduced(name: str, bands: Sequence[Band], reducer: Reducer) -> Band:
     extent = images.join(*(band.extent for band in bands))
 
     def read(canvas: Canvas) -> Pixels:
-        found = [canvas.pixels(band) for band in bands]
-        values = np.stack([common.cast(v, b.type) for (v, _), b in zip(found, bands, strict=True)])
-        valid = np.stack([mask > 0 for _, mask in found])
+        found = [(*canvas.pixels(band), band.type) for band in bands]
+        # What is masked everywhere here counts for nothing: most images of a collection do not touch most requests.
+        touching = [part for part in found if part[1].any()] or found[:1]
+        values = np.stack([common.cast(pixels, kind) for pixels, _, kind in touching])
+        valid = np.stack([mask > 0 for _, mask, _ in touching])
         result, mask = reducer.apply(values, valid)
         if reducer.always and extent is not None:
             mask = extent(canvas)
