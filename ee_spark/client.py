@@ -7,13 +7,18 @@ catalogue of the service's users.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+import socket
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from google.auth import credentials as google_credentials
@@ -22,9 +27,10 @@ from google.auth import exceptions as google_exceptions
 from google.auth import impersonated_credentials
 from google.auth.transport.urllib3 import Request as GoogleRequest
 from google.oauth2 import service_account
+from urllib3 import connection, connectionpool
 
 from ee_spark import __version__
-from ee_spark.errors import JobError, Kind, ServiceError
+from ee_spark.errors import JobError, Kind, ServiceError, one_line, refusal
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 STANDARD = "https://earthengine.googleapis.com"
@@ -32,19 +38,6 @@ SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 330  # the service ends an interactive request after five minutes
 RESTRICTED = "parallelism_restricted=true"
-
-# Text decides before status: most requests that are too big come back as 400.
-_TEXTS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    (
-        "too_big",
-        re.compile(r"Total request size|Pixel grid dimensions|User memory limit|Computation timed out", re.I),
-    ),
-    ("daily", re.compile(r"daily_eecu|quota.*\b(daily|per day)|\b(daily|per day)\b.*quota", re.I)),
-    (
-        "overload",
-        re.compile(r"Too many concurrent aggregations|capacity exceeded|Too Many Requests|Quota exceeded", re.I),
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -89,13 +82,18 @@ def asset_name(asset_id: str) -> str:
 
 
 class Client:
-    """One pooled connection set to a service, for any number of threads. Make one per process, after any fork."""
+    """One pooled connection set to a service, for any number of threads. Make one per process, after any fork.
+
+    Proxies of the environment (https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies) are
+    honoured, but never for this machine. Answers that are pixels come uncompressed: inflating them would cost a worker
+    more than all the rest it does.
+    """
 
     def __init__(self, service: Service, connections: int = 40) -> None:
         self.service = service
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-        self._pool = urllib3.PoolManager(maxsize=connections, block=False, retries=False, timeout=timeout)
-        self._token_lock = threading.Lock()
+        self._connections = _Connections(connections)
+        self._tokens = threading.Lock()
+        self._refused: str | None = None
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """GET ``path`` (from ``projects/`` on) and return its JSON.
@@ -104,54 +102,192 @@ class Client:
             ServiceError: for anything but a whole, good answer.
         """
         text = urlencode({key: value for key, value in query.items() if value is not None})
-        reply = self.call("GET", f"/v1/{path}?{text}" if text else f"/v1/{path}")
-        return _json(reply.body)
+        return self._json("GET", f"/v1/{path}?{text}" if text else f"/v1/{path}", None)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST ``body`` as JSON to ``path`` and return the JSON of the answer."""
-        return _json(self.call("POST", f"/v1/{path}", json.dumps(body).encode()).body)
+        return self._json("POST", f"/v1/{path}", json.dumps(body).encode())
 
     def call(self, method: str, path: str, body: bytes | None = None, seconds: float = ANSWER_SECONDS) -> Reply:
-        """Send one request and return its answer's bytes; never tries twice.
+        """Send one request and return its answer's bytes; tries again only where a token had run out.
 
         Raises:
             ServiceError: with the kind of failure, the HTTP status (0 without an answer) and the service's message.
         """
-        seconds = max(0.001, min(seconds, ANSWER_SECONDS))
-        timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
-        try:
-            answer = self._pool.request(
-                method, self.service.url + path, body=body, headers=self._headers(body is not None), timeout=timeout
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise ServiceError(_transport(error), kind="transient") from None
-        if answer.status == 200:
-            status = answer.headers.get("x-earth-engine-quota-status", "")
-            return Reply(answer.data, RESTRICTED in status)
-        raise refusal(answer.status, answer.data, answer.headers.get("Retry-After"))
+        answer = self._answered(method, path, body, seconds, "identity")
+        return Reply(answer.data, RESTRICTED in answer.headers.get("x-earth-engine-quota-status", ""))
 
-    def _headers(self, has_body: bool) -> dict[str, str]:
-        headers = {"user-agent": f"ee_spark/{__version__} (gzip)", "accept-encoding": "gzip"}
-        if has_body:
+    def expire(self, everything: bool = False) -> None:
+        """End requests that are past their time, or ``everything`` in flight: their callers get a ServiceError."""
+        self._connections.expire(everything)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._connections.close()
+
+    def _json(self, method: str, path: str, body: bytes | None) -> Any:
+        answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip")
+        try:
+            return json.loads(answer.data)
+        except ValueError:
+            message = f"an answer of {len(answer.data)} bytes is not JSON"
+            raise ServiceError(message, kind="damaged", status=200) from None
+
+    def _answered(
+        self, method: str, path: str, body: bytes | None, seconds: float, encoding: str
+    ) -> urllib3.BaseHTTPResponse:
+        answer, token = self._send(method, path, body, seconds, encoding)
+        if answer.status == 401 and token and self._renewed(token):
+            answer, _ = self._send(method, path, body, seconds, encoding)
+        if answer.status != 200:
+            raise refusal(answer.status, answer.data, answer.headers.get("Retry-After"))
+        return answer
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, seconds: float, encoding: str
+    ) -> tuple[urllib3.BaseHTTPResponse, str | None]:
+        token = None if self.service.anonymous else self._token()
+        seconds = max(0.001, min(seconds, ANSWER_SECONDS))
+        headers = {"user-agent": f"ee_spark/{__version__}", "accept-encoding": encoding}
+        if encoding == "gzip":
+            headers["user-agent"] += " (gzip)"  # Google's front ends compress for those who say it here too
+        if body is not None:
             headers["content-type"] = "application/json"
         if self.service.project:
             headers["x-goog-user-project"] = self.service.project
-        if not self.service.anonymous:
-            headers["authorization"] = f"Bearer {self._token()}"
-        return headers
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        try:
+            return self._connections.request(method, self.service.url + path, body, headers, timeout=seconds), token
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise _no_answer(error, self.service.url) from None
 
     def _token(self) -> str:
-        with self._token_lock:  # one refresh for all threads
+        with self._tokens:  # one refresh for all threads
             if not self._credentials.valid:
-                try:
-                    self._credentials.refresh(GoogleRequest(self._pool))
-                except google_exceptions.GoogleAuthError as error:
-                    raise ServiceError(f"cannot get a token: {error}", kind="access", status=401) from None
+                self._refresh()
             return str(self._credentials.token)
+
+    def _renewed(self, token: str) -> bool:
+        """Return True if ``token``, which was just refused, has a successor: it is renewed once for all threads."""
+        with self._tokens:
+            if self._credentials.token == token and self._refused is None:
+                self._refused = token
+                self._refresh()
+            return bool(self._credentials.token != token)
+
+    def _refresh(self) -> None:
+        try:
+            self._credentials.refresh(GoogleRequest(self._connections))
+        except google_exceptions.GoogleAuthError as error:
+            raise ServiceError(f"cannot get a token: {one_line(error)}", kind="access", status=401) from None
 
     @cached_property
     def _credentials(self) -> google_credentials.Credentials:
         return load_credentials(self.service.credentials)
+
+
+class _Connections:
+    """Pooled connections, directly or through the environment's proxies, whose requests in flight can be ended."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+        self._in_flight: dict[int, tuple[float, Any]] = {}
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = CONNECT_SECONDS,
+        **_: Any,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send one request, whole, and return its answer, whole, within ``timeout`` seconds."""
+        limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
+        _tracked.requests = (self._in_flight, time.monotonic() + timeout)
+        try:
+            return self._manager(url).request(
+                method, url, body=body, headers=headers, timeout=limits, redirect=False, retries=False
+            )
+        finally:
+            self._in_flight.pop(threading.get_ident(), None)
+
+    def expire(self, everything: bool) -> None:
+        now = time.monotonic()
+        for until, wire in list(self._in_flight.values()):
+            if everything or until < now:
+                with suppress(OSError, ValueError):
+                    socket.socket.shutdown(wire, socket.SHUT_RDWR)  # wakes the thread that reads from it
+
+    def close(self) -> None:
+        for manager in self._managers.values():
+            manager.clear()
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        proxy = proxy_of(url)
+        with self._lock:
+            if proxy not in self._managers:
+                make = (
+                    urllib3.PoolManager if proxy is None else lambda **options: urllib3.ProxyManager(proxy, **options)
+                )
+                manager = make(maxsize=self._count, block=False)
+                manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+                self._managers[proxy] = manager
+            return self._managers[proxy]
+
+
+_tracked = threading.local()
+
+
+class _Tracked:
+    """A connection that notes its socket, while a request is in flight, where another thread can end it."""
+
+    def request(self, *args: Any, **options: Any) -> Any:
+        result = super().request(*args, **options)  # type: ignore[misc]
+        in_flight, until = _tracked.requests
+        in_flight[threading.get_ident()] = (until, self.sock)  # type: ignore[attr-defined]
+        return result
+
+
+class _HTTPConnection(_Tracked, connection.HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Tracked, connection.HTTPSConnection):
+    pass
+
+
+class _HTTPPool(connectionpool.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the environment's proxy for ``url``; None for this machine and for what ``no_proxy`` names."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_near(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _is_near(host: str) -> bool:
+    """Return True for this machine and for the metadata server beside it, which has the credentials of a VM."""
+    if host in ("localhost", "metadata.google.internal") or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local
 
 
 def load_credentials(which: str) -> google_credentials.Credentials:
@@ -172,52 +308,18 @@ def load_credentials(which: str) -> google_credentials.Credentials:
         return source
     except (google_exceptions.GoogleAuthError, OSError, ValueError) as error:
         raise JobError(
-            f"earth_engine.credentials: {which!r} gives no credentials ({_first_line(error)}); run "
+            f"earth_engine.credentials: {which!r} gives no credentials ({one_line(error)}); run "
             "'gcloud auth application-default login', or write service-account:PATH or anonymous"
         ) from None
 
 
-def refusal(status: int, body: bytes, retry_after: str | None = None) -> ServiceError:
-    """Return the typed error of a refused request: classified once, by the message's text and then by the status."""
-    message = _message(status, body)
-    kind = classify(status, message)
-    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
-    return ServiceError(message, kind=kind, status=status, wait=wait)
-
-
-def classify(status: int, message: str) -> Kind:
-    """Return what to do about an answer with this HTTP status and message."""
-    if status in (401, 403):
-        return "access"
-    for kind, pattern in _TEXTS:
-        if pattern.search(message):
-            return kind
-    if status == 429:
-        return "overload"
-    if status >= 500 or status == 408:
-        return "transient"
-    return "permanent"
-
-
-def _message(status: int, body: bytes) -> str:
-    try:
-        error = json.loads(body)["error"]
-        return _first_line(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {status} without a message"
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        raise ServiceError(f"an answer of {len(body)} bytes is not JSON", kind="damaged", status=200) from None
-
-
-def _transport(error: Exception) -> str:
+def _no_answer(error: Exception, url: str) -> ServiceError:
+    """Return the typed error of a request that got no whole answer; ``unavailable`` if it never reached the service."""
     reason = getattr(error, "reason", None) or error
-    return f"no whole answer: {type(reason).__name__}: {_first_line(reason)}"
-
-
-def _first_line(thing: object) -> str:
-    return " ".join(str(thing).split())[:500]
+    never = (
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        urllib3.exceptions.ProxyError,
+    )
+    kind: Kind = "unavailable" if isinstance(error, never) or isinstance(reason, never) else "transient"
+    return ServiceError(f"no whole answer from {url}: {type(reason).__name__}: {one_line(reason)}", kind=kind)

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+import re
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
-Kind = Literal["transient", "damaged", "overload", "daily", "too_big", "access", "permanent"]
+Kind = Literal["transient", "damaged", "unavailable", "overload", "daily", "too_big", "access", "permanent"]
 """What to do about a refused request.
 
-``transient`` and ``damaged``: ask again, counted as an attempt. ``overload``: ask again later and more slowly, not
-counted. ``daily``: no pixels before tomorrow, stop the run. ``too_big``: ask for quadrants. ``access``: credentials,
-permission or project, stop the run. ``permanent``: this request will never succeed.
+``transient`` and ``damaged``: ask again, counted as an attempt. ``unavailable``: ask again later, not counted.
+``overload``: ask again later and more slowly, not counted. ``daily``: no pixels before tomorrow, stop the run.
+``too_big``: ask for quadrants. ``access``: credentials, permission or project, stop the run. ``permanent``: this
+request will never succeed.
 """
+
+# Text decides before status: most requests that are too big come back as 400, some overload as 403 or 500.
+_TEXTS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    (
+        "too_big",
+        re.compile(r"Total request size|Pixel grid dimensions|User memory limit|Computation timed out", re.I),
+    ),
+    ("daily", re.compile(r"daily_eecu|quota.*\b(daily|per day)|\b(daily|per day)\b.*quota", re.I)),
+    (
+        "overload",
+        re.compile(
+            r"Too many concurrent aggregations|capacity exceeded|Too Many Requests|Quota exceeded|"
+            r"rate ?limit ?exceeded",
+            re.I,
+        ),
+    ),
+)
 
 
 class EESparkError(Exception):
@@ -53,3 +75,54 @@ class ServiceError(EESparkError):
         self.status = status
         self.wait = wait
         self.label = label or kind
+
+
+def refusal(status: int, body: bytes, retry_after: str | None = None) -> ServiceError:
+    """Return the typed error of a refused request: classified once, by the message's text and then by the status."""
+    message = _message(status, body)
+    return ServiceError(message, kind=classify(status, message), status=status, wait=seconds_of(retry_after))
+
+
+def classify(status: int, message: str) -> Kind:
+    """Return what to do about an answer with this HTTP status and message."""
+    if status == 401:
+        return "access"
+    for kind, pattern in _TEXTS:
+        if pattern.search(message):
+            return kind
+    if status in (403, 407):
+        return "access"
+    if status == 429:
+        return "overload"
+    if status in (502, 503, 504):
+        return "unavailable"
+    if status >= 500 or status == 408:
+        return "transient"
+    return "permanent"
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, as a number or a date (RFC 9110, 10.2.3)."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+    return max(0.0, (date - dt.datetime.now(dt.UTC)).total_seconds())
+
+
+def _message(status: int, body: bytes) -> str:
+    try:
+        error = json.loads(body)["error"]
+        message = one_line(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        message = ""
+    return message or f"HTTP {status} without a message"
+
+
+def one_line(thing: object) -> str:
+    """Return a foreign error's or message's text as one line of at most 500 characters."""
+    return " ".join(str(thing).split())[:500]

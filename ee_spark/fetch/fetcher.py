@@ -269,7 +269,7 @@ class Fetcher:
                 return self._settled(task, error)
             self._again(piece, error, task.overloads)
             return None
-        if error.kind in ("transient", "damaged"):
+        if error.kind in ("transient", "damaged", "unavailable"):
             task.answer.attempts += 1
             if task.answer.attempts > retry.attempts or spent > retry.deadline:
                 task.answer.attempts -= 1

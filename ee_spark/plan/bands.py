@@ -92,7 +92,7 @@ def asked(client: Client, path: str, body: bytes, config: JobConfig) -> list[Fie
         try:
             return probe(client, path, body, config.pixels.format)
         except ServiceError as error:
-            if error.kind not in ("transient", "overload", "damaged") or attempt == 4:
+            if error.kind not in ("transient", "unavailable", "overload", "damaged") or attempt == 4:
                 raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
             time.sleep(error.wait or 0.5 * 2**attempt)
     raise AssertionError("the last attempt returns or raises")

@@ -103,6 +103,7 @@ def refused(key: str, name: str, error: ServiceError) -> str:
     ways = {
         "access": "check earth_engine.credentials and project, that its Earth Engine API is enabled, and your roles",
         "transient": "is earth_engine.endpoint right, and reachable from here?",
+        "unavailable": "is earth_engine.endpoint right, and reachable from here?",
         "daily": "run again tomorrow, or raise the project's daily quota",
     }
     if error.status == 404:
