@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,9 @@ import rasterio.warp
 from conftest import DATA, REPO
 
 from ee_spark.java import java_home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 CATALOG = {asset["id"]: asset for asset in json.loads((DATA / "catalog.json").read_text())["assets"]}
 SIDE, TILE, LEFT, TOP = 61, 16, 336375, 4462425
@@ -268,3 +272,27 @@ def test_patches_are_the_scene(patches: Run) -> None:
         assert abs(v - line - 32) <= 0.5
     tiles = pq.read_table(patches.path / "tiles").to_pylist()
     assert {row["valid_count"] for row in tiles} == {None}, "mask: none knows no validity"
+
+
+def test_readme_examples(quickstart: Run) -> None:
+    """The README's examples run on the quickstart's tables, and DuckDB finds the monthly NDVI that is known."""
+    import duckdb
+
+    readme = (REPO / "README.md").read_text().replace("out/quickstart/", f"{quickstart.path}/")
+    python, sql = (re.findall(rf"^```{kind}\n(.*?)^```", readme, re.M | re.S) for kind in ("python", "sql"))
+    names: dict[str, Any] = {}
+    exec(next(block for block in python if "pandas" in block), names)
+    assert names["block"].shape == (TILE, TILE)
+    assert np.isnan(names["block"]).sum() == (names["row"].valid == 0).sum()
+    found = {month: (ndvi, dates) for month, ndvi, dates in duckdb.sql(sql[0]).fetchall()}
+    assert found == {month: (pytest.approx(ndvi, abs=1e-3), dates) for month, (ndvi, dates) in MONTHS.items()}
+
+
+def test_spark_reads_what_spark_wrote(quickstart: Run, spark: SparkSession) -> None:
+    statuses = spark.read.parquet(str(quickstart.path / "tiles")).groupBy("status").count().collect()
+    assert {row["status"]: row["count"] for row in statuses} == {
+        "ok": quickstart.report["ok"],
+        "empty": quickstart.report["empty"],
+    }
+    row = spark.read.parquet(str(quickstart.path / "pixels")).where("size(NDVI) != 256 or size(valid) != 256").count()
+    assert row == 0
