@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -28,11 +28,16 @@ _DEPTH["MultiPolygon"] = 3
 
 @dataclass(frozen=True)
 class Geometry:
-    """`kind` as in GeoJSON; `coordinates` nested lists of lon/lat; `parts` for a GeometryCollection."""
+    """`kind` as in GeoJSON; `coordinates` nested lists of lon/lat; `parts` for a GeometryCollection.
+
+    `planar` is the coordinate system in which the geometry was drawn, with its vertices there, shape (n, 2); None for
+    longitude and latitude.
+    """
 
     kind: str
     coordinates: Any = None
     parts: tuple[Geometry, ...] = ()
+    planar: tuple[str, NDArray[Any]] | None = field(default=None, compare=False)
 
     @cached_property
     def polygons(self) -> list[list[NDArray[Any]]]:

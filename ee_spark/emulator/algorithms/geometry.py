@@ -14,16 +14,18 @@ from .registry import algorithm
 
 
 def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
-    """A geometry whose vertices are given in `crs` (default: longitude and latitude)."""
+    """A geometry whose vertices are given in pixels of `crs` (default: longitude and latitude)."""
     found = from_geojson({"type": kind, "coordinates": coordinates})
     if crs is None or crs == WGS84:
         return found
     points = np.asarray(list(shapes.points_of(found.coordinates)), float).reshape(-1, 2)
+    a, b, c, d, e, f = crs.transform
+    points = np.column_stack([a * points[:, 0] + b * points[:, 1] + c, d * points[:, 0] + e * points[:, 1] + f])
     xs, ys = transform_points(crs.crs, "EPSG:4326", points[:, 0], points[:, 1])
     if not np.isfinite(xs).all():
         raise ServiceError(f"GeometryConstructors.{kind}: a vertex has no longitude and latitude in '{crs.crs:.40}'.")
     moved = [[float(x), float(y)] for x, y in zip(xs, ys, strict=True)]
-    return Geometry(kind, shapes.replace_points(found.coordinates, moved))
+    return Geometry(kind, shapes.replace_points(found.coordinates, moved), planar=(crs.crs, points))
 
 
 @algorithm("GeometryConstructors.Point")
