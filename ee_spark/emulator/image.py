@@ -21,6 +21,7 @@ from .projection import WGS84, Grid, Projection
 from .raster import BlockCache, Pixels
 
 _MEMO_BYTES = 256 << 20
+_OTHER_GRIDS = 4
 STRIP = 1 << 18
 """Pixels evaluated at a time: bounds the memory of a deep stack whatever the size of the reply."""
 
@@ -35,6 +36,17 @@ class Canvas:
         self.cache = cache
         self._memo: OrderedDict[int, tuple[Band, Pixels]] = OrderedDict()
         self._size = 0
+        self._others: OrderedDict[Grid, Canvas] = OrderedDict()
+
+    def on(self, grid: Grid) -> Canvas:
+        """The canvas of another grid, for what needs its input elsewhere; the last ones are kept, with their pixels."""
+        if grid == self.grid:
+            return self
+        if grid not in self._others:
+            while len(self._others) >= _OTHER_GRIDS:
+                self._others.popitem(last=False)
+            self._others[grid] = Canvas(grid, self.cache)
+        return self._others[grid]
 
     def pixels(self, band: Band) -> Pixels:
         """Values and mask of a band on this grid."""

@@ -61,7 +61,7 @@ class Service:
         self._catalog = catalog
         self._cache = cache
         self._judge = judge
-        self._call = partial(_call, Context(catalog))
+        self._call = partial(_call, Context(catalog, cache))
 
     def answer(self, request: Request) -> Reply:
         """The reply to a request. ServiceError for what the service refuses."""

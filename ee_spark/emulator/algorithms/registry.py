@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..errors import ServiceError
+from ..raster import BlockCache
 from . import argument
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -43,6 +44,7 @@ class Context:
     """What an algorithm may need of the request it runs in."""
 
     assets: Assets
+    cache: BlockCache
 
 
 @dataclass(frozen=True)
