@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ee_spark.client import Client, Service
-from ee_spark.errors import EESparkError, ServiceError, StoppedError
+from ee_spark.errors import EESparkError, ServiceError
 from ee_spark.fetch.fetcher import Answer, Ask, Fetcher
 from ee_spark.fetch.quota import Quota
 from ee_spark.job import Retry
@@ -28,9 +28,9 @@ from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.region import Points
 from ee_spark.plan.request import Recipe, Window
 from ee_spark.plan.tile import Tiles
-from ee_spark.store.log import ChunkLog, Key, failed_keys
+from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row, build, failed_table
-from ee_spark.store.schema import JOB, PART_TILES, Layout
+from ee_spark.store.schema import PART_TILES, Layout
 
 RETRIED_LANE_WAIT = 5.0
 PENDING_PARTS = 2
@@ -183,15 +183,14 @@ class _Run:
     def _asks(self) -> Iterator[Ask | _Open]:
         """Yield each chunk as it is opened, then its asks: the planned pairs that are final in no part."""
         lane, width_height = self.lane, self.brief.layout.frozen.shape.stored
-        for planned in lane.chunks:
+        logs = open_logs(self.store, self.brief.layout, [chunk.key for chunk in lane.chunks])
+        for planned, log in zip(lane.chunks, logs, strict=True):
             if self.fetcher.stopping:
                 return
             tiles, tile, image = planned.pairs(self.brief.layout.frozen.shape, lane.points, snap=self.brief.snap)
-            log = ChunkLog(self.store, self.brief.layout, planned.key)
-            log.read()
             keys = [(tiles.ids[t], lane.image_ids[i]) for t, i in zip(tile.tolist(), image.tolist(), strict=True)]
             final = log.final
-            failed = failed_keys(self.store, log.tiles_name) if self.brief.skip_failed else set()
+            failed: frozenset[Key] = log.failed if self.brief.skip_failed else frozenset()
             chunk = _Open(log, tiles, set(keys), final & set(keys))
             wanted = [order for order, key in enumerate(keys) if key not in final and key not in failed]
             chunk.left = len(wanted)
@@ -269,8 +268,7 @@ class _Run:
             try:
                 if rows:
                     make = partial(build, layout=layout, run_id=brief.run_id, mask=layout.frozen.mask, fill=brief.fill)
-                    name, mine = chunk.log.publish(rows, make)
-                    self._look_at_job(name)
+                    mine = chunk.log.publish(rows, make)
                     chunk.mine |= {row.key for row in mine}
                     self.counts.update(row.status for row in mine)
                 if last:
@@ -281,21 +279,11 @@ class _Run:
 
     def _leave(self, chunk: _Open) -> None:
         """Fold the chunk, and count what its planned pairs have become."""
-        table = chunk.log.fold(failed_table(chunk.failed, self.brief.layout, self.brief.run_id))
+        failed = chunk.log.fold(failed_table(chunk.failed, self.brief.layout, self.brief.run_id))
         final = chunk.log.final & chunk.planned
         self.counts["skipped"] += len(final - chunk.mine)
         if len(final) < len(chunk.planned):
-            status = zip(*(table[name].to_pylist() for name in ("tile_id", "image_id", "status")), strict=True)
-            failed = {(tile, image) for tile, image, what in status if what == "failed"}
             self.counts["failed"] += len((failed & chunk.planned) - final)
-
-    def _look_at_job(self, published: str | None) -> None:
-        """Stop if another run has replaced the job meanwhile, and take back the part that was published too late."""
-        found = self.store.read(JOB)
-        if found is None or json.loads(found[0])["fingerprint"] != self.brief.layout.fingerprint:
-            if published:
-                self.store.delete(published)
-            raise StoppedError(f"{self.brief.path}: another run has overwritten this job; nothing more is written")
 
 
 class _Reporter:

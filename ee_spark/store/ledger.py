@@ -11,11 +11,12 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.errors import LedgerError, StoreError
+from ee_spark.errors import LedgerError
 from ee_spark.objects import Store
 
 KEY = b"ee_spark.ledger"
 MAX_BYTES = 4_000_000
+"""Of a ledger as it stands in the footer: readers of a part load its footer whole."""
 SPEC = 1
 
 
@@ -58,9 +59,9 @@ def decode(value: bytes, name: str) -> Ledger:
     try:
         data = json.loads(value)
         if data["spec"] != SPEC or data["replaces"]:
-            raise ValueError(f"spec {data['spec']}, replaces {data['replaces']}: written by a later ee_spark")
+            raise ValueError(f"spec {data['spec']}, replaces {data['replaces']}: a later ee_spark wrote it, use that")
         return Ledger(data["attempt"], _unpack(data["final"]), _unpack(data["empty"]))
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as error:  # OSError: Arrow's for bad zstd
         raise LedgerError(_unreadable(name, error)) from None
 
 
@@ -75,8 +76,6 @@ def read(store: Store, name: str) -> Ledger:
             metadata = pq.ParquetFile(file).metadata.metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise LedgerError(_unreadable(f"{store.root}/{name}", error)) from None
-    except StoreError:
-        raise
     if KEY not in metadata:
         raise LedgerError(_unreadable(f"{store.root}/{name}", "its footer has none"))
     return decode(metadata[KEY], f"{store.root}/{name}")

@@ -8,9 +8,11 @@ speculative and zombie tasks, a second driver. No lock, no coordinator, no renam
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,102 +20,182 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ee_spark.errors import StoreError
+from ee_spark.errors import StoppedError, StoreError
 from ee_spark.objects import Store
 from ee_spark.store import ledger
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.part import Part, Row
-from ee_spark.store.schema import PIXELS, TILES, Layout
+from ee_spark.store.schema import JOB, PIXELS, TILES, Layout
 
 FOLDED = b"ee_spark.folded"
+FAILED = b"ee_spark.failed"
+THREADS = 16
+AHEAD = 32
+"""Chunks whose logs are read before their turn comes."""
+FRESH_SECONDS = 60.0
 Key = tuple[str, str]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
 class ChunkLog:
-    """The log of one chunk as one writer sees it: ``ledgers`` by part number, as far as they were read."""
+    """The log of one chunk as one writer sees it.
+
+    ``ledgers`` by part number, as far as they were read; ``folded`` has the parts that the chunk's file in ``tiles``
+    was folded from, with the attempts that wrote them, and ``failed`` the keys that it holds as failed.
+    """
 
     store: Store
     layout: Layout
     chunk: str
     ledgers: dict[int, Ledger] = field(default_factory=dict)
+    folded: dict[str, str] | None = None
+    failed: frozenset[Key] = frozenset()
 
     @property
     def final(self) -> set[Key]:
         """The (tile_id, image_id) that are final in the parts that were read."""
         return {key for entry in self.ledgers.values() for key in entry.tiles}
 
-    def part_name(self, number: int) -> str:
-        """Return the name of the chunk's part ``number``."""
-        return f"{PIXELS}/{self.layout.prefix}{self.chunk}-{number}.parquet"
+    @property
+    def prefix(self) -> str:
+        """What the names of all parts of the chunk begin with."""
+        return f"{PIXELS}/{self.layout.prefix}{self.chunk}-"
 
     @property
     def tiles_name(self) -> str:
         """The name of the chunk's file in ``tiles``."""
         return f"{TILES}/{self.layout.prefix}{self.chunk}.parquet"
 
-    def read(self) -> None:
-        """Read the ledgers of all parts that are there and were not read yet.
+    @property
+    def parts(self) -> dict[str, str]:
+        """The names of the parts that were read, with the attempts that wrote them."""
+        return {self.part_name(number): self.ledgers[number].attempt for number in sorted(self.ledgers)}
+
+    def part_name(self, number: int) -> str:
+        """Return the name of the chunk's part ``number``."""
+        return f"{self.prefix}{number}.parquet"
+
+    def read(self, names: Iterable[str] | None = None) -> None:
+        """Read the ledgers of all parts that are there (``names``, if they were listed) and were not read yet.
 
         Raises:
             LedgerError: if a part has none that can be read: nobody knows what is final in it.
         """
-        prefix = f"{PIXELS}/{self.layout.prefix}{self.chunk}-"
-        for entry in self.store.list(prefix):
-            match = re.fullmatch(r"(\d+)\.parquet", entry.name.removeprefix(prefix))
+        for name in [entry.name for entry in self.store.list(self.prefix)] if names is None else names:
+            match = re.fullmatch(r"(\d+)\.parquet", name.removeprefix(self.prefix))
             if match and int(match[1]) not in self.ledgers:
-                self.ledgers[int(match[1])] = ledger.read(self.store, entry.name)
+                self.ledgers[int(match[1])] = ledger.read(self.store, name)
 
-    def publish(self, rows: Sequence[Row], build: Callable[[Sequence[Row]], Part]) -> tuple[str | None, list[Row]]:
-        """Make ``rows`` final, those that are not yet; return the part's name and the rows that became final in it.
+    def publish(self, rows: Sequence[Row], build: Callable[[Sequence[Row]], Part]) -> list[Row]:
+        """Make ``rows`` final, those that are not yet, in one part, or in more where its ledger would be too large.
 
-        The name is None where nothing was left to publish.
+        Returns the rows that became final by this writer.
+
+        Raises:
+            StoppedError: if the job was overwritten meanwhile; what was published too late is taken back.
         """
         self.read()
-        number = max(self.ledgers, default=-1) + 1
-        part: Part | None = None
-        while True:
+        waiting, mine = [list(rows)], []
+        while waiting:
+            batch = waiting.pop()
             final = self.final
-            left = [row for row in rows if row.key not in final]
+            left = [row for row in batch if row.key not in final]
             if not left:
-                return None, []
-            if part is None or len(left) < len(part.rows):
-                part = build(left)
+                continue
+            part = build(left)
+            if part.ledger_bytes > ledger.MAX_BYTES and len(left) > 1:
+                waiting += [left[len(left) // 2 :], left[: len(left) // 2]]
+            else:
+                mine += self._append(part, build)
+        return mine
+
+    def fold(self, failed: pa.Table) -> frozenset[Key]:
+        """Bring the chunk's file in ``tiles`` up to its parts and to ``failed`` rows; return the keys failed in it.
+
+        A final tile's row comes from its ledger, whatever failed before; of failed rows the newest stays.
+
+        Raises:
+            StoppedError: if the job was overwritten meanwhile.
+        """
+        while failed.num_rows or self.folded != self.parts:
+            self.read()
+            current = self.store.read(self.tiles_name)
+            old = self._parse(current[0]) if current else None
+            if old is None:
+                self.folded, self.failed = None, frozenset()
+            if self.folded == self.parts and not failed.num_rows:
+                break
+            table = self._folded(self.layout.tiles.empty_table() if old is None else old, failed)
+            if not table.num_rows and not current and not self.ledgers:
+                break
+            keys = _keys(table.filter(pc.equal(table["status"], "failed")))
+            data = _tiles_bytes(table, self.parts, len(keys), self.layout)
+            if self.store.replace(self.tiles_name, data, current[1] if current else None):
+                self.folded, self.failed = self.parts, keys
+                self._stand_down(self.tiles_name)
+                break
+        return self.failed
+
+    def read_tiles(self) -> None:
+        """Read, from the footer of the chunk's file in ``tiles``, what it was folded from, and which keys failed."""
+        try:
+            with self.store.open(self.tiles_name) as file:
+                tiles = pq.ParquetFile(file)
+                footer = tiles.metadata.metadata or {}
+                columns = ["tile_id", "image_id", "status"]
+                table = tiles.read(columns=columns) if footer.get(FAILED) != b"0" else None
+        except (pa.ArrowException, OSError) as error:
+            raise self._torn(error) from None
+        self.folded = json.loads(footer[FOLDED]) if FOLDED in footer else None
+        self.failed = _keys(table.filter(pc.equal(table["status"], "failed"))) if table is not None else frozenset()
+
+    def _append(self, part: Part, build: Callable[[Sequence[Row]], Part]) -> list[Row]:
+        """Publish a part under the next number that nobody has taken; drop from it what others made final."""
+        number = max(self.ledgers, default=-1) + 1
+        while True:
             name = self.part_name(number)
             created = self._create(name, part.data)
             self.ledgers[number] = part.ledger if created else ledger.read(self.store, name)
             if self.ledgers[number].attempt == part.ledger.attempt:  # also where the answer to our create was lost
-                return name, left
+                self._stand_down(name)
+                return list(part.rows)
+            left = [row for row in part.rows if row.key not in self.ledgers[number].tiles]
+            if not left:
+                return []
+            if len(left) < len(part.rows):
+                part = build(left)
             number += 1
-
-    def fold(self, failed: pa.Table) -> pa.Table:
-        """Bring the chunk's file in ``tiles`` up to its parts and to ``failed`` rows; return what it then holds.
-
-        A final tile's row comes from its ledger, whatever failed before; of failed rows the newest stays.
-        """
-        while True:
-            self.read()
-            current = self.store.read(self.tiles_name)
-            parts = [self.part_name(number) for number in sorted(self.ledgers)]
-            old, folded = _read_tiles(current[0]) if current else (self.layout.tiles.empty_table(), None)
-            if folded == parts and not failed.num_rows:
-                return old
-            table = self._folded(old, failed)
-            if not table.num_rows and not current:
-                return table
-            data = _tiles_bytes(table, parts, self.layout)
-            if self.store.replace(self.tiles_name, data, current[1] if current else None):
-                return table
 
     def _create(self, name: str, data: bytes) -> bool:
         try:
             return self.store.create(name, data)
         except StoreError:
-            if self.store.read(name) is None:  # the outcome was ambiguous, and it is settled: nothing was published
-                raise
+            if not any(entry.name == name for entry in self.store.list(name)):
+                raise  # the outcome was ambiguous, and it is settled: nothing was published
             return False
+
+    def _stand_down(self, published: str) -> None:
+        """Stop if another run has replaced the job meanwhile, and take back what was published too late."""
+        found = self.store.read(JOB)
+        if found is None or json.loads(found[0])["fingerprint"] != self.layout.fingerprint:
+            self.store.delete(published)
+            raise StoppedError(f"{self.store.root}: another run has overwritten this job; nothing more is written")
+
+    def _parse(self, data: bytes) -> pa.Table:
+        """Return the rows of the chunk's file in ``tiles``, and note what it was folded from and what failed."""
+        try:
+            file = pq.ParquetFile(pa.BufferReader(data))
+            table = file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise self._torn(error) from None
+        footer = file.metadata.metadata or {}
+        self.folded = json.loads(footer[FOLDED]) if FOLDED in footer else None
+        self.failed = _keys(table.filter(pc.equal(table["status"], "failed")))
+        return table
+
+    def _torn(self, error: Exception) -> StoreError:
+        where = f"{self.store.root}/{self.tiles_name}"
+        return StoreError(f"{where}: cannot be read ({error}); run jobs/verify.py --repair, then run again")
 
     def _folded(self, old: pa.Table, failed: pa.Table) -> pa.Table:
         final = self.final
@@ -149,25 +231,61 @@ class ChunkLog:
         return pa.Table.from_arrays(arrays, schema=self.layout.tiles.remove_metadata())
 
 
-def failed_keys(store: Store, name: str) -> set[Key]:
-    """Return the (tile_id, image_id) that a file of ``tiles`` holds as failed."""
-    current = store.read(name)
-    if current is None:
-        return set()
-    table = pq.read_table(pa.BufferReader(current[0]), columns=["tile_id", "image_id", "status"])
-    table = table.filter(pc.equal(table["status"], "failed"))
-    return set(zip(table["tile_id"].to_pylist(), table["image_id"].to_pylist(), strict=True))
+def open_logs(store: Store, layout: Layout, chunks: Sequence[str]) -> Iterator[ChunkLog]:
+    """Yield the log of each chunk in turn, its ledgers and the footer of its ``tiles`` file read.
+
+    One listing serves all chunks whose turn comes soon; footers are read by several threads, ahead of their turn.
+    """
+    listed: dict[str, dict[str, list[str]]] = {}
+    expires = 0.0
+
+    def listing() -> dict[str, dict[str, list[str]]]:
+        found: dict[str, dict[str, list[str]]] = {PIXELS: {}, TILES: {}}
+        for table, by_chunk in found.items():
+            stem = f"{table}/{layout.prefix}"
+            for entry in store.list(stem):
+                rest = entry.name.removeprefix(stem).removesuffix(".parquet")
+                by_chunk.setdefault(rest.partition("-")[0], []).append(entry.name)
+        return found
+
+    def opened(chunk: str, names: list[str], has_tiles: bool) -> ChunkLog:
+        log = ChunkLog(store, layout, chunk)
+        log.read(names)
+        if has_tiles:
+            log.read_tiles()
+        return log
+
+    def ready() -> ChunkLog:
+        log, since = ahead.popleft()
+        found = log.result()
+        if time.monotonic() - since > FRESH_SECONDS:
+            found.read()
+        return found
+
+    ahead: deque[tuple[Future[ChunkLog], float]] = deque()
+    pool = ThreadPoolExecutor(THREADS, "ledgers")
+    try:
+        for chunk in chunks:
+            now = time.monotonic()
+            if now > expires:
+                listed, expires = listing(), now + FRESH_SECONDS
+            names, has_tiles = listed[PIXELS].get(chunk, []), chunk in listed[TILES]
+            ahead.append((pool.submit(opened, chunk, names, has_tiles), now))
+            if len(ahead) == AHEAD:
+                yield ready()
+        while ahead:
+            yield ready()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _read_tiles(data: bytes) -> tuple[pa.Table, list[str] | None]:
-    file = pq.ParquetFile(pa.BufferReader(data))
-    folded = (file.metadata.metadata or {}).get(FOLDED)
-    return file.read(), json.loads(folded) if folded else None
+def _keys(table: pa.Table) -> frozenset[Key]:
+    return frozenset(zip(table["tile_id"].to_pylist(), table["image_id"].to_pylist(), strict=True))
 
 
-def _tiles_bytes(table: pa.Table, parts: Sequence[str], layout: Layout) -> bytes:
+def _tiles_bytes(table: pa.Table, parts: dict[str, str], failed: int, layout: Layout) -> bytes:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, layout.tiles, **layout.writer_options(layout.tiles)) as writer:
         writer.write_table(table.cast(layout.tiles))
-        writer.add_key_value_metadata({FOLDED: json.dumps(list(parts)).encode()})
+        writer.add_key_value_metadata({FOLDED: json.dumps(parts).encode(), FAILED: str(failed).encode()})
     return bytes(sink.getvalue().to_pybytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,10 +55,11 @@ class Row:
 
 @dataclass
 class Part:
-    """One part: its bytes, its ledger, and the rows that it makes final."""
+    """One part: its bytes, its ledger, that ledger's size in the footer, and the rows that it makes final."""
 
     data: bytes
     ledger: ledger.Ledger
+    ledger_bytes: int
     rows: Sequence[Row] = field(repr=False)
 
 
@@ -83,8 +85,9 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Map
             _final_table(final, measured, layout, run_id),
             pa.Table.from_arrays(_key_columns(empty, layout), schema=pa.schema(layout.keys)),
         )
-        writer.add_key_value_metadata({ledger.KEY: entry.encode()})
-    return Part(sink.getvalue().to_pybytes(), entry, ordered)
+        footer = entry.encode()
+        writer.add_key_value_metadata({ledger.KEY: footer})
+    return Part(sink.getvalue().to_pybytes(), entry, len(footer), ordered)
 
 
 def failed_table(rows: Sequence[Row], layout: Layout, run_id: str) -> pa.Table:
@@ -170,7 +173,7 @@ def _measure(planes: Planes, layout: Layout, mask: str, fill: Mapping[str, float
     every = np.ones(next(iter(planes.values())).shape, bool)
     for band in bands:
         valid = shared if shared is not None else (
-            planes[f"valid_{band}"] > 0 if mask == "bands" else planes[band] != fill[band]
+            planes[f"valid_{band}"] > 0 if mask == "bands" else _is_not(planes[band], fill[band])
         )  # fmt: skip
         every &= valid
         for index, statistics in enumerate(_statistics(planes[band], valid)):
@@ -178,6 +181,11 @@ def _measure(planes: Planes, layout: Layout, mask: str, fill: Mapping[str, float
     for index, valid_count in enumerate(every.sum(1).tolist()):
         rows[index]["valid_count"] = valid_count
     return rows
+
+
+def _is_not(plane: npt.NDArray[Any], fill: float) -> npt.NDArray[np.bool_]:
+    """Return where ``plane`` does not hold the fill value, which may be NaN."""
+    return np.asarray(~np.isnan(plane) if math.isnan(fill) else plane != fill)
 
 
 def _statistics(plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[tuple[float | None, ...]]:
