@@ -21,6 +21,7 @@ from .geometry import Geometry, from_geojson
 from .image import Band, Canvas, Image
 from .pixeltype import PixelType
 from .projection import Grid, Projection, parse_crs
+from .pyramid import POLICIES
 from .raster import Pixels, RasterBand, open_bands
 
 PACKAGED = Path(__file__).parent / "data"
@@ -28,16 +29,14 @@ PACKAGED = Path(__file__).parent / "data"
 
 _ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
 _BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
-_POLICIES = ("MEAN", "MODE", "SAMPLE", "MIN", "MAX", "MEDIAN")
 
 
 @dataclass(frozen=True)
 class StoredBand:
-    """A band of an asset: its id, its raster, and the policy of its pyramid."""
+    """A band of an asset: its id and its raster."""
 
     id: str
     raster: RasterBand
-    pyramiding: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,14 +182,14 @@ def _band(stored: StoredBand) -> Band:
     raster = stored.raster
 
     def read(canvas: Canvas) -> Pixels:
-        return raster.sample(canvas.grid, canvas.cache)
+        return raster.seen_from(canvas.centre).sample(canvas.grid, canvas.cache)
 
     return Band(
         stored.id,
         raster.type,
         read,
         Projection(raster.crs, raster.transform),
-        lambda canvas: raster.inside(canvas.grid),
+        lambda canvas: raster.seen_from(canvas.centre).inside(canvas.grid),
         (raster.width, raster.height),
     )
 
@@ -206,7 +205,7 @@ def _band_resource(stored: StoredBand) -> dict[str, Any]:
             "dimensions": {"width": raster.width, "height": raster.height},
             "affineTransform": {name: v for name, v in zip(names, raster.transform, strict=True) if v},
         },
-        "pyramidingPolicy": stored.pyramiding,
+        "pyramidingPolicy": raster.policy,
     }
 
 
@@ -295,8 +294,8 @@ def _stored(
     if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= len(opened):
         raise CatalogError(f"{where}: index {index} is no band of '{file}', which has {len(opened)}")
     policy = entry.get("pyramidingPolicy", "MEAN")
-    if policy not in _POLICIES:
-        raise CatalogError(f"{where}: pyramidingPolicy '{policy}'; use one of {', '.join(_POLICIES)}")
+    if policy not in POLICIES:
+        raise CatalogError(f"{where}: pyramidingPolicy '{policy}'; use one of {', '.join(POLICIES)}")
     raster = opened[index - 1]
     nodata = entry.get("nodata", raster.nodata)
     if nodata is not None:
@@ -304,7 +303,8 @@ def _stored(
             nodata = float(nodata)
         except (TypeError, ValueError):
             raise CatalogError(f"{where}: nodata '{nodata}' is no number") from None
-    return StoredBand(band_id, replace(raster, nodata=nodata, type=_ranged(raster, entry.get("range"), where)), policy)
+    pixel_type = _ranged(raster, entry.get("range"), where)
+    return StoredBand(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
 
 
 def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:

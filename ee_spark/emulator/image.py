@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from .errors import ServiceError
 from .geometry import Geometry
 from .pixeltype import PixelType
-from .projection import WGS84, Grid, Projection
+from .projection import WGS84, Grid, Projection, transform_points
+from .pyramid import Centre
 from .raster import BlockCache, Pixels
 
 _MEMO_BYTES = 256 << 20
@@ -29,11 +30,15 @@ Extent = Callable[["Canvas"], NDArray[Any]]
 
 
 class Canvas:
-    """One grid under evaluation, and what was already computed on it (bounded, oldest dropped first)."""
+    """One grid under evaluation, and what was already computed on it (bounded, oldest dropped first).
 
-    def __init__(self, grid: Grid, cache: BlockCache) -> None:
+    `centre` is that of the whole request, of which the grid may be a part: it decides the pyramid levels to read.
+    """
+
+    def __init__(self, grid: Grid, cache: BlockCache, centre: Centre | None = None) -> None:
         self.grid = grid
         self.cache = cache
+        self.centre = centre or grid.centre
         self._memo: OrderedDict[int, tuple[Band, Pixels]] = OrderedDict()
         self._size = 0
         self._others: OrderedDict[Grid, Canvas] = OrderedDict()
@@ -45,7 +50,7 @@ class Canvas:
         if grid not in self._others:
             while len(self._others) >= _OTHER_GRIDS:
                 self._others.popitem(last=False)
-            self._others[grid] = Canvas(grid, self.cache)
+            self._others[grid] = Canvas(grid, self.cache, _moved(self.centre, grid))
         return self._others[grid]
 
     def pixels(self, band: Band) -> Pixels:
@@ -60,6 +65,18 @@ class Canvas:
             _, (_, old) = self._memo.popitem(last=False)
             self._size -= old[0].nbytes + old[1].nbytes
         return result
+
+
+def _moved(centre: Centre, grid: Grid) -> Centre:
+    """The same place in pixels of another grid's projection; that grid's own centre where it has none."""
+    projection, column, row = centre
+    if projection == grid.projection:
+        return centre
+    a, b, c, d, e, f = projection.transform
+    x, y = np.array([a * column + b * row + c]), np.array([d * column + e * row + f])
+    columns, rows = grid.projection.pixels_at(*transform_points(projection.crs, grid.projection.crs, x, y))
+    found = grid.projection, float(columns[0]), float(rows[0])
+    return found if np.isfinite(found[1:]).all() else grid.centre
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +138,7 @@ class Image:
         results = [(np.empty(grid.shape, b.type.dtype), np.empty(grid.shape, np.float32)) for b in self.bands]
         for start in range(0, grid.height, rows):
             stop = min(start + rows, grid.height)
-            canvas = Canvas(grid.rows(start, stop), cache)
+            canvas = Canvas(grid.rows(start, stop), cache, grid.centre)
             for (values, mask), band in zip(results, self.bands, strict=True):
                 values[start:stop], mask[start:stop] = canvas.pixels(band)
         return list(results)

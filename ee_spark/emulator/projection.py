@@ -129,6 +129,14 @@ class Projection:
         size = metres / metres_per_unit(self.crs)
         return Projection(self.crs, (size, 0.0, 0.0, 0.0, -size, 0.0))
 
+    def pixels_at(self, xs: NDArray[Any], ys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Column and row, with fractions, of coordinates in the coordinate system."""
+        a, b, c, d, e, f = self.transform
+        if b == 0 and d == 0:
+            return (xs - c) / a, (ys - f) / e
+        scale = a * e - b * d
+        return (e * (xs - c) - b * (ys - f)) / scale, (a * (ys - f) - d * (xs - c)) / scale
+
     def describe(self) -> dict[str, object]:
         """The form of getInfo."""
         key = "crs" if len(self.crs) < 40 else "wkt"
@@ -181,6 +189,19 @@ class Grid:
         columns = np.arange(self.column, self.column + self.width) + 0.5
         rows = (np.arange(self.row, self.row + self.height) + 0.5)[:, None]
         return a * columns + b * rows + c, d * columns + e * rows + f
+
+    @property
+    def centre(self) -> tuple[Projection, float, float]:
+        """The middle of the grid: its projection, and the column and row there."""
+        return self.projection, self.column + self.width / 2, self.row + self.height / 2
+
+    def positions_in(self, projection: Projection) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Column and row in pixels of another projection of every pixel centre; NaN where there is none."""
+        if projection == self.projection:
+            columns = np.arange(self.column, self.column + self.width) + 0.5
+            rows = np.arange(self.row, self.row + self.height) + 0.5
+            return np.broadcast_to(columns, self.shape), np.broadcast_to(rows[:, None], self.shape)
+        return projection.pixels_at(*self.centres_in(projection.crs))
 
     def same_crs(self, crs: str) -> bool:
         """True when `crs` is this grid's own coordinate system, whatever it is called."""

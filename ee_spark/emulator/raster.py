@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
+from . import pyramid
 from .pixeltype import PixelType, of_dtype
 from .projection import Affine6, Grid
 
@@ -28,11 +29,12 @@ _SHORT_AXES = 4096
 """Axes of grids up to this many rows and columns are remembered: tiles repeat for every image of a series."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RasterBand:
-    """One band of one file, as it was when the catalog was read.
+    """One level of one band of one file, as it was when the catalog was read.
 
-    `nodata` is the catalog's value if it gave one; else `own_mask` says whether the file masks pixels itself.
+    `nodata` is the catalog's value if it gave one; else `own_mask` says whether the file masks pixels itself. `policy`
+    makes the levels above the file's own pixels, which are level 0; size and transform are those of this level.
     """
 
     path: Path
@@ -46,6 +48,14 @@ class RasterBand:
     nodata: float | None
     own_mask: bool
     type: PixelType
+    policy: str = "MEAN"
+    level: int = 0
+    finer: RasterBand | None = None
+
+    def seen_from(self, centre: pyramid.Centre) -> RasterBand:
+        """The level that a request with this centre reads; asked of level 0."""
+        level = pyramid.level_at(pyramid.scale_ratio(self.crs, self.transform, centre))
+        return _at_level(self, level) if level else self
 
     def inside(self, grid: Grid) -> NDArray[Any]:
         """True where a pixel centre of `grid` lies on the raster."""
@@ -77,6 +87,10 @@ class RasterBand:
         return _floor((e * (xs - c) - b * (ys - f)) / scale), _floor((a * (ys - f) - d * (xs - c)) / scale)
 
     @property
+    def _mask_dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32 if self.level and self.policy != "SAMPLE" else bool)
+
+    @property
     def _block_shape(self) -> tuple[int, int]:
         if self.width * self.height <= _WHOLE:
             return self.height, self.width
@@ -93,7 +107,7 @@ class RasterBand:
             block = cache.block(self, at_row, at_column)
             local = _selection(rows - at_row * block_height), _selection(columns - at_column * block_width)
             return _take(block[0], local), _take_mask(block[1], local, shape)
-        values, mask = np.zeros(shape, self.type.dtype), np.zeros(shape, bool)
+        values, mask = np.zeros(shape, self.type.dtype), np.zeros(shape, self._mask_dtype)
         for at_row in np.unique(rows[inner_rows] // block_height).tolist():
             to_rows = inner_rows[rows[inner_rows] // block_height == at_row]
             for at_column in np.unique(columns[inner_columns] // block_width).tolist():
@@ -112,7 +126,7 @@ class RasterBand:
 
     def _gather(self, rows: NDArray[Any], columns: NDArray[Any], cache: BlockCache) -> Pixels:
         inner = (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
-        values, mask = np.zeros(rows.shape, self.type.dtype), np.zeros(rows.shape, bool)
+        values, mask = np.zeros(rows.shape, self.type.dtype), np.zeros(rows.shape, self._mask_dtype)
         at = np.flatnonzero(inner)
         if at.size == 0:
             return values, mask
@@ -129,8 +143,16 @@ class RasterBand:
             mask.reshape(-1)[at[here]] = True if block[1] is None else block[1][local]
         return values, mask
 
-    def read_block(self, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Decode one block: values in the band's type, and its validity (None: every pixel is valid)."""
+    def make_block(self, at_row: int, at_column: int, cache: BlockCache) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """One block: values in the band's type, and its mask (None: every pixel is valid)."""
+        if self.finer is None:
+            return self._decoded(at_row, at_column)
+        height, width = self._block_shape
+        rows = np.arange(2 * at_row * height, 2 * min((at_row + 1) * height, self.height))
+        columns = np.arange(2 * at_column * width, 2 * min((at_column + 1) * width, self.width))
+        return pyramid.halve(*self.finer._gather_axes(rows, columns, cache), self.policy)
+
+    def _decoded(self, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
         height, width = self._block_shape
         window = Window(at_column * width, at_row * height, width, height)  # cut at the raster's edge by the reader
         window = window.intersection(Window(0, 0, self.width, self.height))
@@ -158,13 +180,13 @@ class BlockCache:
 
     def block(self, band: RasterBand, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """The block at that place of the band's blocks."""
-        key = (band.path, band.stamp, band.index, band.nodata, band.type, at_row, at_column)
+        key = (band.path, band.stamp, band.index, band.nodata, band.type, band.level, band.policy, at_row, at_column)
         with self._lock:
             found = self._blocks.get(key)
             if found is not None:
                 self._blocks.move_to_end(key)
                 return found
-        block = band.read_block(at_row, at_column)
+        block = band.make_block(at_row, at_column, self)
         with self._lock:
             if key not in self._blocks:
                 self._blocks[key] = block
@@ -204,6 +226,17 @@ def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
             )
             for i in range(dataset.count)
         ]
+
+
+@lru_cache(maxsize=1024)
+def _at_level(native: RasterBand, level: int) -> RasterBand:
+    """A level of a band; the one with a single pixel for what is above it."""
+    finer = native if level <= 1 else _at_level(native, level - 1)
+    if finer.width == finer.height == 1:
+        return finer
+    transform = pyramid.coarser(native.transform, finer.level + 1)
+    width, height = -(-finer.width // 2), -(-finer.height // 2)
+    return replace(finer, width=width, height=height, transform=transform, level=finer.level + 1, finer=finer)
 
 
 def _axis_indices(grid: Grid, transform: Affine6) -> tuple[NDArray[Any], NDArray[Any]]:
