@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,10 +16,8 @@ import pyarrow.parquet as pq
 from ee_spark.plan.images import NO_TIME
 from ee_spark.plan.tile import Tiles
 from ee_spark.store import ledger
-from ee_spark.store.schema import STATISTICS, Layout, list_of
-
-Planes = Mapping[str, npt.NDArray[Any]]
-"""A block's planes by column name, each (height, width)."""
+from ee_spark.store.measure import measure, no_measures
+from ee_spark.store.schema import Layout, list_of
 
 
 @dataclass(frozen=True)
@@ -69,20 +65,20 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Map
     ok = [row for row in ordered if row.status == "ok"]
     empty = [row for row in ordered if row.status == "empty"]
     sink = pa.BufferOutputStream()
-    measured: list[dict[str, Any]] = []
+    measured: list[pa.Table] = []
     with pq.ParquetWriter(sink, layout.pixels, **layout.writer_options(layout.pixels)) as writer:
         step = layout.group_rows()
         for first in range(0, len(ok), step):
             group = ok[first : first + step]
             planes = {name: _gather(group, name, dtype) for name, dtype in layout.planes.items()}
-            measured += _measure(planes, layout, mask, fill)
+            measured.append(measure(planes, layout, mask, fill))
             arrays = [*_key_columns(group, layout), *(_lists(plane) for plane in planes.values())]
             writer.write_table(pa.Table.from_arrays(arrays, schema=layout.pixels), row_group_size=len(group))
         final = [*ok, *empty]
-        measured += [_nothing(layout, mask) for _ in empty]
+        measured.append(no_measures(len(empty), layout, None if mask == "none" else 0))
         entry = ledger.Ledger(
             uuid.uuid4().hex,
-            _final_table(final, measured, layout, run_id),
+            _final_table(final, pa.concat_tables(measured), layout, run_id),
             pa.Table.from_arrays(_key_columns(empty, layout), schema=pa.schema(layout.keys)),
         )
         footer = entry.encode()
@@ -93,8 +89,9 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Map
 def failed_table(rows: Sequence[Row], layout: Layout, run_id: str) -> pa.Table:
     """Return rows of ``tiles`` for failed pairs."""
     keys = _key_columns(rows, layout)
-    nothing = dict.fromkeys(_measured_names(layout))
-    final = _final_table(rows, [nothing] * len(rows), layout, run_id).drop_columns(["tile_id", "image_id"])
+    final = _final_table(rows, no_measures(len(rows), layout, None), layout, run_id).drop_columns(
+        ["tile_id", "image_id"]
+    )
     part = pa.nulls(len(rows), pa.string())
     return pa.Table.from_arrays([*keys, *final.columns, part], schema=layout.tiles.remove_metadata())
 
@@ -147,62 +144,7 @@ def _times(values: Sequence[int]) -> pa.Array:
     return pa.array([None if value in (NO_TIME, -1) else value for value in values], pa.timestamp("us", "UTC"))
 
 
-def _measured_names(layout: Layout) -> list[str]:
-    statistics = [f"{band.name}_{name}" for band in layout.frozen.bands for name in STATISTICS]
-    return ["valid_count", *statistics, "crc32c"]
-
-
-def _nothing(layout: Layout, mask: str) -> dict[str, Any]:
-    return {name: 0 if name == "valid_count" and mask != "none" else None for name in _measured_names(layout)}
-
-
-def _measure(planes: Planes, layout: Layout, mask: str, fill: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return valid_count, statistics over valid pixels, and crc32c of each row of ``planes`` (rows, pixels)."""
-    bands = [band.name for band in layout.frozen.bands]
-    count = len(next(iter(planes.values())))
-    rows: list[dict[str, Any]] = [_nothing(layout, "none") for _ in range(count)]
-    for index in range(count):
-        crc = 0
-        for plane in planes.values():
-            values = plane[index]
-            crc = google_crc32c.extend(crc, (values if values.dtype.byteorder != ">" else values.byteswap()).tobytes())
-        rows[index]["crc32c"] = f"{crc:08x}"
-    if mask == "none":
-        return rows
-    shared = planes["valid"] > 0 if mask == "band" else None
-    every = np.ones(next(iter(planes.values())).shape, bool)
-    for band in bands:
-        valid = shared if shared is not None else (
-            planes[f"valid_{band}"] > 0 if mask == "bands" else _is_not(planes[band], fill[band])
-        )  # fmt: skip
-        every &= valid
-        for index, statistics in enumerate(_statistics(planes[band], valid)):
-            rows[index].update(zip((f"{band}_{name}" for name in STATISTICS), statistics, strict=True))
-    for index, valid_count in enumerate(every.sum(1).tolist()):
-        rows[index]["valid_count"] = valid_count
-    return rows
-
-
-def _is_not(plane: npt.NDArray[Any], fill: float) -> npt.NDArray[np.bool_]:
-    """Return where ``plane`` does not hold the fill value, which may be NaN."""
-    return np.asarray(~np.isnan(plane) if math.isnan(fill) else plane != fill)
-
-
-def _statistics(plane: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[tuple[float | None, ...]]:
-    """Return (min, max, mean, population standard deviation) over the valid pixels of each row, in float64."""
-    found: list[tuple[float | None, ...]] = []
-    whole = [bool(row.all()) for row in valid]
-    for index in range(len(plane)):
-        values = plane[index] if whole[index] else plane[index][valid[index]]
-        if not values.size:
-            found.append((None,) * 4)
-            continue
-        mean = float(values.mean(dtype=np.float64))
-        found.append((float(values.min()), float(values.max()), mean, float(values.std(dtype=np.float64))))
-    return found
-
-
-def _final_table(rows: Sequence[Row], measured: Sequence[Mapping[str, Any]], layout: Layout, run_id: str) -> pa.Table:
+def _final_table(rows: Sequence[Row], measured: pa.Table, layout: Layout, run_id: str) -> pa.Table:
     now = dt.datetime.now(dt.UTC)
     columns: dict[str, pa.Array] = {
         "tile_id": pa.array([row.key[0] for row in rows], pa.string()),
@@ -210,13 +152,11 @@ def _final_table(rows: Sequence[Row], measured: Sequence[Mapping[str, Any]], lay
         "version": _times([row.version for row in rows]),
         "run_id": pa.array([run_id] * len(rows), pa.string()),
         "created_at": pa.array([now] * len(rows), pa.timestamp("us", "UTC")),
+        **{name: measured[name] for name in measured.column_names},
     }
     for item in layout.telemetry:
-        if item.name in columns:
-            continue
-        if measured and item.name in measured[0]:
-            columns[item.name] = pa.array([values[item.name] for values in measured], item.type)
-        else:
-            columns[item.name] = pa.array([getattr(row, item.name, None) for row in rows], item.type)
-    names = ["tile_id", "image_id", *(item.name for item in layout.telemetry)]
-    return pa.table({name: columns[name] for name in names})
+        if item.name not in columns:
+            columns[item.name] = pa.array([getattr(row, item.name) for row in rows], item.type)
+    return pa.table(
+        {name: columns[name] for name in ("tile_id", "image_id", *(item.name for item in layout.telemetry))}
+    )

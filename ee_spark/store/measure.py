@@ -1,0 +1,108 @@
+"""What a block's pixels come to: how many are valid, their statistics, their checksum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ee_spark.store.schema import STATISTICS, Layout
+
+Planes = Mapping[str, npt.NDArray[Any]]
+"""Planes of several blocks by column name, each (rows, pixels)."""
+Good = npt.NDArray[np.bool_]
+
+BLOCK_PIXELS = 1 << 16
+"""Pixels measured at once: as float64 they stay in a processor's cache."""
+
+
+def measured_names(layout: Layout) -> list[str]:
+    """Return the columns of ``tiles`` that :func:`measure` fills."""
+    return ["valid_count", *(f"{band.name}_{name}" for band in layout.frozen.bands for name in STATISTICS), "crc32c"]
+
+
+def measure(planes: Planes, layout: Layout, mask: str, fill: Mapping[str, float]) -> pa.Table:
+    """Return valid_count, statistics over valid pixels and crc32c of each row of ``planes``.
+
+    Statistics are min, max, mean and population standard deviation in float64, null where no pixel is valid, or
+    where validity is not known (``mask: none``). The checksum is over the pixels as little-endian bytes, bands in
+    order, then validity.
+    """
+    count = len(next(iter(planes.values())))
+    columns: dict[str, pa.Array] = {"crc32c": pa.array(checksums(list(planes.values())), pa.string())}
+    if mask != "none":
+        every: Good = np.ones(planes[layout.frozen.bands[0].name].shape, np.bool_)
+        for band in layout.frozen.bands:
+            good = _good(planes, band.name, mask, fill)
+            every &= good
+            found = _statistics(planes[band.name], good)
+            columns |= {f"{band.name}_{name}": values for name, values in zip(STATISTICS, found, strict=True)}
+        columns["valid_count"] = pa.array(np.count_nonzero(every, axis=1).astype(np.int64))
+    kinds = {item.name: item.type for item in layout.telemetry}
+    names = measured_names(layout)
+    return pa.table({name: columns.get(name, pa.nulls(count, kinds[name])) for name in names})
+
+
+def no_measures(count: int, layout: Layout, valid_count: int | None) -> pa.Table:
+    """Return the same columns for ``count`` tiles without pixels."""
+    kinds = {item.name: item.type for item in layout.telemetry}
+    columns = {name: pa.nulls(count, kinds[name]) for name in measured_names(layout)}
+    return pa.table({**columns, "valid_count": pa.array([valid_count] * count, pa.int64())})
+
+
+def checksums(planes: list[npt.NDArray[Any]]) -> list[str]:
+    """Return for each row the CRC-32C, as eight hex digits, of its pixels in all planes, one plane after the other."""
+    little = [plane.astype(plane.dtype.newbyteorder("<"), copy=False) for plane in planes]
+    found = []
+    for row in range(len(planes[0])):
+        crc = 0
+        for plane in little:
+            crc = google_crc32c.extend(crc, plane[row].tobytes())
+        found.append(f"{crc:08x}")
+    return found
+
+
+def _good(planes: Planes, band: str, mask: str, fill: Mapping[str, float]) -> Good:
+    """Return where a band is valid, as its mask mode says it."""
+    if mask == "fill":
+        plane = planes[band]
+        return np.asarray(~np.isnan(plane) if math.isnan(fill[band]) else plane != fill[band])
+    return np.asarray(planes["valid" if mask == "band" else f"valid_{band}"] != 0)
+
+
+def _statistics(plane: npt.NDArray[Any], good: Good) -> list[pa.Array]:
+    """Return minimum, maximum, mean and standard deviation over the good pixels of each row."""
+    rows, pixels = plane.shape
+    low, high, mean, deviation = np.zeros((4, rows))
+    count = np.count_nonzero(good, axis=1)
+    step = max(1, BLOCK_PIXELS // pixels)
+    with np.errstate(all="ignore"):  # a row without good pixels divides by zero and becomes null
+        for first in range(0, rows, step):
+            part = slice(first, first + step)
+            values, bad, number = plane[part], None if count[part].min() == pixels else ~good[part], count[part]
+            work = values.astype(np.float64)
+            low[part] = (values if bad is None else _filled(values, bad, _limits(plane.dtype)[1])).min(1)
+            high[part] = (values if bad is None else _filled(values, bad, _limits(plane.dtype)[0])).max(1)
+            if bad is not None:
+                work[bad] = 0
+            mean[part] = work.sum(1) / number
+            work -= mean[part, None]
+            if bad is not None:
+                work[bad] = 0
+            deviation[part] = np.sqrt(np.einsum("ij,ij->i", work, work) / number)
+    return [pa.array(values, mask=count == 0) for values in (low, high, mean, deviation)]
+
+
+def _filled(values: npt.NDArray[Any], bad: Good, value: Any) -> npt.NDArray[Any]:
+    filled = values.copy()
+    filled[bad] = value
+    return filled
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    return (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
