@@ -54,6 +54,7 @@ def connect(service: Service) -> None:
     logging.getLogger("googleapiclient.http").setLevel(logging.CRITICAL)  # what it warns of, we raise
     credentials = load_credentials("anonymous" if service.anonymous else service.credentials)
     try:
+        ee.data.setMaxRetries(1)  # its own five take three quarters of a minute to say that nobody answers
         ee.Initialize(credentials, project=service.project or None, url=service.url)
         ee.data.setDeadline(60_000)
     except Exception as error:  # the client raises its own, google-auth's, requests' and builtin errors here
