@@ -12,11 +12,7 @@ import numpy as np
 
 from .element import Collection, Feature
 from .errors import ServiceError
-from .geometry import Geometry
 from .image import Band, Image
-from .moment import Date, DateRange
-from .pixeltype import PixelType
-from .projection import Projection
 
 _MOST_ELEMENTS = 5000
 """Elements of a collection that a description may have (developers.google.com/earth-engine/guides/debugging)."""
@@ -40,8 +36,9 @@ def describe(value: Any) -> Any:
         return _feature(value)
     if isinstance(value, Collection):
         return _collection(value)
-    if isinstance(value, (Geometry, Date, DateRange, PixelType, Projection)):
-        return value.describe()
+    describing = getattr(value, "describe", None)
+    if describing is not None:
+        return describing()
     raise ServiceError(f"A value of type {type(value).__name__} cannot be encoded as JSON.")
 
 

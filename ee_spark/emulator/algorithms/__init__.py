@@ -3,48 +3,12 @@
 To add one, write a function under its Earth Engine name in its family's file: `registry.algorithm` says how.
 """
 
-from . import (
-    arithmetic,
-    cast,
-    collection,
-    composite,
-    date,
-    dictionary,
-    element,
-    feature,
-    filters,
-    geometry,
-    image,
-    join,
-    lists,
-    mask,
-    number,
-    projection,
-    reducer,
-    string,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from .registry import Context, call, described
 
-__all__ = [
-    "Context",
-    "arithmetic",
-    "call",
-    "cast",
-    "collection",
-    "composite",
-    "date",
-    "described",
-    "dictionary",
-    "element",
-    "feature",
-    "filters",
-    "geometry",
-    "image",
-    "join",
-    "lists",
-    "mask",
-    "number",
-    "projection",
-    "reducer",
-    "string",
-]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Context", "call", "described"]

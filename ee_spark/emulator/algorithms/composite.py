@@ -6,21 +6,19 @@ https://developers.google.com/earth-engine/guides/projections#the-default-projec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from .. import element
 from .. import image as images
 from ..element import Collection
 from ..errors import ServiceError
 from ..geometry import Geometry
-from ..image import Band, Canvas, Image
-from ..projection import WGS84
-from ..raster import Pixels
-from .reducer import BASIC, Reducer
+from ..image import Band, Image
+from .reducer import BASIC
+from .reduction import Reducer, as_reducer
 from .registry import Context, algorithm
+from .stack import reduced
 
 
 @algorithm("ImageCollection.load")
@@ -69,29 +67,6 @@ def _columns(collection: Collection, operation: str) -> dict[str, list[Band]]:
     return columns
 
 
-def _reduced(name: str, bands: Sequence[Band], reducer: Reducer) -> Band:
-    """One band from the bands of a stack."""
-    common = bands[0].type
-    for band in bands:
-        common = common.union(band.type)
-    pixel_type = reducer.typing(common)
-
-    extent = images.join(*(band.extent for band in bands))
-
-    def read(canvas: Canvas) -> Pixels:
-        found = [(*canvas.pixels(band), band.type) for band in bands]
-        # What is masked everywhere here counts for nothing: most images of a collection do not touch most requests.
-        touching = [part for part in found if part[1].any()] or found[:1]
-        values = np.stack([common.cast(pixels, kind) for pixels, _, kind in touching])
-        valid = np.stack([mask > 0 for _, mask, _ in touching])
-        result, mask = reducer.apply(values, valid)
-        if reducer.always and extent is not None:
-            mask = extent(canvas)
-        return result.astype(pixel_type.dtype, copy=False), mask
-
-    return Band(name, pixel_type, read, WGS84, extent)
-
-
 def _footprint(collection: Collection) -> Geometry | None:
     parts = [member.geometry for member in collection.elements]
     if any(part is None for part in parts):
@@ -101,34 +76,47 @@ def _footprint(collection: Collection) -> Geometry | None:
 
 @algorithm("ImageCollection.reduce")
 def reduce(collection: Collection, reducer: Any, parallel_scale: float) -> Image:
-    """Each band over all images, named `<band>_<output>`. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-reduce"""
-    chosen = as_reducer(reducer, "ImageCollection.reduce")
-    columns = _columns(collection, "ImageCollection.reduce")
-    bands = [_reduced(f"{name}_{chosen.name}", stack, chosen) for name, stack in columns.items()]
+    """Each band over all images, named `<band>_<output>`; or all bands together where the reducer has as many inputs.
+
+    https://developers.google.com/earth-engine/apidocs/ee-imagecollection-reduce
+    """
+    operation = "ImageCollection.reduce"
+    chosen = as_reducer(reducer, operation)
+    columns = _columns(collection, operation)
+    if chosen.inputs == 1:
+        bands = [
+            band
+            for name, stack in columns.items()
+            for band in reduced([stack], chosen, [f"{name}_{output}" for output in chosen.names], operation)
+        ]
+    elif chosen.inputs == len(columns):
+        bands = reduced(list(columns.values()), chosen, chosen.names, operation)
+    else:
+        raise ServiceError(
+            f"{operation}: the reducer has {chosen.inputs} inputs; the images have {len(columns)} bands."
+        )
     return Image(tuple(bands), {}, _footprint(collection))
-
-
-def as_reducer(value: Any, operation: str) -> Reducer:
-    """A reducer argument."""
-    if not isinstance(value, Reducer):
-        raise ServiceError(f"{operation}: Parameter 'reducer' must be of type Reducer, got {value!s:.60}.")
-    return value
 
 
 @algorithm("Image.reduce")
 def reduce_bands(image: Image, reducer: Any) -> Image:
-    """All bands of a pixel into one band named by the reducer. https://developers.google.com/earth-engine/apidocs/ee-image-reduce"""
+    """All bands of a pixel into one band for each output of the reducer.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-reduce
+    """
     chosen = as_reducer(reducer, "Image.reduce")
     first = images.only_band(image, "Image.reduce")
-    band = _reduced(chosen.name, image.bands, chosen)
-    placed = Band(band.name, band.type, band.read, first.projection, band.extent, first.dimensions)
-    return image.with_bands([placed])
+    if chosen.inputs != 1:
+        raise ServiceError(f"Image.reduce: the reducer must have a single input, it has {chosen.inputs}.")
+    bands = reduced([image.bands], chosen, chosen.names, "Image.reduce")
+    return image.with_bands(replace(band, projection=first.projection, dimensions=first.dimensions) for band in bands)
 
 
 def _register(name: str, reducer: Reducer) -> None:
     def apply(collection: Collection) -> Image:
-        columns = _columns(collection, f"reduce.{name}")
-        bands = [_reduced(band, stack, reducer) for band, stack in columns.items()]
+        operation = f"reduce.{name}"
+        columns = _columns(collection, operation)
+        bands = [band for key, stack in columns.items() for band in reduced([stack], reducer, [key], operation)]
         return Image(tuple(bands), {}, _footprint(collection))
 
     apply.__doc__ = f"https://developers.google.com/earth-engine/apidocs/ee-imagecollection-{name}"
@@ -153,7 +141,11 @@ def mosaic(collection: Collection) -> Image:
         name: [band for member in found for band in member.bands if band.name == name]
         for name in (found[0].names if found else [])
     }
-    bands = [_reduced(name, stack, BASIC["last"]) for name, stack in columns.items()]
+    bands = [
+        band
+        for name, stack in columns.items()
+        for band in reduced([stack], BASIC["last"], [name], "ImageCollection.mosaic")
+    ]
     return Image(tuple(bands), {}, _footprint(collection))
 
 

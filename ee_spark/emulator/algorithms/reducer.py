@@ -1,123 +1,95 @@
-"""Reducers: stacks of values in, one value out. https://developers.google.com/earth-engine/guides/reducers_intro
+"""Reducers of one kind of result each. https://developers.google.com/earth-engine/guides/reducers_intro
 
 Values that are masked do not count. A result is masked where no value counted, except a count, which is then 0.
+Which reducers weight their inputs, and the names of outputs, are those of each function's description.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ServiceError
-from ..pixeltype import BOOLEAN, DOUBLE, PixelType
+from ..pixeltype import BOOLEAN, DOUBLE, INT64, PixelType
+from . import statistic
+from .array import Array
+from .reduction import Output, Reducer, Results, Stack, Typing, single
 from .registry import algorithm
 
-Stack = NDArray[Any]
-"""Values of n inputs, shape (n, …); the validity has the same shape."""
+_MOST_BUCKETS = 65_536
 
 
-@dataclass(frozen=True, eq=False)
-class Reducer:
-    """One input, one output `name`: `compute(values, valid)` gives the result for every place of the stack.
-
-    `always` says that the result is valid even where nothing counted, inside the inputs' footprint.
-    """
-
-    name: str
-    compute: Callable[[Stack, NDArray[Any]], NDArray[Any]]
-    typing: Callable[[PixelType], PixelType]
-    always: bool = False
-
-    def apply(self, values: Stack, valid: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Values and mask of the result."""
-        with np.errstate(all="ignore"):
-            result = self.compute(values, valid)
-        mask = np.broadcast_to(np.True_, result.shape) if self.always else np.asarray(valid.any(axis=0))
-        return result, mask
+def _double(types: Sequence[PixelType]) -> PixelType:
+    return DOUBLE
 
 
-def _extreme(values: Stack, valid: NDArray[Any], smallest: bool) -> NDArray[Any]:
-    bounds = np.finfo(values.dtype) if values.dtype.kind == "f" else np.iinfo(values.dtype)
-    if smallest:
-        return np.asarray(np.where(valid, values, bounds.max).min(axis=0))
-    return np.asarray(np.where(valid, values, bounds.min).max(axis=0))
+def _same(types: Sequence[PixelType]) -> PixelType:
+    return types[0]
 
 
-def _total(values: Stack, valid: NDArray[Any]) -> NDArray[Any]:
-    kind = np.int64 if values.dtype.kind in "iu" else np.float64
-    return np.asarray(np.where(valid, values, 0).sum(axis=0, dtype=kind))
+def _within(types: Sequence[PixelType]) -> PixelType:
+    """A double between the least and the greatest input."""
+    return PixelType("double", types[0].low, types[0].high)
 
 
-def _mean(values: Stack, valid: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(_total(values, valid) / np.maximum(valid.sum(axis=0), 1))
+def _boolean(types: Sequence[PixelType]) -> PixelType:
+    return BOOLEAN
 
 
-def median(values: Stack, valid: NDArray[Any]) -> NDArray[Any]:
-    """The middle value, or the mean of the two middle ones."""
-    exact = values.dtype.kind == "f" or values.dtype.itemsize <= 2
-    wide = values.astype(np.float32 if exact and values.dtype.itemsize <= 4 else np.float64, copy=False)
-    ordered = np.sort(np.where(valid, wide, np.inf), axis=0)
-    count = np.maximum(valid.sum(axis=0), 1)
-    low = np.take_along_axis(ordered, ((count - 1) // 2)[None], axis=0)[0].astype(np.float64)
-    high = np.take_along_axis(ordered, (count // 2)[None], axis=0)[0].astype(np.float64)
-    return np.asarray((low + high) / 2)
+def _number(types: Sequence[PixelType]) -> PixelType:
+    return PixelType("int", 0, 2**31 - 1)
 
 
-def _pick(values: Stack, valid: NDArray[Any], last: bool) -> NDArray[Any]:
-    if last:
-        values, valid = values[::-1], valid[::-1]
-    where = valid.argmax(axis=0)
-    return np.asarray(np.take_along_axis(values, where[None], axis=0)[0])
+def _long(types: Sequence[PixelType]) -> PixelType:
+    return types[0] if types[0].precision == "int" else INT64
 
 
-def _mode(values: Stack, valid: NDArray[Any]) -> NDArray[Any]:
-    """The most frequent value, the smallest of several."""
-    best = np.zeros(values.shape[1:], values.dtype)
-    most = np.zeros(values.shape[1:], np.int64)
-    for candidate, counts in zip(values, valid, strict=True):
-        votes = np.where(counts, ((values == candidate) & valid).sum(axis=0), 0)
-        better = (votes > most) | ((votes == most) & (votes > 0) & (candidate < best))
-        best, most = np.where(better, candidate, best), np.where(better, votes, most)
-    return best
+def _bits(values: Stack, weights: Stack, operation: Any, start: int) -> Any:
+    return operation.reduce(np.where(weights > 0, values.astype(np.int64), start), axis=0)
 
-
-def _variance(values: Stack, valid: NDArray[Any]) -> NDArray[Any]:
-    centred = np.where(valid, values - _mean(values, valid), 0.0)
-    return np.asarray((centred**2).sum(axis=0) / np.maximum(valid.sum(axis=0), 1))
-
-
-def _sum_type(a: PixelType) -> PixelType:
-    """A sum of integers is a double: its range has no bound before the stack is known."""
-    return PixelType("double")
-
-
-def _same(a: PixelType) -> PixelType:
-    return a
-
-
-_COUNT = PixelType("int", 0, 2**31 - 1)
 
 BASIC: dict[str, Reducer] = {
-    "min": Reducer("min", lambda v, m: _extreme(v, m, True), _same),
-    "max": Reducer("max", lambda v, m: _extreme(v, m, False), _same),
-    "mean": Reducer("mean", _mean, lambda a: PixelType("double", a.low, a.high)),
-    "median": Reducer("median", median, lambda a: PixelType("double", a.low, a.high)),
-    "sum": Reducer("sum", _total, _sum_type),
-    "product": Reducer("product", lambda v, m: np.where(m, v, 1).prod(axis=0, dtype=np.float64), _sum_type),
-    "count": Reducer("count", lambda v, m: m.sum(axis=0), lambda a: _COUNT, always=True),
-    "first": Reducer("first", lambda v, m: _pick(v, m, False), _same),
-    "last": Reducer("last", lambda v, m: _pick(v, m, True), _same),
-    "mode": Reducer("mode", _mode, _same),
-    "stdDev": Reducer("stdDev", lambda v, m: np.sqrt(_variance(v, m)), lambda a: DOUBLE),
-    "variance": Reducer("variance", _variance, lambda a: DOUBLE),
-    "anyNonZero": Reducer("any", lambda v, m: ((v != 0) & m).any(axis=0), lambda a: BOOLEAN),
-    "allNonZero": Reducer("all", lambda v, m: ((v != 0) | ~m).all(axis=0), lambda a: BOOLEAN),
+    "min": single("min", lambda v, w: statistic.extreme(v, w, True), _same),
+    "max": single("max", lambda v, w: statistic.extreme(v, w, False), _same),
+    "mean": single("mean", statistic.mean, _within, weighted=True),
+    "median": single("median", statistic.median, _within, weighted=True),
+    "sum": single("sum", statistic.total, _double, weighted=True, empty=0),
+    "product": single("product", lambda v, w: np.where(w, v, 1).prod(axis=0, dtype=np.float64), _double),
+    "count": single("count", lambda v, w: statistic.count(w), _number, always=True, numeric=False),
+    "countEvery": single("count", lambda v, w: np.full(v.shape[1:], len(v)), _number, always=True, numeric=False),
+    "countDistinct": single("count", statistic.distinct, _number, always=True, numeric=False),
+    "countDistinctNonNull": single("count", statistic.distinct, _number, always=True, numeric=False),
+    "countRuns": single("count", statistic.changes, _number, always=True, numeric=False),
+    "first": single("first", lambda v, w: statistic.edge(v, w, False), _same, numeric=False),
+    "firstNonNull": single("first", lambda v, w: statistic.edge(v, w, False), _same, numeric=False),
+    "last": single("last", lambda v, w: statistic.edge(v, w, True), _same, numeric=False),
+    "lastNonNull": single("last", lambda v, w: statistic.edge(v, w, True), _same, numeric=False),
+    "mode": single("mode", statistic.mode, _same, weighted=True),
+    "stdDev": single("stdDev", lambda v, w: np.sqrt(statistic.variance(v, w)), _double, weighted=True),
+    "variance": single("variance", statistic.variance, _double, weighted=True),
+    "anyNonZero": single("any", lambda v, w: ((v != 0) & w).any(axis=0), _boolean),
+    "allNonZero": single("all", lambda v, w: ((v != 0) | ~w).all(axis=0), _boolean),
+    "or": single("any", lambda v, w: ((v != 0) & w).any(axis=0), _boolean),
+    "and": single("all", lambda v, w: ((v != 0) | ~w).all(axis=0), _boolean),
+    "bitwiseAnd": single("bitwiseAnd", lambda v, w: _bits(v, w, np.bitwise_and, -1), _long),
+    "bitwiseOr": single("bitwiseOr", lambda v, w: _bits(v, w, np.bitwise_or, 0), _long),
 }
-"""Reducers without parameters by the last part of their Earth Engine name."""
+"""Reducers without parameters, and median and mode, by the last part of their Earth Engine name."""
+
+
+def _sample(name: str, root: bool) -> Reducer:
+    """A statistic of a sample: nothing for a single value."""
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        found = statistic.variance(values[0], weights[0], sample=True)
+        return [(np.sqrt(found) if root else found, statistic.count(weights[0]) > 1)]
+
+    return Reducer(1, (Output(name, _double),), compute, weighted=True)
+
+
+BASIC |= {"sampleStdDev": _sample("stdDev", True), "sampleVariance": _sample("variance", False)}
 
 
 def _register(name: str, found: Reducer) -> None:
@@ -128,30 +100,13 @@ def _register(name: str, found: Reducer) -> None:
     algorithm(f"Reducer.{name}")(apply)
 
 
-for _name in ("mean", "sum", "product", "count", "first", "last", "stdDev", "variance", "anyNonZero", "allNonZero"):
-    _register(_name, BASIC[_name])
-
-
-@algorithm("Reducer.min")
-def minimum(num_inputs: int) -> Reducer:
-    """The smallest value. https://developers.google.com/earth-engine/apidocs/ee-reducer-min"""
-    return _single("min", num_inputs)
-
-
-@algorithm("Reducer.max")
-def maximum(num_inputs: int) -> Reducer:
-    """The largest value. https://developers.google.com/earth-engine/apidocs/ee-reducer-max"""
-    return _single("max", num_inputs)
-
-
-def _single(name: str, num_inputs: int) -> Reducer:
-    if num_inputs != 1:
-        raise ServiceError(f"Reducer.{name} with numInputs {num_inputs} is not implemented by this emulator.")
-    return BASIC[name]
+for _name, _reducer in BASIC.items():
+    if _name not in ("min", "max", "median", "mode"):
+        _register(_name, _reducer)
 
 
 @algorithm("Reducer.median")
-def _median(max_buckets: int | None, min_bucket_width: float | None, max_raw: int | None) -> Reducer:
+def median(max_buckets: int | None, min_bucket_width: float | None, max_raw: int | None) -> Reducer:
     """The exact median, whatever the buckets. https://developers.google.com/earth-engine/apidocs/ee-reducer-median"""
     return BASIC["median"]
 
@@ -160,3 +115,171 @@ def _median(max_buckets: int | None, min_bucket_width: float | None, max_raw: in
 def mode(max_buckets: int | None, min_bucket_width: float | None, max_raw: int | None) -> Reducer:
     """The exact mode, whatever the buckets. https://developers.google.com/earth-engine/apidocs/ee-reducer-mode"""
     return BASIC["mode"]
+
+
+@algorithm("Reducer.min")
+def minimum(num_inputs: int) -> Reducer:
+    """The smallest value, and what the other inputs are there. https://developers.google.com/earth-engine/apidocs/ee-reducer-min"""
+    return _extreme("min", num_inputs)
+
+
+@algorithm("Reducer.max")
+def maximum(num_inputs: int) -> Reducer:
+    """The largest value, and what the other inputs are there. https://developers.google.com/earth-engine/apidocs/ee-reducer-max"""
+    return _extreme("max", num_inputs)
+
+
+def _extreme(name: str, inputs: int) -> Reducer:
+    if inputs == 1:
+        return BASIC[name]
+    if not 1 < inputs <= 1024:
+        raise ServiceError(f"Reducer.{name}: 'numInputs' must be between 1 and 1024, got {inputs}.")
+
+    def typing(position: int) -> Typing:
+        return lambda types: types[position]
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        counted = np.logical_and.reduce(list(weights))
+        where = statistic.place(values[0], counted, name == "min")
+        return [(statistic.pick(stack, where), counted.any(axis=0)) for stack in values]
+
+    outputs = tuple(Output(f"{name}{i or ''}", typing(i)) for i in range(inputs))
+    return Reducer(inputs, outputs, compute)
+
+
+@algorithm("Reducer.minMax")
+def min_max() -> Reducer:
+    """Both extremes. https://developers.google.com/earth-engine/apidocs/ee-reducer-minmax"""
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        return [BASIC[name].apply(values, weights)[0] for name in ("min", "max")]
+
+    return Reducer(1, (Output("min", _same), Output("max", _same)), compute)
+
+
+@algorithm("Reducer.percentile")
+def percentile(
+    percentiles: list[float],
+    output_names: list[str] | None,
+    max_buckets: int | None,
+    min_bucket_width: float | None,
+    max_raw: int | None,
+) -> Reducer:
+    """Percentiles named p<n>, exact and interpolated linearly (our reading), whatever the buckets.
+
+    https://developers.google.com/earth-engine/apidocs/ee-reducer-percentile
+    """
+    if not percentiles or any(not 0 <= p <= 100 for p in percentiles):
+        raise ServiceError(f"Reducer.percentile: percentiles must lie between 0 and 100, got {percentiles!s:.60}.")
+    names = output_names or [f"p{p:g}".replace(".", "_") for p in percentiles]
+    if len(names) != len(percentiles):
+        raise ServiceError(f"Reducer.percentile: {len(names)} outputNames for {len(percentiles)} percentiles.")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        counted = statistic.count(weights[0]) > 0
+        return [(found, counted) for found in statistic.percentile(values[0], weights[0], percentiles)]
+
+    return Reducer(1, tuple(Output(name, _within) for name in names), compute, weighted=True)
+
+
+@algorithm("Reducer.linearFit")
+def linear_fit() -> Reducer:
+    """Slope and offset of y over x; masked where x does not vary. https://developers.google.com/earth-engine/apidocs/ee-reducer-linearfit"""
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        both = np.minimum(*weights) if weights[0].dtype != bool else weights[0] & (weights[1] > 0)
+        scale, offset, known = statistic.line(values[0].astype(np.float64), values[1].astype(np.float64), both)
+        return [(scale, known), (offset, known)]
+
+    return Reducer(2, (Output("scale", _double), Output("offset", _double)), compute, weighted=True)
+
+
+@algorithm("Reducer.toList")
+def to_list(tuple_size: int | None, num_optional: int) -> Reducer:
+    """The inputs as a list, in tuples where a size is given. https://developers.google.com/earth-engine/apidocs/ee-reducer-tolist"""
+    size = 1 if tuple_size is None else tuple_size
+    if not 1 <= size <= 1024 or not 0 <= num_optional <= size:
+        raise ServiceError(f"Reducer.toList: tuples of {tuple_size} with {num_optional} optional are not possible.")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        counted = np.logical_and.reduce([w > 0 for w in weights[: size - num_optional] or [np.array(True)]])
+        columns = []
+        for stack, weight in zip(values, weights, strict=True):
+            given = stack.tolist()
+            columns.append([v if w else None for v, w in zip(given, (weight > 0).tolist(), strict=True)])
+        kept = np.broadcast_to(counted, values[0].shape).tolist()
+        if tuple_size is None:
+            found: list[Any] = [v for v, k in zip(columns[0], kept, strict=True) if k]
+        else:
+            found = [list(row) for row, k in zip(zip(*columns, strict=True), kept, strict=True) if k]
+        return [(found, np.array(True))]
+
+    return Reducer(size, (Output("list", empty=[]),), compute, numeric=False, optional=num_optional)
+
+
+@algorithm("Reducer.frequencyHistogram")
+def frequency_histogram() -> Reducer:
+    """The weight of each value, by its text. https://developers.google.com/earth-engine/apidocs/ee-reducer-frequencyhistogram"""
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        counted = weights[0] > 0
+        kept, mass = values[0][counted], weights[0][counted]
+        if kept.dtype == object:
+            kept = np.array([str(value) for value in kept])
+        found, which = np.unique(kept, return_inverse=True)
+        sums = np.bincount(which, mass, minlength=len(found)).tolist()
+        names = [text_of(value) for value in found.tolist()]
+        return [({n: float(s) for n, s in zip(names, sums, strict=True)}, np.array(True))]
+
+    return Reducer(1, (Output("histogram", empty={}),), compute, weighted=True, numeric=False)
+
+
+def text_of(value: Any) -> str:
+    """A value as the key of a dictionary: whole numbers without a fraction."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+@algorithm("Reducer.histogram")
+def histogram(max_buckets: int | None, min_bucket_width: float | None, max_raw: int | None) -> Reducer:
+    """Counts in buckets whose width is the least power of two that needs at most `maxBuckets` (default 256) of them.
+
+    The choice of widths is our reading. https://developers.google.com/earth-engine/apidocs/ee-reducer-histogram
+    """
+    most = 256 if max_buckets is None else max_buckets
+    if not 1 <= most <= _MOST_BUCKETS:
+        raise ServiceError(f"Reducer.histogram: 'maxBuckets' must be between 1 and {_MOST_BUCKETS}, got {most}.")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        counted = weights[0] > 0
+        kept, mass = values[0][counted].astype(np.float64), weights[0][counted].astype(np.float64)
+        if kept.size == 0:
+            return [(None, np.array(False))]
+        least, greatest = float(kept.min()), float(kept.max())
+        width = 2.0 ** np.ceil(np.log2(max(min_bucket_width or 0, (greatest - least) / most, 2.0**-10)))
+        while greatest // width - least // width + 1 > most:
+            width *= 2
+        start = least // width
+        place = (kept // width - start).astype(np.int64)
+        sums, moments = np.bincount(place, mass), np.bincount(place, mass * kept)
+        means = np.where(sums > 0, moments / np.where(sums > 0, sums, 1), (np.arange(len(sums)) + start + 0.5) * width)
+        found = {"bucketMeans": means.tolist(), "bucketMin": start * width, "bucketWidth": float(width)}
+        return [({**found, "histogram": sums.tolist()}, np.array(True))]
+
+    return Reducer(1, (Output("histogram"),), compute, weighted=True)
+
+
+@algorithm("Reducer.fixedHistogram")
+def fixed_histogram(min: float, max: float, steps: int, cumulative: bool) -> Reducer:
+    """Counts in `steps` buckets of [min, max), as rows of lower edge and count. https://developers.google.com/earth-engine/apidocs/ee-reducer-fixedhistogram"""
+    if not 1 <= steps <= _MOST_BUCKETS or not min < max:
+        raise ServiceError(f"Reducer.fixedHistogram: {steps} steps of [{min}, {max}) are not possible.")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        counted = (weights[0] > 0) & (values[0] >= min) & (values[0] < max)
+        place = ((values[0][counted] - min) / ((max - min) / steps)).astype(np.int64)
+        sums = np.bincount(np.minimum(place, steps - 1), weights[0][counted].astype(np.float64), minlength=steps)
+        edges = min + np.arange(steps) * ((max - min) / steps)
+        rows = np.column_stack([edges, np.cumsum(sums) if cumulative else sums])
+        return [(Array(rows), np.array(bool(counted.any())))]
+
+    return Reducer(1, (Output("histogram"),), compute, weighted=True)

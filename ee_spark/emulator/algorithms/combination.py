@@ -1,0 +1,187 @@
+"""Reducers made of reducers: combined, repeated, grouped, renamed, unweighted.
+
+https://developers.google.com/earth-engine/guides/reducers_intro
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ServiceError
+from ..image import Image
+from ..pixeltype import PixelType
+from .reduction import Output, Reducer, Results, Stack, as_reducer, plain
+from .registry import algorithm
+
+_MOST_INPUTS = 2048
+
+
+def _shifted(output: Output, start: int, stop: int, name: str) -> Output:
+    """The output of a reducer that sees the inputs from `start` to before `stop`."""
+    inner = output.typing
+    if inner is None:
+        return replace(output, name=name)
+
+    def typing(types: Sequence[PixelType]) -> PixelType:
+        return inner(types[start:stop])
+
+    return replace(output, name=name, typing=typing)
+
+
+@algorithm("Reducer.combine")
+def combine(reducer1: Any, reducer2: Any, output_prefix: str, shared_inputs: bool) -> Reducer:
+    """Both at once; the second's outputs get the prefix, and a number where the name is taken.
+
+    https://developers.google.com/earth-engine/apidocs/ee-reducer-combine
+    """
+    first, second = as_reducer(reducer1, "Reducer.combine"), as_reducer(reducer2, "Reducer.combine")
+    if shared_inputs and first.inputs != second.inputs:
+        raise ServiceError(
+            f"Reducer.combine: Reducers with shared inputs must have the same number of inputs; "
+            f"got {first.inputs} and {second.inputs}."
+        )
+    start = 0 if shared_inputs else first.inputs
+    stop = start + second.inputs
+    if stop > _MOST_INPUTS:
+        raise ServiceError(f"Reducer.combine: {stop} inputs; at most {_MOST_INPUTS} are possible.")
+    outputs = list(first.outputs)
+    for output in second.outputs:
+        wanted = name = output_prefix + output.name
+        number = 1
+        while any(name == taken.name for taken in outputs):
+            name, number = f"{wanted}_{number}", number + 1
+        outputs.append(_shifted(output, start, stop, name))
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        found = first.apply(values[: first.inputs], weights[: first.inputs])
+        return found + second.apply(values[start:stop], weights[start:stop])
+
+    weighted, numeric = first.weighted or second.weighted, first.numeric or second.numeric
+    return Reducer(max(first.inputs, stop), tuple(outputs), compute, weighted, numeric)
+
+
+def _copies(reducer: Reducer, count: int, operation: str) -> list[tuple[int, int]]:
+    if not 1 <= count * reducer.inputs <= _MOST_INPUTS:
+        raise ServiceError(f"{operation}: {count} copies of a reducer of {reducer.inputs} inputs are not possible.")
+    return [(i * reducer.inputs, (i + 1) * reducer.inputs) for i in range(count)]
+
+
+@algorithm("Reducer.repeat")
+def repeat(reducer: Any, count: int) -> Reducer:
+    """Copies side by side; each output is the list of theirs. https://developers.google.com/earth-engine/apidocs/ee-reducer-repeat"""
+    inner = as_reducer(reducer, "Reducer.repeat")
+    places = _copies(inner, count, "Reducer.repeat")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        results = [inner.apply(values[a:b], weights[a:b]) for a, b in places]
+        lists: Results = []
+        for i, output in enumerate(inner.outputs):
+            column = [plain(result[i][0]) if bool(np.all(result[i][1])) else output.empty for result in results]
+            lists.append((column, np.array(True)))
+        return lists
+
+    outputs = tuple(Output(output.name) for output in inner.outputs)
+    return Reducer(count * inner.inputs, outputs, compute, inner.weighted, inner.numeric)
+
+
+def _for_each(inner: Reducer, names: Sequence[str], operation: str) -> Reducer:
+    places = _copies(inner, len(names), operation)
+    outputs = []
+    for name, (start, stop) in zip(names, places, strict=True):
+        for output in inner.outputs:
+            outputs.append(_shifted(output, start, stop, name if len(inner.outputs) == 1 else f"{name}_{output.name}"))
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        return [result for a, b in places for result in inner.apply(values[a:b], weights[a:b])]
+
+    return Reducer(len(names) * inner.inputs, tuple(outputs), compute, inner.weighted, inner.numeric)
+
+
+@algorithm("Reducer.forEach")
+def for_each(reducer: Any, output_names: list[str]) -> Reducer:
+    """A copy for each name. https://developers.google.com/earth-engine/apidocs/ee-reducer-foreach"""
+    return _for_each(as_reducer(reducer, "Reducer.forEach"), output_names, "Reducer.forEach")
+
+
+@algorithm("Reducer.forEachBand")
+def for_each_band(reducer: Any, image: Image) -> Reducer:
+    """A copy for each band of an image. https://developers.google.com/earth-engine/apidocs/ee-reducer-foreachband"""
+    return _for_each(as_reducer(reducer, "Reducer.forEachBand"), image.names, "Reducer.forEachBand")
+
+
+@algorithm("Reducer.setOutputs")
+def set_outputs(reducer: Any, outputs: list[Any]) -> Reducer:
+    """Other names for the outputs; a null name drops one. https://developers.google.com/earth-engine/apidocs/ee-reducer-setoutputs"""
+    inner = as_reducer(reducer, "Reducer.setOutputs")
+    if len(outputs) != len(inner.outputs):
+        raise ServiceError(
+            f"Reducer.setOutputs: The number of names ({len(outputs)}) must match the number of outputs "
+            f"({len(inner.outputs)}): {inner.names}."
+        )
+    kept = [i for i, name in enumerate(outputs) if name]
+    renamed = tuple(replace(inner.outputs[i], name=str(outputs[i])) for i in kept)
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        found = inner.apply(values, weights)
+        return [found[i] for i in kept]
+
+    return replace(inner, outputs=renamed, compute=compute)
+
+
+@algorithm("Reducer.getOutputs")
+def get_outputs(reducer: Any) -> list[str]:
+    """The names of the outputs. https://developers.google.com/earth-engine/apidocs/ee-reducer-getoutputs"""
+    return as_reducer(reducer, "Reducer.getOutputs").names
+
+
+@algorithm("Reducer.unweighted")
+def unweighted(reducer: Any) -> Reducer:
+    """Every input that counts counts alike. https://developers.google.com/earth-engine/apidocs/ee-reducer-unweighted"""
+    inner = as_reducer(reducer, "Reducer.unweighted")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        return inner.apply(values, weights)
+
+    return replace(inner, weighted=False, compute=compute)
+
+
+@algorithm("Reducer.group")
+def group(reducer: Any, group_field: int, group_name: str) -> Reducer:
+    """One reduction for each value of one input: `groups`, a list of dictionaries in the order of those values.
+
+    https://developers.google.com/earth-engine/guides/reducers_grouping
+    """
+    inner = as_reducer(reducer, "Reducer.group")
+    inputs = inner.inputs + 1
+    if not 0 <= group_field < inputs:
+        raise ServiceError(f"Reducer.group: groupField {group_field} is none of the {inputs} inputs.")
+
+    def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
+        keys, counted = values[group_field], weights[group_field] > 0
+        others = [i for i in range(inputs) if i != group_field]
+        which = _positions(keys, counted)
+        groups = []
+        for key, places in which:
+            found = inner.scalars([values[i][places] for i in others], [weights[i][places] for i in others])
+            groups.append({group_name: key, **found})
+        return [(groups, np.array(True))]
+
+    return Reducer(inputs, (Output("groups", empty=[]),), compute, inner.weighted, inner.numeric)
+
+
+def _positions(keys: Stack, counted: Stack) -> list[tuple[Any, Stack]]:
+    """Each key that counts, in order, with the places where it is."""
+    places = np.flatnonzero(counted)
+    if places.size == 0:
+        return []
+    kept = keys[places]
+    if kept.dtype == object:
+        kept = np.array([str(value) for value in kept])
+    found, which = np.unique(kept, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    parts = np.split(places[order], np.cumsum(np.bincount(which))[:-1])
+    return list(zip(found.tolist(), parts, strict=True))
