@@ -62,6 +62,8 @@ class RasterBand:
         if grid.aligned and grid.same_crs(self.crs) and self.transform[1] == self.transform[3] == 0:
             columns, rows = self._axis_indices(grid)
             return ((rows >= 0) & (rows < self.height))[:, None] & ((columns >= 0) & (columns < self.width))
+        if self._apart(grid):
+            return np.broadcast_to(np.False_, grid.shape)
         columns, rows = self._indices(grid)
         return (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
 
@@ -70,8 +72,19 @@ class RasterBand:
         if grid.aligned and grid.same_crs(self.crs) and self.transform[1] == self.transform[3] == 0:
             columns, rows = self._axis_indices(grid)
             return self._gather_axes(rows, columns, cache)
+        if self._apart(grid):
+            return np.zeros(grid.shape, self.type.dtype), np.zeros(grid.shape, self._mask_dtype)
         columns, rows = self._indices(grid)
         return self._gather(rows, columns, cache)
+
+    def _apart(self, grid: Grid) -> bool:
+        """True where the raster's box and that of the grid's pixel centres do not meet: most images of a collection."""
+        west, south, east, north = _centre_box(grid, self.crs)
+        a, b, c, d, e, f = self.transform
+        if b or d:
+            return False
+        xs, ys = sorted((c, c + a * self.width)), sorted((f, f + e * self.height))
+        return bool(west > xs[1] or east < xs[0] or south > ys[1] or north < ys[0])
 
     def _axis_indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
         if grid.width + grid.height > _SHORT_AXES:
@@ -237,6 +250,14 @@ def _at_level(native: RasterBand, level: int) -> RasterBand:
     transform = pyramid.coarser(native.transform, finer.level + 1)
     width, height = -(-finer.width // 2), -(-finer.height // 2)
     return replace(finer, width=width, height=height, transform=transform, level=finer.level + 1, finer=finer)
+
+
+@lru_cache(maxsize=64)
+def _centre_box(grid: Grid, crs: str) -> tuple[float, float, float, float]:
+    """West, south, east and north of a grid's pixel centres in a coordinate system; everywhere where one is nowhere."""
+    xs, ys = grid.centres_in(crs)
+    box = float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+    return box if np.isfinite(box).all() else (-np.inf, -np.inf, np.inf, np.inf)
 
 
 def _axis_indices(grid: Grid, transform: Affine6) -> tuple[NDArray[Any], NDArray[Any]]:
