@@ -160,7 +160,6 @@ def test_sentinel2_composite_patches(
     to_utm = Transformer.from_crs("EPSG:4326", "EPSG:32610", always_xy=True)
     masked = 0
     for row in pq.read_table(out / "pixels").to_pylist():
-        left, top, optical, aerosol, clouds = scenes[row["point_id"]]
         scale_x, _, x0, _, scale_y, y0 = row["transform"]
         assert (row["crs"], scale_x, scale_y, row["image_id"]) == ("EPSG:4326", DEGREES, -DEGREES, "")
         assert x0 == pytest.approx(row["point_lon"] - 64 * DEGREES, abs=1e-11), "centred exactly on its point"
@@ -168,17 +167,31 @@ def test_sentinel2_composite_patches(
         centre = np.arange(128) + 0.5
         lon, lat = np.meshgrid(x0 + centre * scale_x, y0 + centre * scale_y)
         x, y = to_utm.transform(lon, lat)
-        column, line = np.floor((x - left) / 10).astype(int), np.floor((top - y) / 10).astype(int)
-        clear = clouds[:2, line, column] < 50
+        stacks, clear = _scenes_at(scenes, x, y)
         valid = clear.any(0)
         np.testing.assert_array_equal(np.array(row["valid"], np.uint8).reshape(128, 128), valid)
-        for at, name in enumerate(("B2_median", "B3_median", "B4_median", "B8_median")):
-            _same_median(row[name], optical[:2, at][:, line, column], clear)
-        _same_median(row["AOT_median"], aerosol[:2, line // 2, column // 2], clear)
+        for name, values in zip(("B2", "B3", "B4", "B8", "AOT"), stacks, strict=True):
+            seen = np.where(clear, values, np.nan)
+            expected = np.zeros((128, 128))
+            expected[valid] = np.nanmedian(seen[:, valid], axis=0)
+            np.testing.assert_allclose(np.array(row[f"{name}_median"]).reshape(128, 128), expected, atol=1e-6)
         masked += int((~valid).sum())
     assert masked > 64 * 30
 
 
-def _same_median(flat: list[float], values: np.ndarray[Any, Any], clear: np.ndarray[Any, Any]) -> None:
-    expected = np.nan_to_num(np.nanmedian(np.where(clear, values, np.nan), axis=0))
-    np.testing.assert_allclose(np.array(flat).reshape(128, 128), expected, atol=1e-6)
+def _scenes_at(scenes: dict[str, Any], x: Any, y: Any) -> tuple[list[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+    """Return, for places in UTM, each band of every scene and date (n, h, w), and where it is clear: scenes overlap."""
+    bands: list[list[Any]] = [[] for _ in range(5)]
+    clear = []
+    for left, top, optical, aerosol, clouds in scenes.values():
+        column, line = np.floor((x - left) / 10).astype(int), np.floor((top - y) / 10).astype(int)
+        inside = (column >= 0) & (column < SIDE) & (line >= 0) & (line < SIDE)
+        if not inside.any():
+            continue
+        column, line = column.clip(0, SIDE - 1), line.clip(0, SIDE - 1)
+        for date in (0, 1):
+            for at in range(4):
+                bands[at].append(optical[date, at, line, column])
+            bands[4].append(aerosol[date, line // 2, column // 2])
+            clear.append(inside & (clouds[date, line, column] < 50))
+    return [np.array(stack) for stack in bands], np.array(clear)
