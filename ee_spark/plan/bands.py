@@ -13,9 +13,10 @@ from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import NAME, JobConfig
 from ee_spark.plan import source as ee_source
+from ee_spark.plan import utm
 from ee_spark.plan.frozen import Band, Frozen
-from ee_spark.plan.grid import Lattice
 from ee_spark.plan.images import Images, Signature, StoredBand, names, refused
+from ee_spark.plan.lattice import Ground
 from ee_spark.plan.probe import Field, probe
 from ee_spark.plan.region import Points, Polygons
 from ee_spark.plan.request import Recipe, Window
@@ -34,8 +35,7 @@ def choose_bands(
     images: Images,
     graphs: ee_source.Graphs | None,
     region: Polygons | Points,
-    lattices: Sequence[Lattice],
-    lattice_of: Sequence[int],
+    grounds: Sequence[Ground],
     frozen: Frozen | None,
 ) -> tuple[Band, ...]:
     """Return the tables' bands with their types: the promotion over what all images have.
@@ -53,10 +53,11 @@ def choose_bands(
         first = {int(index): image for image, index in reversed(list(enumerate(images.signature.tolist())))}
         found = [
             tuple(
-                StoredBand(field.name, field.dtype, lattices[0])
-                for field in _probe_base(client, config, images, graphs, image, region, lattices[lattice_of[image]])
+                StoredBand(field.name, field.dtype, ground.lattice)
+                for field in _probe_base(client, config, images, graphs, image, region, ground)
             )
             for image in first.values()
+            for ground in [_ground_of(image, grounds, region)]
         ]
     else:
         found = list(images.signatures)
@@ -76,12 +77,12 @@ def _probe_base(
     graphs: ee_source.Graphs,
     image: int,
     region: Polygons | Points,
-    lattice: Lattice,
+    ground: Ground,
 ) -> list[Field]:
     """Ask for one pixel of all bands of a computed image, to learn their names and types."""
     graph = ee_source.text(graphs.images[image if len(graphs.images) > 1 else 0])
     path, body = Recipe("computePixels", client.service.project, ()).call(
-        images.ids[image], int(images.version[image]), graph, middle(region, lattice)
+        images.ids[image], int(images.version[image]), graph, middle(region, ground)
     )
     return asked(client, path, body, config)
 
@@ -98,16 +99,32 @@ def asked(client: Client, path: str, body: bytes, config: JobConfig) -> list[Fie
     raise AssertionError("the last attempt returns or raises")
 
 
-def middle(region: Polygons | Points, lattice: Lattice) -> Window:
-    """Return the one pixel of the lattice that holds the region's middle, or its first corner or point."""
-    west, south, east, north = region.bounds
+def middle(region: Polygons | Points, ground: Ground) -> Window:
+    """Return the one pixel of a lattice that holds the middle of the region's first polygon, or its first point."""
+    lattice = ground.lattice
     if isinstance(region, Points):
-        west, south, east, north = (float(region.lon[0]), float(region.lat[0])) * 2
-    u, v = lattice.from_lonlat(np.array([(west + east) / 2, west]), np.array([(south + north) / 2, south]))
-    index = 0 if np.isfinite([u[0], v[0]]).all() else 1
-    if not np.isfinite([u[index], v[index]]).all():
-        raise JobError(f"grid.crs: {lattice.crs} cannot show the region around {west:g}, {south:g}; write another crs")
-    return Window(lattice.crs, lattice.transform(float(np.floor(u[index])), float(np.floor(v[index]))), 1, 1)
+        places = [(float(region.lon[0]), float(region.lat[0]))]
+    else:
+        west, south, east, north = region.boxes[0]
+        if ground.zone:
+            west, south = max(west, ground.zone[0]), max(south, ground.zone[1])
+            east, north = min(east, ground.zone[2]), min(north, ground.zone[3])
+        places = [((west + east) / 2, (south + north) / 2), (west, south)]
+    for lon, lat in places:
+        u, v = lattice.from_lonlat(np.array([lon]), np.array([lat]))
+        if np.isfinite([u[0], v[0]]).all():
+            return Window(lattice.crs, lattice.transform(float(np.floor(u[0])), float(np.floor(v[0]))), 1, 1)
+    lon, lat = places[-1]
+    raise JobError(f"grid.crs: {lattice.crs} cannot show the region around {lon:g}, {lat:g}; write another crs")
+
+
+def _ground_of(image: int, grounds: Sequence[Ground], region: Polygons | Points) -> Ground:
+    """Return a ground on which an image is asked for: in UTM that of the region's first place."""
+    mine = [ground for ground in grounds if image in ground.images]
+    if len(mine) > 1 and isinstance(region, Points):
+        home = utm.codes(region.lon[:1], region.lat[:1])[0]
+        return next(ground for ground in mine if ground.lattice.crs == home)
+    return mine[0]
 
 
 def _renamed(config: JobConfig, found: Sequence[Signature], images: Images, frozen: Frozen | None) -> dict[str, str]:

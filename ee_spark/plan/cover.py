@@ -66,14 +66,13 @@ def union(parts: Sequence[Runs]) -> Runs:
     return _merge(row, start, stop)
 
 
-def cover(rings: Sequence[Floats], tolerance: float = 0.0) -> Runs:
+def cover(edges: Floats, tolerance: float = 0.0) -> Runs:
     """Return the cells whose inside a polygon overlaps.
 
-    ``rings`` are closed rings (n, 2) of one polygon, outer ring and holes, as (column, row) positions in cells, filled
-    even-odd. A cell that a boundary only runs along is not touched; ``tolerance`` (cells) is how far a boundary
-    may cross a cell's edge and still run along it.
+    ``edges`` (n, 4) are its edges, those of holes too, in any order, as (column, row, column, row) positions in
+    cells; it is filled even-odd. A cell that a boundary only runs along is not touched; ``tolerance`` (cells)
+    is how far a boundary may cross a cell's edge and still run along it.
     """
-    edges = np.concatenate([np.column_stack([ring[:-1], ring[1:]]) for ring in rings])
     if tolerance:
         whole = np.rint(edges)
         edges = np.where(np.abs(edges - whole) <= tolerance, whole, edges)
@@ -107,6 +106,11 @@ def _filled(row: Ints, u1: Floats, v1: Floats, u2: Floats, v2: Floats, slope: Fl
     u = (u1 + (middle - v1) * slope)[crosses]
     order = np.lexsort((u, row))
     row, u = row[order], u[order]
+    if len(row):  # a boundary with a gap, where a projection ends, leaves a crossing without a partner
+        last = np.append(np.diff(row) != 0, True)
+        count = np.diff(np.flatnonzero(last), prepend=-1)
+        single = np.flatnonzero(last)[count % 2 == 1]
+        row, u = np.delete(row, single), np.delete(u, single)
     return (row[::2], *_columns(u[::2], u[1::2]))
 
 

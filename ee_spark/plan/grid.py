@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -37,7 +36,7 @@ def crs_of(name: str) -> CRS:
     """
     try:
         return CRS.from_proj4(_SINUSOIDAL) if name == "SR-ORG:6974" else CRS.from_user_input(name)
-    except CRSError:
+    except (CRSError, ValueError):  # the latter for EPSG:word
         raise JobError(f"grid.crs: {name!r} is no CRS that can be read; write e.g. EPSG:32610, or a WKT") from None
 
 
@@ -60,8 +59,24 @@ def project(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Flo
     """Return coordinates in ``target``; infinite where the projection is not defined."""
     if source == target or {source, target} <= {LONLAT, "EPSG:4326"}:
         return x, y
-    tx, ty = warp_points(crs_of(source), crs_of(target), x.ravel(), y.ravel())
-    return np.asarray(tx, np.float64).reshape(x.shape), np.asarray(ty, np.float64).reshape(y.shape)
+    tx, ty = np.full(x.size, np.inf), np.full(x.size, np.inf)
+    flat_x, flat_y = np.ravel(x), np.ravel(y)
+    good = np.isfinite(flat_x) & np.isfinite(flat_y)
+    if source == LONLAT:
+        good &= np.abs(flat_y) <= 90
+    pending = [np.flatnonzero(good)]
+    while pending:
+        part = pending.pop()
+        if not len(part):
+            continue
+        try:
+            tx[part], ty[part] = warp_points(crs_of(source), crs_of(target), flat_x[part], flat_y[part])
+        except (
+            Exception
+        ):  # GDAL's, of no public base: one position outside the domain refuses all; look for it by halves
+            if len(part) > 1:
+                pending += [part[: len(part) // 2], part[len(part) // 2 :]]
+    return tx.reshape(x.shape), ty.reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -133,26 +148,3 @@ def _fraction(position: float) -> float:
 
 def _remainder(edge: float, resolution: float) -> float:
     return 0.0 if _fraction(edge / resolution) == 0.0 else edge - math.floor(edge / resolution) * resolution
-
-
-def densify(ring: Floats, to_pixels: Callable[[Floats, Floats], tuple[Floats, Floats]], tolerance: float) -> Floats:
-    """Return a closed ring of lon/lat positions (n, 2) in pixels (m, 2), curved edges followed to ``tolerance`` pixels.
-
-    Edges are straight in lon/lat; where a projection bends them, they are halved until the middle of each piece lies
-    within the tolerance of the straight line.
-    """
-    start, end = ring[:-1], ring[1:]
-    steps = np.linspace(0, 1, 9)[:-1]  # eight pieces first: an S-shaped edge may cross its chord in the middle
-    pieces = start[:, None] + (end - start)[:, None] * steps[:, None]
-    line = np.concatenate([pieces.reshape(-1, 2), ring[-1:]])
-    for _ in range(16):
-        u, v = to_pixels(line[:, 0], line[:, 1])
-        middle = (line[1:] + line[:-1]) / 2
-        mu, mv = to_pixels(middle[:, 0], middle[:, 1])
-        with np.errstate(invalid="ignore"):
-            off = np.hypot(mu - (u[1:] + u[:-1]) / 2, mv - (v[1:] + v[:-1]) / 2) > tolerance
-        if not off.any():
-            break
-        line = np.insert(line, np.flatnonzero(off) + 1, middle[off], axis=0)
-    u, v = to_pixels(line[:, 0], line[:, 1])
-    return np.column_stack([u, v])

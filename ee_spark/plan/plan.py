@@ -14,17 +14,16 @@ from ee_spark.client import Client, Service, is_google
 from ee_spark.errors import JobError
 from ee_spark.job import MAX_SIDE, JobConfig
 from ee_spark.plan import source as ee_source
-from ee_spark.plan.bands import asked, choose_bands, middle
+from ee_spark.plan.bands import asked, choose_bands
 from ee_spark.plan.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.plan.frozen import Band, Frozen, Note
-from ee_spark.plan.grid import Lattice
 from ee_spark.plan.images import Images, stored
-from ee_spark.plan.lattice import choose_lattices
+from ee_spark.plan.lattice import Ground, choose_lattices
 from ee_spark.plan.region import Points, Polygons
 from ee_spark.plan.region import load as load_region
-from ee_spark.plan.request import MAX_BYTES, Recipe
+from ee_spark.plan.request import MAX_BYTES, Recipe, Window
 from ee_spark.plan.tile import Shape
-from ee_spark.plan.touch import patch_runs, tile_runs
+from ee_spark.plan.touch import patch_runs, region_runs, tile_runs
 
 MAX_BANDS = 1024
 """Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
@@ -106,15 +105,13 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None) -> P
         images = stored(client, config.source, area)
         graphs = ee_source.stored_graph(config.source, config.pixels) if method == "computePixels" else None
     notes = [("method", method, why_method)]
-    lattices, lattice_of, align, why_lattice = choose_lattices(config, images, frozen)
-    bands = choose_bands(config, client, images, graphs, region, lattices, lattice_of, frozen)
+    ground = choose_lattices(config, images, frozen, region)
+    bands = choose_bands(config, client, images, graphs, region, ground.grounds, frozen)
     shape, why_tile = choose_shape(config, bands, frozen)
-    notes += why_lattice + why_tile + _type_notes(bands, config)
-    fixed = Frozen(
-        method, bands, config.pixels.mask, shape, None if config.grid.crs == "native" else lattices[0], align, 1, 0
-    )
+    notes += [*ground.notes, *why_tile, *_type_notes(bands, config)]
+    fixed = Frozen(method, bands, config.pixels.mask, shape, ground.common, ground.align, 1, 0)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
-    pairs, tiles = _pairs(region, images, lattice_of, lattices, fixed, config)
+    pairs, tiles, possible = _pairs(region, images, ground.grounds, fixed, snap=config.grid.snap)
     days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=False)
     fixed = replace(fixed, days=days)
     renamed = {band.name: band.old for band in bands}
@@ -126,7 +123,7 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None) -> P
         frozen=fixed,
         graphs=tuple(ee_source.select(image, renamed, config.pixels) for image in graphs.images) if graphs else (),
         pairs=by_time(pairs, images.time, days),
-        untouched=len(images) * tiles - pairs.count,
+        untouched=possible - pairs.count,
         tiles=tiles,
         identity=_identity(config, service, fixed, region, graphs.identity if graphs else None),
         notes=tuple(notes),
@@ -176,29 +173,26 @@ def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def _pairs(
-    region: Polygons | Points,
-    images: Images,
-    lattice_of: Sequence[int],
-    lattices: Sequence[Lattice],
-    frozen: Frozen,
-    config: JobConfig,
-) -> tuple[Pairs, int]:
-    """Return the pairs before any cut by time, and how many tiles the region has."""
+    region: Polygons | Points, images: Images, grounds: Sequence[Ground], frozen: Frozen, *, snap: bool
+) -> tuple[Pairs, int, int]:
+    """Return the pairs before any cut by time, of tiles, and of pairs if each image touched each tile."""
+    lattices = [ground.lattice for ground in grounds]
     if isinstance(region, Points):
-        runs, corners = patch_runs(region, images, lattice_of, lattices, frozen.shape, snap=config.grid.snap)
-        return cut(lattices, runs, frozen.side, corners), len(region.ids) * len(lattices)
-    everywhere = replace(images, footprints=(None,) * len(lattices), ids=("",) * len(lattices))
-    tiles = sum(
-        part.count for _, _, part in tile_runs(region, everywhere, range(len(lattices)), lattices, frozen.shape)
-    )
-    return cut(lattices, tile_runs(region, images, lattice_of, lattices, frozen.shape), frozen.side), tiles
+        found, corners = patch_runs(region, images, grounds, frozen.shape, snap=snap)
+        return cut(lattices, found, frozen.side, corners), len(region.ids), len(region.ids) * len(images)
+    wanted = region_runs(region, grounds, frozen.shape)
+    found = tile_runs(region, images, grounds, wanted, frozen.shape)
+    tiles = [runs.count for runs in wanted]
+    possible = sum(count * len(ground.images) for count, ground in zip(tiles, grounds, strict=True))
+    return cut(lattices, found, frozen.side), sum(tiles), possible
 
 
 def _probe_last(plan: Plan, client: Client) -> None:
     """Ask for one pixel exactly as the tiles will be asked for."""
-    image = int(plan.pairs.image[0])
-    lattice = plan.pairs.lattices[plan.pairs.lattice[0]]
-    window = middle(plan.region, lattice)
+    tiles, tile, image_of = plan.pairs.chunk(0).pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
+    first, image = len(tile) // 2, int(image_of[len(tile) // 2])
+    whole = Window(tiles.lattice.crs, tiles.transform(int(tile[first])), *plan.frozen.shape.stored)
+    window = whole.part(whole.width // 2, whole.height // 2, 1, 1)
     path, body = plan.recipe.call(plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window)
     fields = asked(client, path, body, plan.config)
     for band, field in zip(plan.frozen.bands, fields, strict=False):

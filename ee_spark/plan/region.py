@@ -24,6 +24,8 @@ from ee_spark.plan.grid import Floats, Ints
 POINT_COLUMNS = ("point_id", "point_lon", "point_lat")
 Polygon = tuple[Floats, ...]
 """Closed rings (n, 2) of lon, lat: the outer one, then its holes."""
+Box = tuple[float, float, float, float]
+"""West, south, east, north."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,14 @@ class Polygons:
     polygons: tuple[Polygon, ...]
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def bounds(self) -> Box:
         """West, south, east, north of all polygons."""
         return _bounds(np.concatenate([polygon[0] for polygon in self.polygons]))
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """One box around all polygons; two where they lie at both sides of the antimeridian."""
+        return _sides(np.array([_bounds(polygon[0]) for polygon in self.polygons]))
 
     def geojson(self) -> dict[str, Any]:
         """Return the area as a GeoJSON geometry."""
@@ -60,9 +67,14 @@ class Points:
         return Points(tuple(self.ids[i] for i in index.tolist()), self.lon[index], self.lat[index], columns)
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def bounds(self) -> Box:
         """West, south, east, north of all points."""
         return _bounds(np.column_stack([self.lon, self.lat]))
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """One box around all points; two where they lie at both sides of the antimeridian."""
+        return _sides(np.column_stack([self.lon, self.lat, self.lon, self.lat]))
 
     def geojson(self) -> dict[str, Any]:
         """Return the box of the points as a GeoJSON polygon, at least a hundredth of a degree wide and high."""
@@ -88,7 +100,7 @@ def load(region: Region) -> Polygons | Points:
     raise JobError(f"region.{region.kind}: this version cannot read it yet; write bbox, geojson, points or sample")
 
 
-def boxes(bbox: tuple[float, float, float, float]) -> tuple[Polygon, ...]:
+def boxes(bbox: Box) -> tuple[Polygon, ...]:
     """Return a bounding box as polygons: two of them where it crosses the antimeridian (west > east)."""
     west, south, east, north = bbox
     if west < east:
@@ -212,12 +224,25 @@ def _box(west: float, south: float, east: float, north: float) -> Polygon:
     return (np.array([[west, south], [east, south], [east, north], [west, north], [west, south]], np.float64),)
 
 
-def _bounds(positions: Floats) -> tuple[float, float, float, float]:
+def _bounds(positions: Floats) -> Box:
     (west, south), (east, north) = positions.min(0).tolist(), positions.max(0).tolist()
     return west, south, east, north
 
 
-def _box_weight(bounds: tuple[float, float, float, float]) -> float:
+def _sides(boxes: Floats) -> tuple[Box, ...]:
+    """Return one box around boxes (n, 4), or an eastern and a western one where one would span half the Earth."""
+    west = (boxes[:, 0] + boxes[:, 2]) < 0
+    if not (0 < west.sum() < len(west)) or boxes[:, 2].max() - boxes[:, 0].min() <= 180:
+        return (_around(boxes),)
+    return _around(boxes[~west]), _around(boxes[west])
+
+
+def _around(boxes: Floats) -> Box:
+    least, most = boxes.min(0).tolist(), boxes.max(0).tolist()
+    return least[0], least[1], most[2], most[3]
+
+
+def _box_weight(bounds: Box) -> float:
     west, south, east, north = bounds
     return (east - west) * (math.sin(math.radians(north)) - math.sin(math.radians(south)))
 

@@ -2,161 +2,218 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ee_spark.plan.cover import Runs, cover, union
-from ee_spark.plan.grid import Floats, Lattice, densify
+from ee_spark.plan.edges import Edges
+from ee_spark.plan.grid import Floats, Ints, Lattice
 from ee_spark.plan.images import Images
-from ee_spark.plan.region import Points, Polygon, Polygons
+from ee_spark.plan.lattice import Ground
+from ee_spark.plan.region import Box, Points, Polygon, Polygons
 from ee_spark.plan.tile import Shape, patches
+from ee_spark.plan.utm import in_half_zone
 
 TOLERANCE = 0.05
-"""Pixels. Footprints follow curved edges to about a hundredth of a pixel; what reaches less than this into a tile holds
-no pixel centre of it and only runs along its edge."""
+"""Pixels. The corners of footprints are given to about a hundredth of a pixel; a boundary that stays this close to a
+tile's edge runs along it."""
+BEND = 0.1
+"""Pixels. How closely curved edges are followed; what reaches less far into a tile holds no pixel centre of it."""
+WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
+_BATCH = 100_000  # edges bent at a time
+_BANDS = 1 << 30  # rows of all polygons of one batch, stacked
+_MATRIX = 1_000_000  # edges × patches looked at in one step
+
+Found = tuple[int, int, Runs]
+"""Index of the ground, index of the image, and its tiles (or points) there."""
+
+
+def region_runs(region: Polygons, grounds: Sequence[Ground], shape: Shape) -> list[Runs]:
+    """Return, for each ground, the tiles that the region touches, in a UTM zone only where it lies in the zone."""
+    edges = Edges.of(region.polygons)
+    return [
+        union([runs for _, runs in _covered(edges.cut(ground.zone) if ground.zone else edges, ground.lattice, shape)])
+        for ground in grounds
+    ]
 
 
 def tile_runs(
-    region: Polygons, images: Images, lattice_of: Sequence[int], lattices: Sequence[Lattice], shape: Shape
-) -> list[tuple[int, int, Runs]]:
-    """Return (lattice index, image index, tiles) for each image that touches a tile of the region."""
-    wanted = [_runs(region.polygons, lattice, shape) for lattice in lattices]
-    known: dict[tuple[int, bytes], Runs] = {}
-    found = []
-    for image, footprint in enumerate(images.footprints):
-        where = lattice_of[image]
-        if footprint is None:
-            runs = wanted[where]
-        else:
-            key = (where, b"".join(ring.tobytes() for polygon in footprint for ring in polygon))
-            if key not in known:
-                near = _near(footprint, region.bounds, lattices[where], shape)
-                known[key] = _runs(near, lattices[where], shape) & wanted[where]
-            runs = known[key]
-        if runs.count:
-            found.append((where, image, runs))
+    region: Polygons, images: Images, grounds: Sequence[Ground], wanted: Sequence[Runs], shape: Shape
+) -> list[Found]:
+    """Return the tiles of each image that touches any of the ``wanted`` ones of its ground."""
+    found: list[Found] = []
+    for index, (ground, tiles) in enumerate(zip(grounds, wanted, strict=True)):
+        outlines, outline = _distinct(images, ground.images)
+        touched = _touched(outlines, near(region.boxes, ground.lattice, shape), tiles, ground.lattice, shape)
+        pairs = zip(ground.images.tolist(), outline, strict=True)
+        found += [(index, image, touched[number]) for image, number in pairs if touched[number].count]
     return found
 
 
 def patch_runs(
-    points: Points,
-    images: Images,
-    lattice_of: Sequence[int],
-    lattices: Sequence[Lattice],
-    shape: Shape,
-    *,
-    snap: bool,
-) -> tuple[list[tuple[int, int, Runs]], list[tuple[Floats, Floats]]]:
-    """Return (lattice index, image index, points) for each image that touches a patch, and the patches' corners.
+    points: Points, images: Images, grounds: Sequence[Ground], shape: Shape, *, snap: bool
+) -> tuple[list[Found], list[tuple[Floats, Floats]]]:
+    """Return the points, as runs of one, whose patch each image touches, and the patches' corners.
 
-    The corners are, for each lattice, the patches' (columns, rows) in tiles.
+    The corners are, for each ground, the patches' (columns, rows) in tiles. In UTM a point has a patch in its own zone.
     """
-    placed = [patches(lattice, shape, points, snap=snap) for lattice in lattices]
-    found = []
-    known: dict[tuple[int, bytes], npt.NDArray[np.bool_]] = {}
-    for image, footprint in enumerate(images.footprints):
-        where = lattice_of[image]
-        key = (where, b"".join(ring.tobytes() for polygon in footprint or () for ring in polygon))
-        if key not in known:
-            tiles = placed[where]
-            defined = np.isfinite(tiles.left) & np.isfinite(tiles.top)
-            if footprint is not None:
-                near = _near(footprint, points.bounds, lattices[where], shape)
-                defined &= touching(near, lattices[where], tiles.left, tiles.top, shape)
-            known[key] = defined
-        index = np.flatnonzero(known[key])
-        if len(index):
-            found.append((where, image, Runs(index, np.zeros_like(index), np.ones_like(index))))
-    return found, [(tiles.left / shape.width, tiles.top / shape.height) for tiles in placed]
+    found: list[Found] = []
+    corners = []
+    for index, ground in enumerate(grounds):
+        lattice = ground.lattice
+        tiles = patches(lattice, shape, points, snap=snap)
+        corners.append((tiles.left / shape.width, tiles.top / shape.height))
+        placed = np.isfinite(tiles.left) & np.isfinite(tiles.top)
+        if ground.zone:
+            placed &= in_half_zone(lattice.crs, points.lon, points.lat)
+        outlines, outline = _distinct(images, ground.images)
+        boxes = near(points.boxes, lattice, shape)
+        touched = [placed & one for one in _touching(outlines, boxes, lattice, tiles.left, tiles.top, shape)]
+        index_of = [np.flatnonzero(one) for one in touched]
+        runs = [Runs(where, np.zeros_like(where), np.ones_like(where)) for where in index_of]
+        pairs = zip(ground.images.tolist(), outline, strict=True)
+        found += [(index, image, runs[number]) for image, number in pairs if len(index_of[number])]
+    return found, corners
 
 
-def touching(
-    polygons: Sequence[Polygon], lattice: Lattice, left: Floats, top: Floats, shape: Shape
-) -> npt.NDArray[np.bool_]:
-    """Return for each patch whether a polygon overlaps more than a sliver of it."""
-    u1, u2 = left + TOLERANCE, left + shape.width - TOLERANCE
-    v1, v2 = top + TOLERANCE, top + shape.height - TOLERANCE
-    found = np.zeros(left.shape, bool)
-    for rings in _projected(polygons, lattice):
-        outer = rings[0]
-        candidate = np.flatnonzero(
-            (outer[:, 0].min() < u2) & (outer[:, 0].max() > u1) & (outer[:, 1].min() < v2) & (outer[:, 1].max() > v1)
-        )
-        if len(candidate):
-            box = (u1[candidate], v1[candidate], u2[candidate], v2[candidate])
-            found[candidate] |= _overlap(rings, *box)
-    return found
-
-
-def _overlap(rings: Sequence[Floats], u1: Floats, v1: Floats, u2: Floats, v2: Floats) -> npt.NDArray[np.bool_]:
-    """Return for each box whether an edge passes through it or its middle lies inside the rings (even-odd)."""
-    u, v = (u1 + u2) / 2, (v1 + v2) / 2
-    inside, crossed = np.zeros(u.shape, bool), np.zeros(u.shape, bool)
-    for ring in rings:
-        for (a, b), (c, d) in zip(ring[:-1].tolist(), ring[1:].tolist(), strict=True):
-            if b != d:
-                inside ^= ((b > v) != (d > v)) & (u < (c - a) * (v - b) / (d - b) + a)
-            enter, leave = np.zeros(u.shape), np.ones(u.shape)
-            for origin, step, low, high in ((a, c - a, u1, u2), (b, d - b, v1, v2)):
-                if step:
-                    near, far = (low - origin) / step, (high - origin) / step
-                    enter, leave = np.maximum(enter, np.minimum(near, far)), np.minimum(leave, np.maximum(near, far))
-                else:
-                    leave = np.where((low < origin) & (origin < high), leave, -1.0)
-            crossed |= enter < leave
-    return inside | crossed
-
-
-def _runs(polygons: Sequence[Polygon], lattice: Lattice, shape: Shape) -> Runs:
-    side = np.array([shape.width, shape.height])
-    tolerance = TOLERANCE / max(shape.width, shape.height)
-    return union([cover([ring / side for ring in rings], tolerance) for rings in _projected(polygons, lattice)])
-
-
-def _projected(polygons: Sequence[Polygon], lattice: Lattice) -> list[list[Floats]]:
-    """Return polygons in pixels of a lattice; what the projection cannot show is left out of them."""
-    projected = []
-    for polygon in polygons:
-        rings = [densify(ring, lattice.from_lonlat, TOLERANCE / 5) for ring in polygon]
-        rings = [ring[np.isfinite(ring).all(1)] for ring in rings]
-        if len(rings[0]) > 2:
-            closed = [np.vstack([ring, ring[:1]]) for ring in rings if len(ring) > 2]
-            projected.append(closed)
-    return projected
-
-
-def _near(
-    footprint: Sequence[Polygon], bounds: tuple[float, float, float, float], lattice: Lattice, shape: Shape
-) -> list[Polygon]:
-    """Return a footprint cut to the region's box and a tile around it.
+def near(boxes: Sequence[Box], lattice: Lattice, shape: Shape) -> list[Box]:
+    """Return boxes widened by more than a tile, within the world.
 
     A footprint may be the whole Earth, which no UTM zone can show; far from the region it does not matter.
     """
-    west, south, east, north = bounds
-    middle = np.array([(west + east) / 2]), np.array([(south + north) / 2])
-    u, v = lattice.from_lonlat(*middle)
-    lon, lat = lattice.lonlat(u + np.array([0.0, 2.0 * shape.width]), v + np.array([0.0, 2.0 * shape.height]))
-    reach = max(0.1, *np.abs([np.diff(lon)[0], np.diff(lat)[0]]).tolist()) if np.isfinite([lon, lat]).all() else 1.0
-    box = (west - reach, south - reach, east + reach, north + reach)
-    cut = [tuple(_clip(ring, box) for ring in polygon) for polygon in footprint]
-    return [tuple(ring for ring in polygon if len(ring) > 3) for polygon in cut if len(polygon[0]) > 3]
+    wide = []
+    for west, south, east, north in boxes:
+        lon, lat = (axis.ravel() for axis in np.meshgrid(np.linspace(west, east, 3), np.linspace(south, north, 3)))
+        u, v = lattice.from_lonlat(lon, lat)
+        reach = [0.1, 0.1]
+        for du, dv in ((2, 2), (-2, 2), (2, -2), (-2, -2)):
+            lon2, lat2 = lattice.lonlat(u + du * shape.stored[0], v + dv * shape.stored[1])
+            with np.errstate(invalid="ignore"):
+                steps = np.abs(np.stack([(lon2 - lon + 180) % 360 - 180, lat2 - lat]))
+            steps = steps[:, np.isfinite(steps).all(0)]
+            if steps.size:
+                reach = [max(known, float(step.max())) for known, step in zip(reach, steps, strict=True)]
+        x, y = reach
+        world = zip((west - x, south - y, east + x, north + y), WORLD, (max, max, min, min), strict=True)
+        left, bottom, right, top = (limit(edge, most) for edge, most, limit in world)
+        wide.append((left, bottom, right, top))
+    return wide
 
 
-def _clip(ring: Floats, box: tuple[float, float, float, float]) -> Floats:
-    """Return a closed ring cut to a box (Sutherland and Hodgman 1974); where it is cut it runs along the box."""
-    for axis, limit, sign in ((0, box[0], 1), (1, box[1], 1), (0, box[2], -1), (1, box[3], -1)):
-        if not len(ring):
-            break
-        depth = sign * (ring[:, axis] - limit)
-        if (depth >= 0).all():
-            continue
-        start, end, d1, d2 = ring[:-1], ring[1:], depth[:-1], depth[1:]
-        crossing = (d1 >= 0) != (d2 >= 0)
-        share = np.divide(d1, d1 - d2, out=np.zeros_like(d1), where=crossing)
-        cut = start + (end - start) * share[:, None]
-        cut[:, axis] = np.where(crossing, limit, cut[:, axis])
-        kept = np.stack([cut, end], 1)[np.stack([crossing, d2 >= 0], 1)]
-        ring = np.vstack([kept, kept[:1]]) if len(kept) else kept
-    return ring
+def _distinct(images: Images, index: Ints) -> tuple[list[tuple[Polygon, ...] | None], list[int]]:
+    """Return the distinct footprints of images, and for each image the number of its own."""
+    known: dict[int, int] = {}
+    outlines: list[tuple[Polygon, ...] | None] = []
+    numbers = []
+    for image in index.tolist():
+        footprint = images.footprints[image]
+        if id(footprint) not in known:
+            known[id(footprint)] = len(outlines)
+            outlines.append(footprint)
+        numbers.append(known[id(footprint)])
+    return outlines, numbers
+
+
+def _touched(
+    outlines: Sequence[tuple[Polygon, ...] | None], boxes: Sequence[Box], wanted: Runs, lattice: Lattice, shape: Shape
+) -> list[Runs]:
+    """Return which of the wanted tiles each footprint touches; all of them where it has no bounds."""
+    found: list[list[Runs]] = [[] for _ in outlines]
+    everywhere = {number for number, outline in enumerate(outlines) if outline is None}
+    for outline_of, edges in _cut_outlines(outlines, boxes):
+        for owner, runs in _covered(edges, lattice, shape):
+            found[int(outline_of[owner])].append(runs)
+    none = union([])
+    return [
+        wanted if number in everywhere else (union(parts) & wanted if parts else none)
+        for number, parts in enumerate(found)
+    ]
+
+
+def _cut_outlines(outlines: Sequence[tuple[Polygon, ...] | None], boxes: Sequence[Box]) -> Iterator[tuple[Ints, Edges]]:
+    """Yield the footprints' edges within the boxes, batch by batch, and the outline that each owner belongs to."""
+    polygons = [(number, polygon) for number, outline in enumerate(outlines) for polygon in outline or ()]
+    start = 0
+    while start < len(polygons):
+        size, stop = 0, start
+        while stop < len(polygons) and (stop == start or size < _BATCH):
+            size += sum(len(ring) for ring in polygons[stop][1])
+            stop += 1
+        edges = Edges.of([polygon for _, polygon in polygons[start:stop]])
+        count = stop - start
+        cuts = [edges.cut(box) for box in boxes]
+        owners = [part.owner + count * number for number, part in enumerate(cuts)]
+        outline_of = np.tile(np.array([number for number, _ in polygons[start:stop]], np.int64), len(boxes))
+        yield outline_of, Edges(np.concatenate([part.lines for part in cuts]), np.concatenate(owners))
+        start = stop
+
+
+def _covered(edges: Edges, lattice: Lattice, shape: Shape) -> Iterator[tuple[int, Runs]]:
+    """Yield (owner, tiles it overlaps) for the polygons of ``edges``: many polygons stacked into bands of rows."""
+    bent = edges.bent(lattice.from_lonlat, BEND)
+    if not len(bent):
+        return
+    cells = bent.lines / (shape.width, shape.height, shape.width, shape.height)
+    whole = np.rint(cells)
+    cells = np.where(np.abs(cells - whole) <= TOLERANCE / max(shape.width, shape.height), whole, cells)
+    base = int(np.floor(cells[:, [1, 3]].min()))
+    stride = int(np.ceil(cells[:, [1, 3]].max())) - base + 1
+    owners, rank = np.unique(bent.owner, return_inverse=True)
+    step = max(1, _BANDS // stride)
+    for first in range(0, len(owners), step):
+        mine = (rank >= first) & (rank < first + step)
+        shift = (rank[mine] - first) * stride - base
+        runs = cover(cells[mine] + np.column_stack([np.zeros_like(shift), shift, np.zeros_like(shift), shift]))
+        band = runs.row // stride
+        edges_of = np.searchsorted(band, np.arange(min(step, len(owners) - first) + 1))
+        for number, (low, high) in enumerate(zip(edges_of[:-1].tolist(), edges_of[1:].tolist(), strict=True)):
+            if high > low:
+                part = slice(low, high)
+                row = runs.row[part] - number * stride + base
+                yield int(owners[first + number]), Runs(row, runs.start[part], runs.stop[part])
+
+
+def _touching(
+    outlines: Sequence[tuple[Polygon, ...] | None],
+    boxes: Sequence[Box],
+    lattice: Lattice,
+    left: Floats,
+    top: Floats,
+    shape: Shape,
+) -> list[npt.NDArray[np.bool_]]:
+    """Return for each footprint which patches it overlaps by more than a sliver."""
+    box = (left + TOLERANCE, top + TOLERANCE, left + shape.width - TOLERANCE, top + shape.height - TOLERANCE)
+    found = [np.full(left.shape, outline is None) for outline in outlines]
+    for outline_of, edges in _cut_outlines(outlines, boxes):
+        bent = edges.bent(lattice.from_lonlat, BEND)
+        order = np.argsort(bent.owner, kind="stable")
+        owners, starts = np.unique(bent.owner[order], return_index=True)
+        for owner, lines in zip(owners.tolist(), np.split(bent.lines[order], starts[1:]), strict=True):
+            x, y = lines[:, [0, 2]], lines[:, [1, 3]]
+            candidate = np.flatnonzero(
+                (x.min() < box[2]) & (x.max() > box[0]) & (y.min() < box[3]) & (y.max() > box[1])
+            )
+            step = max(1, _MATRIX // len(lines))
+            for first in range(0, len(candidate), step):
+                some = candidate[first : first + step]
+                found[int(outline_of[owner])][some] |= _overlap(lines, *(edge[some] for edge in box))
+    return found
+
+
+def _overlap(lines: Floats, u1: Floats, v1: Floats, u2: Floats, v2: Floats) -> npt.NDArray[np.bool_]:
+    """Return for each box whether an edge passes through it or its middle lies inside the polygon (even-odd)."""
+    a, b, c, d = (column[:, None] for column in lines.T)
+    u, v = (u1 + u2) / 2, (v1 + v2) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = (b > v) != (d > v)
+        inside = (crossing & (u < (c - a) * (v - b) / (d - b) + a)).sum(0) % 2 == 1
+        enter, leave = np.zeros((len(lines), len(u))), np.ones((len(lines), len(u)))
+        for origin, step, low, high in ((a, c - a, u1, u2), (b, d - b, v1, v2)):
+            ends = (low - origin) / step, (high - origin) / step
+            moves = step != 0
+            within = (low < origin) & (origin < high)
+            enter = np.where(moves, np.maximum(enter, np.minimum(*ends)), enter)
+            leave = np.where(moves, np.minimum(leave, np.maximum(*ends)), np.where(within, leave, -1.0))
+    return np.asarray(inside | (enter < leave).any(0))
