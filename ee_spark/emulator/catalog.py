@@ -18,7 +18,7 @@ from .element import Collection
 from .errors import CatalogError, ServiceError
 from .footprint import outline
 from .geometry import Geometry, from_geojson
-from .image import Band, Canvas, Image
+from .image import Band, Canvas, Dimensions, Image
 from .pixeltype import PixelType
 from .projection import Grid, Projection, parse_crs
 from .pyramid import POLICIES
@@ -190,7 +190,7 @@ def _band(stored: StoredBand) -> Band:
         read,
         Projection(raster.crs, raster.transform),
         lambda canvas: raster.seen_from(canvas.centre).inside(canvas.grid),
-        (raster.width, raster.height),
+        Dimensions(raster.width, raster.height),
     )
 
 

@@ -56,7 +56,9 @@ def _image(image: Image) -> dict[str, Any]:
 def _band(band: Band) -> dict[str, Any]:
     found: dict[str, Any] = {"id": band.name, "data_type": band.type.describe()}
     if band.dimensions is not None:
-        found["dimensions"] = list(band.dimensions)
+        found["dimensions"] = list(band.dimensions[:2])
+        if any(band.dimensions[2:]):
+            found["origin"] = list(band.dimensions[2:])
     found["crs"] = band.projection.crs
     found["crs_transform"] = list(band.projection.transform)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,12 +79,21 @@ def _moved(centre: Centre, grid: Grid) -> Centre:
     return found if np.isfinite(found[1:]).all() else grid.centre
 
 
+class Dimensions(NamedTuple):
+    """Size and first pixel of a band that has bounds, on the lattice of its projection."""
+
+    width: int
+    height: int
+    column: int = 0
+    row: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Band:
     """One band: its name, type, default projection, and how to compute it.
 
     `extent` gives where the band's footprint is (None: everywhere); outside it `Image.mask` is itself masked.
-    `dimensions` is (width, height) of a stored band, None for a computed one.
+    `dimensions` are the bounds of a stored or clipped band, None for a computed one.
     """
 
     name: str
@@ -92,7 +101,7 @@ class Band:
     read: Callable[[Canvas], Pixels]
     projection: Projection = WGS84
     extent: Extent | None = None
-    dimensions: tuple[int, int] | None = None
+    dimensions: Dimensions | None = None
 
     def renamed(self, name: str) -> Band:
         """The same pixels under another name."""

@@ -56,7 +56,8 @@ def code_of(crs: CRS) -> str | None:
 
 
 @lru_cache(maxsize=512)
-def _same(first: str, second: str) -> bool:
+def same_crs(first: str, second: str) -> bool:
+    """True when two codes or texts mean the same coordinate system."""
     return first == second or bool(parse_crs(first) == parse_crs(second))
 
 
@@ -71,7 +72,7 @@ def metres_per_unit(crs: str) -> float:
 
 def transform_points(source: str, target: str, xs: NDArray[Any], ys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Transform float64 coordinates of any shape; NaN where the point has no place in `target`."""
-    if _same(source, target):
+    if same_crs(source, target):
         return xs, ys
     shape = xs.shape
     flat_x, flat_y = np.ascontiguousarray(xs).ravel(), np.ascontiguousarray(ys).ravel()
@@ -205,7 +206,7 @@ class Grid:
 
     def same_crs(self, crs: str) -> bool:
         """True when `crs` is this grid's own coordinate system, whatever it is called."""
-        return _same(self.projection.crs, crs)
+        return same_crs(self.projection.crs, crs)
 
     def centres_in(self, crs: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """x and y in `crs` of every pixel centre (NaN where there is none); the last ones are kept."""

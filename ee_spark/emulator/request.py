@@ -6,23 +6,20 @@ https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from .algorithms.image import matching
+from .bounds import box_in, covering
 from .catalog import native_grid
 from .errors import ServiceError
 from .geometry import Geometry, from_geojson
 from .image import Band, Image
-from .projection import Affine6, Grid, Projection, parse_crs, transform_points
+from .projection import Affine6, Grid, Projection, parse_crs
 
 MAX_BYTES = 50331648
 """Uncompressed bytes of a reply, one mask byte a sample counted in."""
 MAX_SIDE = 32768
 MAX_BANDS = 1024
-_EDGE_STEPS = 64
 
 
 def choose_bands(image: Image, body: dict[str, Any], operation: str) -> Image:
@@ -121,37 +118,13 @@ def _limited(grid: Grid) -> Grid:
 
 
 def _of_region(region: Geometry, projection: Projection, size: tuple[int, int] | None) -> Grid:
-    west, south, east, north = _box(region, projection.crs)
-    a, b, c, d, e, f = projection.transform
-    if size is not None:
-        width, height = size
-        transform = ((east - west) / width or abs(a), 0.0, west, 0.0, (south - north) / height or -abs(e), north)
-        return _limited(Grid(Projection(projection.crs, transform), width, height))
-    if b or d:
-        raise ServiceError("A 'region' on a sheared grid needs 'grid.dimensions'.")
-    columns = sorted(((west - c) / a, (east - c) / a))
-    rows = sorted(((south - f) / e, (north - f) / e))
-    left, top = math.floor(columns[0] + 1e-9), math.floor(rows[0] + 1e-9)
-    width, height = max(1, math.ceil(columns[1] - 1e-9) - left), max(1, math.ceil(rows[1] - 1e-9) - top)
-    return _limited(Grid(projection, width, height, left, top))
-
-
-def _box(region: Geometry, crs: str) -> tuple[float, float, float, float]:
-    """The bounding box of a lon/lat geometry in `crs`, its edges followed by many points."""
-    points = [region.points, *region.lines, *(ring for polygon in region.polygons for ring in polygon)]
-    dense = [_densified(path) for path in points if len(path)]
-    if not dense:
-        raise ServiceError("Invalid value at 'region': the geometry is empty.")
-    path = np.concatenate(dense)
-    xs, ys = transform_points("EPSG:4326", crs, path[:, 0], path[:, 1])
-    if not np.isfinite(xs).all():
-        raise ServiceError(f"Invalid value at 'region': a part of it has no place in '{crs:.40}'.")
-    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
-
-
-def _densified(path: Any) -> Any:
-    if len(path) < 2:
-        return path
-    shares = np.linspace(0, 1, _EDGE_STEPS, endpoint=False)[:, None]
-    parts = [start + (stop - start) * shares for start, stop in pairwise(path)]
-    return np.concatenate([*parts, path[-1:]])
+    box = box_in(region, projection.crs, "Invalid value at 'region'")
+    if size is None:
+        if projection.transform[1] or projection.transform[3]:
+            raise ServiceError("A 'region' on a sheared grid needs 'grid.dimensions'.")
+        return _limited(Grid(projection, *covering(projection, box)))
+    west, south, east, north = box
+    width, height = size
+    a, e = projection.transform[0], projection.transform[4]
+    transform = ((east - west) / width or abs(a), 0.0, west, 0.0, (south - north) / height or -abs(e), north)
+    return _limited(Grid(Projection(projection.crs, transform), width, height))

@@ -64,7 +64,9 @@ def multi_polygon(
 
 @algorithm("GeometryConstructors.Rectangle")
 def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, even_odd: bool) -> Geometry:
-    """A rectangle from two corners. https://developers.google.com/earth-engine/apidocs/ee-geometry-rectangle"""
+    """A rectangle from two corners, as points or as four numbers. https://developers.google.com/earth-engine/apidocs/ee-geometry-rectangle"""
+    if len(coordinates) == 4 and all(isinstance(number, (int, float)) for number in coordinates):
+        coordinates = [coordinates[:2], coordinates[2:]]
     corners = from_geojson({"type": "MultiPoint", "coordinates": coordinates}).points
     if len(corners) != 2:
         raise ServiceError(f"GeometryConstructors.Rectangle: needs two corners, got {len(corners)}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,34 +153,6 @@ def band_names(image: Image) -> list[str]:
 def band_types(image: Image) -> dict[str, Any]:
     """The pixel type of each band. https://developers.google.com/earth-engine/apidocs/ee-image-bandtypes"""
     return {band.name: band.type for band in image.bands}
-
-
-@algorithm("Image.projection")
-def projection(image: Image) -> Projection:
-    """The default projection that all bands share. https://developers.google.com/earth-engine/apidocs/ee-image-projection"""
-    first = images.only_band(image, "Image.projection")
-    for band in image.bands:
-        if band.projection != first.projection:
-            raise ServiceError(
-                "Image.projection: The bands of the specified image contains different projections. "
-                "Use Image.select to pick one band."
-            )
-    return first.projection
-
-
-@algorithm("Image.setDefaultProjection")
-def set_default_projection(
-    image: Image, crs: Projection, crs_transform: list[float] | None, scale: float | None
-) -> Image:
-    """Another default projection, pixels unchanged. https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection"""
-    chosen = crs
-    if crs_transform is not None:
-        if len(crs_transform) != 6:
-            raise ServiceError("Image.setDefaultProjection: Parameter 'crsTransform' must be a list of 6 numbers.")
-        chosen = Projection(crs.crs, tuple(crs_transform))  # type: ignore[arg-type]
-    elif scale is not None:
-        chosen = crs.at_scale(scale)
-    return image.with_bands(replace(band, projection=chosen, dimensions=None) for band in image.bands)
 
 
 @algorithm("Image.geometry")

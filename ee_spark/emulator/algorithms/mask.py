@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import element
 from .. import image as images
+from ..bounds import crop
 from ..element import Collection, Feature
 from ..errors import ServiceError
 from ..geometry import Geometry, from_geojson
@@ -167,7 +168,8 @@ def clip(input: Image, geometry: Any) -> Image:
     bands = []
     for band in input.bands:
         inside = images.meet(band.extent, extent)
-        bands.append(replace(band.derived(band.type, _clip_reader(band, extent)), extent=inside))
+        bounds = crop(band.projection, band.dimensions, shape, "Image.clip")
+        bands.append(replace(band.derived(band.type, _clip_reader(band, extent)), extent=inside, dimensions=bounds))
     return replace(input, bands=tuple(bands), geometry=shape)
 
 
