@@ -176,6 +176,12 @@ _BINARY: dict[str, tuple[Typing, Compute, bool]] = {
     "bitwiseAnd": (_bits, _integral(np.bitwise_and), False),
     "bitwiseOr": (_bits, _integral(np.bitwise_or), False),
     "bitwiseXor": (_bits, _integral(np.bitwise_xor), False),
+    "bitwise_and": (_bits, _integral(np.bitwise_and), False),
+    "bitwise_or": (_bits, _integral(np.bitwise_or), False),
+    "bitwise_xor": (_bits, _integral(np.bitwise_xor), False),
+    "first_nonzero": (_union, _first_non_zero, True),
+    "left_shift": (_wide, _integral(np.left_shift), False),
+    "right_shift": (_bits, _integral(np.right_shift), False),
     "leftShift": (_wide, _integral(np.left_shift), False),
     "rightShift": (_bits, _integral(np.right_shift), False),
 }
@@ -228,6 +234,13 @@ def _magnitude(a: PixelType) -> PixelType:
     return PixelType(a.precision, 0 if a.low <= 0 <= a.high else min(ends), max(ends))
 
 
+def _flipped(a: PixelType) -> PixelType:
+    """The smallest signed integers that hold the complement."""
+    if a.precision != "int" or a.low is None or a.high is None:
+        return INT64
+    return PixelType("int", -1 - a.high, -1 - a.low)
+
+
 def _absolute(values: NDArray[Any]) -> NDArray[Any]:
     return np.abs(values.astype(np.int64)) if values.dtype.kind == "i" else np.abs(values)
 
@@ -239,6 +252,9 @@ def _half_up(values: NDArray[Any]) -> NDArray[Any]:
 _UNARY: dict[str, tuple[Callable[[PixelType], PixelType], Callable[[Any], Any]]] = {
     "abs": (_magnitude, _absolute),
     "not": (lambda a: BOOLEAN, lambda v: v == 0),
+    "bitwiseNot": (_flipped, lambda v: ~v.astype(np.int64)),
+    "bitwise_not": (_flipped, lambda v: ~v.astype(np.int64)),
+    "bitCount": (lambda a: PixelType("int", 0, 64), lambda v: np.bitwise_count(v.astype(np.int64).view(np.uint64))),
     "signum": (lambda a: replace(a, low=-1, high=1), np.sign),
     "floor": (_same, np.floor),
     "ceil": (_same, np.ceil),

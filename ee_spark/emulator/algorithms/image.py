@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -202,21 +203,6 @@ def normalized_difference(input: Image, band_names: list[str] | None) -> Image:
     return Image((band,), {}, input.geometry)
 
 
-@algorithm("Image.pixelLonLat")
-def pixel_lon_lat() -> Image:
-    """Longitude and latitude of each pixel centre, in degrees. https://developers.google.com/earth-engine/apidocs/ee-image-pixellonlat"""
-
-    def axis(number: int) -> Any:
-        def read(canvas: Canvas) -> Pixels:
-            degrees = canvas.grid.centres_in("EPSG:4326")[number]
-            return np.nan_to_num(degrees), np.isfinite(degrees)
-
-        return read
-
-    longitude = Band("longitude", PixelType("double", -180, 180), axis(0))
-    return Image((longitude, Band("latitude", PixelType("double", -90, 90), axis(1))))
-
-
 @algorithm("Image.metadata")
 def metadata(image: Image, property: str, name: str | None) -> Image:
     """A numeric property as a constant double band. https://developers.google.com/earth-engine/apidocs/ee-image-metadata"""
@@ -224,3 +210,34 @@ def metadata(image: Image, property: str, name: str | None) -> Image:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ServiceError(f"Image.metadata: Property '{property}' is not a number: {value!s:.60}.")
     return Image((images.constant(float(value), name or property, PixelType("double")),))
+
+
+@algorithm("Image.blend")
+def blend(bottom: Image, top: Image) -> Image:
+    """The top image over the bottom one, its masks as opacity. https://developers.google.com/earth-engine/apidocs/ee-image-blend"""
+    sizes = (len(bottom.bands), len(top.bands))
+    if sizes[0] != sizes[1] and 1 not in sizes:
+        raise ServiceError(f"Image.blend: images of {sizes[0]} and {sizes[1]} bands.")
+    bands = []
+    for i in range(max(sizes)):
+        below, above = bottom.bands[i if sizes[0] > 1 else 0], top.bands[i if sizes[1] > 1 else 0]
+        name = (bottom if sizes[0] >= sizes[1] else top).names[i]
+        blended = _blended(below, above)
+        bands.append(replace(blended, extent=images.join(below.extent, above.extent)).renamed(name))
+    return bottom.with_bands(bands)
+
+
+def _blended(below: Band, above: Band) -> Band:
+    kind = below.type.union(above.type)
+
+    def read(canvas: Canvas) -> Pixels:
+        (low, low_mask), (high, high_mask) = canvas.pixels(below), canvas.pixels(above)
+        a, b = kind.cast(high, above.type), kind.cast(low, below.type)
+        if high_mask.dtype == bool and low_mask.dtype == bool:
+            return np.where(high_mask, a, b), high_mask | low_mask
+        opacity, rest = images.fraction(high_mask), images.fraction(low_mask)
+        total = opacity + rest * (1 - opacity)
+        mixed = (a * opacity + b * rest * (1 - opacity)) / np.where(total > 0, total, 1)
+        return np.where(opacity == 1, a, np.where(opacity == 0, b, mixed)).astype(kind.dtype), total
+
+    return below.derived(kind, read)
