@@ -161,7 +161,7 @@ def test_bad_requests_are_answered_with_400_and_say_why(service, path, body, sai
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("Image.focalMean", {}, "Algorithm 'Image.focalMean' is not implemented by this emulator."),
+        ("Classifier.amnhMaxent", {}, "Algorithm 'Classifier.amnhMaxent' is not implemented by this emulator."),
         ("Image.nonsense", {}, "Unknown algorithm 'Image.nonsense'"),
         ("Image.select", {"bandSelectors": []}, "Image.select: Parameter 'input' is required and may not be null."),
         ("Number.add", {"left": 1, "right": 2, "middle": 3}, "Unrecognized argument 'middle'"),

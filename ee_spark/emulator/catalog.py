@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from collections import defaultdict
@@ -14,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from . import element, moment
+from .asset import Asset, StoredBand, asset_name, public_id
 from .element import Collection
 from .errors import CatalogError, ServiceError
 from .footprint import outline
-from .geometry import Geometry, from_geojson
-from .image import Band, Canvas, Dimensions, Image
+from .geometry import from_geojson
+from .image import Image
 from .pixeltype import PixelType
-from .projection import Grid, Projection, parse_crs
+from .projection import parse_crs
 from .pyramid import POLICIES
-from .raster import Pixels, RasterBand, open_bands
+from .raster import RasterBand, open_bands
+from .table import KEYS, Table, read_table
 
 PACKAGED = Path(__file__).parent / "data"
 """The catalog of real scenes that comes with the package."""
@@ -31,66 +34,27 @@ _ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geomet
 _BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
 
 
-@dataclass(frozen=True)
-class StoredBand:
-    """A band of an asset: its id and its raster."""
-
-    id: str
-    raster: RasterBand
-
-
-@dataclass(frozen=True, eq=False)
-class Asset:
-    """One version of a stored image. Times are milliseconds since 1970 or None, `version` microseconds."""
-
-    id: str
-    start: int | None
-    end: int | None
-    update_time: str
-    version: int
-    properties: Mapping[str, Any]
-    geometry: Geometry
-    bands: tuple[StoredBand, ...]
-
-    @property
-    def collection(self) -> str | None:
-        """The id of the collection it is in."""
-        return self.id.rpartition("/")[0] or None
-
-    @cached_property
-    def image(self) -> Image:
-        """The image that `Image.load` gives."""
-        index = self.id.rpartition("/")[2]
-        properties: dict[str, Any] = {**self.properties, "system:index": index}
-        if self.start is not None:
-            properties["system:time_start"] = self.start
-        if self.end is not None:
-            properties["system:time_end"] = self.end
-        properties["system:footprint"] = self.geometry
-        return Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.version)
-
-    @cached_property
-    def resource(self) -> dict[str, Any]:
-        """The asset as the REST API writes it (view FULL)."""
-        times = {"startTime": self.start, "endTime": self.end}
-        return {
-            "type": "IMAGE",
-            "name": asset_name(self.id),
-            "id": self.id,
-            "updateTime": self.update_time,
-            **{key: moment.rfc3339(value) for key, value in times.items() if value is not None},
-            **({"properties": dict(self.properties)} if self.properties else {}),
-            "geometry": self.geometry.geojson(),
-            "bands": [_band_resource(band) for band in self.bands],
-        }
-
-
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """What one reading of the file gave: the versions of each image newest first, the images of each collection."""
+    """What one reading of the file gave: versions of images and tables newest first, the images of each collection."""
 
     versions: Mapping[str, list[Asset]]
     collections: Mapping[str, list[Asset]]
+    tables: Mapping[str, list[Table]]
+
+    @cached_property
+    def inside(self) -> Mapping[str, list[str]]:
+        """The ids directly inside each id and each root (`projects/P`), in order, images of collections left out."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for asset_id in (*self.versions, *self.tables):
+            child = asset_id
+            while child:
+                root = "/".join(asset_name(child).split("/")[:2])
+                parent = root if _is_top(child) else child.rpartition("/")[0]
+                if child not in self.versions or parent not in self.collections:
+                    found[parent].add(child)
+                child = "" if _is_top(child) else parent
+        return {parent: sorted(children) for parent, children in found.items()}
 
 
 class Catalog:
@@ -132,14 +96,32 @@ class Catalog:
             element.of_elements([asset.image for asset in found], images=True), id=public_id(asset_id), version=version
         )
 
-    def collection_resource(self, asset_id: str) -> dict[str, Any] | None:
-        """The collection as the REST API writes it; None where there is none."""
-        found = self.members(asset_id)
-        if found is None:
-            return None
-        newest = max(found, key=lambda asset: asset.version)
+    def table(self, asset_id: str, version: int | None = None) -> Collection | None:
+        """The features of a stored table, its newest version for None; None where there is none."""
+        for found in self._current().tables.get(public_id(asset_id), ()):
+            if version is None or found.version == version:
+                return found.collection
+        return None
+
+    def resource(self, asset_id: str) -> dict[str, Any] | None:
+        """An image, collection, table or folder as the REST API writes it (view FULL); None where there is none."""
+        content, name = self._current(), public_id(asset_id)
+        if name in content.versions:
+            return content.versions[name][0].resource
+        if name in content.tables:
+            return content.tables[name][0].resource(asset_name(name))
+        if name in content.collections:
+            newest = max(content.collections[name], key=lambda asset: asset.version)
+            return {"type": "IMAGE_COLLECTION", "name": asset_name(name), "id": name, "updateTime": newest.update_time}
+        return {"type": "FOLDER", "name": asset_name(name), "id": name} if name in content.inside else None
+
+    def inside(self, asset_id: str) -> list[dict[str, Any]] | None:
+        """The assets directly in a folder, a root (`projects/P`) or a collection beside its images; None: no such."""
         name = public_id(asset_id)
-        return {"type": "IMAGE_COLLECTION", "name": asset_name(name), "id": name, "updateTime": newest.update_time}
+        children = self._current().inside.get(name)
+        if children is None:
+            return [] if re.fullmatch("projects/[^/]+", name) or self.members(name) is not None else None
+        return [resource for child in children if (resource := self.resource(child)) is not None]
 
     def _signature(self) -> tuple[int, int]:
         try:
@@ -161,52 +143,12 @@ class Catalog:
         return self._content
 
 
-def public_id(name: str) -> str:
-    """The id of an asset from its resource name: `projects/earthengine-public/assets/X` is `X`."""
-    for prefix in ("projects/earthengine-public/assets/", "projects/earthengine-legacy/assets/"):
-        if name.startswith(prefix):
-            return name[len(prefix) :].strip("/")
-    return name.strip("/")
-
-
-def asset_name(asset_id: str) -> str:
-    """The resource name of an asset id, as the official client derives it."""
+def _is_top(asset_id: str) -> bool:
+    """True for an id that lies directly in a root: `X`, `users/X`, `projects/P/assets/X`."""
     parts = asset_id.split("/")
-    if len(parts) > 3 and parts[0] == "projects" and parts[2] == "assets":
-        return asset_id
-    owner = "earthengine-legacy" if parts[0] in ("users", "projects") else "earthengine-public"
-    return f"projects/{owner}/assets/{asset_id}"
-
-
-def _band(stored: StoredBand) -> Band:
-    raster = stored.raster
-
-    def read(canvas: Canvas) -> Pixels:
-        return raster.seen_from(canvas.centre).sample(canvas.grid, canvas.cache)
-
-    return Band(
-        stored.id,
-        raster.type,
-        read,
-        Projection(raster.crs, raster.transform),
-        lambda canvas: raster.seen_from(canvas.centre).inside(canvas.grid),
-        Dimensions(raster.width, raster.height),
-    )
-
-
-def _band_resource(stored: StoredBand) -> dict[str, Any]:
-    raster = stored.raster
-    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
-    return {
-        "id": stored.id,
-        "dataType": raster.type.resource(),
-        "grid": {
-            ("crsWkt" if len(raster.crs) > 40 else "crsCode"): raster.crs,
-            "dimensions": {"width": raster.width, "height": raster.height},
-            "affineTransform": {name: v for name, v in zip(names, raster.transform, strict=True) if v},
-        },
-        "pyramidingPolicy": raster.policy,
-    }
+    if parts[0] == "projects" and len(parts) > 3 and parts[2] == "assets":
+        return len(parts) == 4
+    return len(parts) == (2 if parts[0] in ("users", "projects") else 1)
 
 
 def _read(path: Path) -> _Content:
@@ -218,21 +160,36 @@ def _read(path: Path) -> _Content:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CatalogError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("assets"), list):
-        raise CatalogError(f"{path}: needs an object with a list 'assets'")
+    listed = data.keys() & {"assets", "tables"} if isinstance(data, dict) else ()
+    if not listed or not all(isinstance(data[key], list) for key in listed):
+        raise CatalogError(f"{path}: needs an object with a list 'assets', 'tables' or both")
     rasters: dict[tuple[str, str | None], list[RasterBand]] = {}
     versions: dict[str, list[Asset]] = defaultdict(list)
-    for number, entry in enumerate(data["assets"]):
+    for number, entry in enumerate(data.get("assets", ())):
         asset = _asset(entry, f"{path}: assets[{number}]", path.parent, rasters)
         versions[asset.id].append(asset)
+    tables: dict[str, list[Table]] = defaultdict(list)
+    for number, entry in enumerate(data.get("tables", ())):
+        where = f"{path}: tables[{number}]"
+        table_id = public_id(_checked(entry, where, KEYS))
+        tables[table_id].append(read_table(entry, table_id, f"{where} ('{table_id}')", path.parent))
     collections: dict[str, list[Asset]] = defaultdict(list)
     for asset_id, found in sorted(versions.items()):
-        found.sort(key=lambda asset: -asset.version)
-        if len({asset.version for asset in found}) < len(found):
-            raise CatalogError(f"{path}: two entries of '{asset_id}' have the same updateTime; versions need their own")
+        _order(found, asset_id, path)
+        if asset_id in tables:
+            raise CatalogError(f"{path}: '{asset_id}' is both an image and a table")
         if found[0].collection:
             collections[found[0].collection].append(found[0])
-    return _Content(dict(versions), dict(collections))
+    for table_id, kept in tables.items():
+        _order(kept, table_id, path)
+    return _Content(dict(versions), dict(collections), dict(tables))
+
+
+def _order(found: list[Any], asset_id: str, path: Path) -> None:
+    """Sort versions, the newest first."""
+    found.sort(key=lambda asset: -asset.version)
+    if len({asset.version for asset in found}) < len(found):
+        raise CatalogError(f"{path}: two entries of '{asset_id}' have the same updateTime; versions need their own")
 
 
 def _asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, str | None], list[RasterBand]]) -> Asset:
@@ -314,10 +271,3 @@ def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:
     if not numbers or given[0] > given[1]:
         raise CatalogError(f"{where}: range must be [min, max], got {given}")
     return PixelType(raster.type.precision, given[0], given[1])
-
-
-def native_grid(band: Band) -> Grid:
-    """The whole of a stored band on its own pixels; a 400 for a computed band, which has none."""
-    if band.dimensions is None:
-        raise ServiceError("The image has no bounds of its own; the request needs a grid with dimensions.")
-    return Grid(band.projection, *band.dimensions)

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from .algorithms.image import matching
+from .asset import native_grid
 from .bounds import box_in, covering
-from .catalog import native_grid
 from .errors import ServiceError
 from .geometry import Geometry, from_geojson
 from .image import Band, Image

@@ -17,6 +17,7 @@ from .algorithms import Context, call, described
 from .algorithms.registry import packaged
 from .catalog import Catalog
 from .description import describe
+from .element import Collection
 from .errors import ServiceError
 from .formats import CONTENT_TYPES, encode
 from .graph import Graph
@@ -79,11 +80,14 @@ class Service:
         rest = project["rest"] if project else None
         if rest == "/algorithms" and request.method == "GET":
             return Reply(200, JSON, algorithms())
-        if rest in ("/value:compute", "/image:computePixels"):
+        if rest == ":listAssets" and request.method == "GET":
+            return _reply(self._listed(path.partition(":")[0], request.query, "assets"))
+        compute = {"/value:compute": self._value, "/image:computePixels": self._pixels}
+        compute["/table:computeFeatures"] = self._features
+        if rest in compute:
             if request.method != "POST":
                 raise ServiceError(f"{rest[1:]} needs POST, got {request.method}.", 405)
-            body = _json(request.body)
-            return self._value(body) if rest == "/value:compute" else self._pixels(body)
+            return compute[rest](_json(request.body))
         raise ServiceError(f"Method '{request.method} {path:.200}' is not implemented by this emulator.")
 
     def _asset(self, request: Request, name: str, verb: str | None) -> Reply:
@@ -94,17 +98,26 @@ class Service:
         if request.method != "GET":
             raise ServiceError(f"Method '{request.method} {name:.200}' is not implemented by this emulator.")
         if verb in ("listAssets", "listImages"):
-            found = self._catalog.members(name)
-            if found is None:
+            return _reply(self._listed(name, request.query, "assets" if verb == "listAssets" else "images"))
+        if verb == "listFeatures":
+            table = self._catalog.table(name)
+            if table is None:
                 raise self._missing(name)
-            return _reply(listing.page(found, request.query, "assets" if verb == "listAssets" else "images"))
+            return _reply(listing.features(table.elements, request.query))
         if verb is not None:
             raise ServiceError(f"Method 'assets.{verb}' is not implemented by this emulator.")
-        asset = self._catalog.asset(name)
-        resource = asset.resource if asset else self._catalog.collection_resource(name)
+        resource = self._catalog.resource(name)
         if resource is None:
             raise self._missing(name)
         return _reply(resource)
+
+    def _listed(self, name: str, query: Mapping[str, str], key: str) -> dict[str, Any]:
+        members, others = self._catalog.members(name), self._catalog.inside(name)
+        if members is not None:
+            return listing.images(members, others or [], query, key)
+        if others is None or key == "images":
+            raise self._missing(name)
+        return listing.resources(others, query)
 
     def _missing(self, name: str) -> ServiceError:
         return ServiceError(f"Asset '{name}' does not exist or doesn't allow this operation.", 404)
@@ -140,6 +153,13 @@ class Service:
     def _value(self, body: dict[str, Any]) -> Reply:
         _known(body, {"expression", "workloadTag"})
         return _reply({"result": describe(self._evaluate(body))})
+
+    def _features(self, body: dict[str, Any]) -> Reply:
+        _known(body, {"expression", "pageSize", "pageToken", "workloadTag"})
+        value = self._evaluate(body)
+        if not isinstance(value, Collection):
+            raise ServiceError(f"Expected an expression of type FeatureCollection, got {type(value).__name__}.")
+        return _reply(listing.features(value.elements, body))
 
     def _evaluate(self, body: dict[str, Any]) -> Any:
         if "expression" not in body:
@@ -191,6 +211,10 @@ def _discovery(version: str, host: str) -> bytes:
     document |= {"rootUrl": root, "baseUrl": root, "version": version}
     # The shipped document lacks what the client of the same release sends.
     projects = document["resources"]["projects"]
+    features = projects["resources"]["assets"]["methods"]["listFeatures"]
+    features["path"] = features["path"].replace("{+parent}", "{+asset}")
+    features["parameters"]["asset"] = features["parameters"].pop("parent")
+    features["parameterOrder"] = ["asset"]
     for methods in (projects["methods"], projects["resources"]["assets"]["methods"]):
         parameters = methods["listAssets"]["parameters"]
         for name in ("filter", "view"):

@@ -38,6 +38,9 @@ class Assets(Protocol):
     def collection(self, asset_id: str) -> Any:
         """The stored image collection, or None where there is none."""
 
+    def table(self, asset_id: str, version: int | None) -> Any:
+        """The stored table's features (its newest version for None), or None where there is none."""
+
 
 @dataclass(frozen=True)
 class Context:
