@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,8 +16,9 @@ from ee_spark.plan import utm
 from ee_spark.plan.frozen import Band, Frozen
 from ee_spark.plan.images import Images, Signature, StoredBand, names, refused
 from ee_spark.plan.lattice import Ground
-from ee_spark.plan.probe import Field, probe
-from ee_spark.plan.region import Points, Polygons
+from ee_spark.plan.points import Points
+from ee_spark.plan.polygon import Polygons
+from ee_spark.plan.probe import Field, patiently, probe
 from ee_spark.plan.request import Recipe, Window
 
 COLUMNS = {
@@ -89,14 +89,10 @@ def _probe_base(
 
 def asked(client: Client, path: str, body: bytes, config: JobConfig) -> list[Field]:
     """Send a probe, patiently, and return the bands of its answer; what the service refuses is wrong with the job."""
-    for attempt in range(5):
-        try:
-            return probe(client, path, body, config.pixels.format)
-        except ServiceError as error:
-            if error.kind not in ("transient", "unavailable", "overload", "damaged") or attempt == 4:
-                raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
-            time.sleep(error.wait or 0.5 * 2**attempt)
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        return patiently(lambda: probe(client, path, body, config.pixels.format))
+    except ServiceError as error:
+        raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
 
 
 def middle(region: Polygons | Points, ground: Ground) -> Window:

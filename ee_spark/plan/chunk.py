@@ -14,7 +14,7 @@ import numpy as np
 from ee_spark.plan.cover import Runs
 from ee_spark.plan.grid import Floats, Ints, Lattice
 from ee_spark.plan.images import NO_TIME
-from ee_spark.plan.region import Points
+from ee_spark.plan.points import Points
 from ee_spark.plan.tile import Shape, Tiles, grid_tiles, patches
 
 CHUNK_BYTES = 128_000_000

@@ -76,12 +76,7 @@ def cover(edges: Floats, tolerance: float = 0.0) -> Runs:
     if tolerance:
         whole = np.rint(edges)
         edges = np.where(np.abs(edges - whole) <= tolerance, whole, edges)
-    u1, v1, u2, v2 = edges[edges[:, 1] != edges[:, 3]].T
-    first, last = np.floor(np.minimum(v1, v2)).astype(np.int64), np.ceil(np.maximum(v1, v2)).astype(np.int64)
-    count = last - first
-    edge = np.repeat(np.arange(len(u1)), count)
-    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    u1, v1, u2, v2 = u1[edge], v1[edge], u2[edge], v2[edge]
+    row, (u1, v1, u2, v2) = _by_row(edges)
     slope = (u2 - u1) / (v2 - v1)
 
     def at(v: Floats) -> Floats:
@@ -89,21 +84,40 @@ def cover(edges: Floats, tolerance: float = 0.0) -> Runs:
         clipped: Floats = np.clip(inside, np.minimum(u1, u2), np.maximum(u1, u2))
         return clipped  # float noise must not leave the edge's own columns
 
-    top, bottom = at(row.astype(np.float64)), at(row + 1.0)
+    top, bottom = at(row.astype(np.float64)), at((row + 1).astype(np.float64))
     touched = (row, *_columns(np.minimum(top, bottom), np.maximum(top, bottom)))
     level = (edges[:, 1] == edges[:, 3]) & (edges[:, 1] != np.floor(edges[:, 1]))
     flat_u1, flat_v, flat_u2, _ = edges[level].T
     flat = (np.floor(flat_v).astype(np.int64), *_columns(np.minimum(flat_u1, flat_u2), np.maximum(flat_u1, flat_u2)))
-    filled = _filled(row, u1, v1, u2, v2, slope)
+    inner, left, right = _crossings(row, u1, v1, u2, v2)
+    filled = (inner, *_columns(left, right))
     return _merge(*(np.concatenate(parts) for parts in zip(touched, flat, filled, strict=True)))
 
 
-def _filled(row: Ints, u1: Floats, v1: Floats, u2: Floats, v2: Floats, slope: Floats) -> tuple[Ints, Ints, Ints]:
-    """Return the runs between pairs of boundary crossings on the middle line of each row."""
+def centres(edges: Floats) -> Runs:
+    """Return the cells whose centre lies inside a polygon (even-odd); ``edges`` as for :func:`cover`."""
+    row, ends = _by_row(edges)
+    row, left, right = _crossings(row, *ends)
+    return _merge(row, np.ceil(left - 0.5).astype(np.int64), np.ceil(right - 0.5).astype(np.int64))
+
+
+def _by_row(edges: Floats) -> tuple[Ints, tuple[Floats, ...]]:
+    """Return each row that an edge passes, and the u1, v1, u2, v2 of that edge; none for an edge along a row."""
+    ends = edges[edges[:, 1] != edges[:, 3]].T
+    low, high = np.minimum(ends[1], ends[3]), np.maximum(ends[1], ends[3])
+    first = np.floor(low).astype(np.int64)
+    count = np.ceil(high).astype(np.int64) - first
+    edge = np.repeat(np.arange(len(low)), count)
+    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    return row, tuple(end[edge] for end in ends)
+
+
+def _crossings(row: Ints, u1: Floats, v1: Floats, u2: Floats, v2: Floats) -> tuple[Ints, Floats, Floats]:
+    """Return (row, left, right) of what lies between pairs of boundary crossings on the middle line of each row."""
     middle = row + 0.5
     crosses = (np.minimum(v1, v2) <= middle) & (middle < np.maximum(v1, v2))
     row = row[crosses]
-    u = (u1 + (middle - v1) * slope)[crosses]
+    u = (u1 + (middle - v1) * (u2 - u1) / (v2 - v1))[crosses]
     order = np.lexsort((u, row))
     row, u = row[order], u[order]
     if len(row):  # a boundary with a gap, where a projection ends, leaves a crossing without a partner
@@ -111,7 +125,7 @@ def _filled(row: Ints, u1: Floats, v1: Floats, u2: Floats, v2: Floats, slope: Fl
         count = np.diff(np.flatnonzero(last), prepend=-1)
         single = np.flatnonzero(last)[count % 2 == 1]
         row, u = np.delete(row, single), np.delete(u, single)
-    return (row[::2], *_columns(u[::2], u[1::2]))
+    return row[::2], u[::2], u[1::2]
 
 
 def _columns(left: Floats, right: Floats) -> tuple[Ints, Ints]:

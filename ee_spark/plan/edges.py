@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ee_spark.plan.grid import Floats, Ints
-from ee_spark.plan.region import Box, Polygon
+from ee_spark.plan.polygon import Box, Polygon
 
 _ROUNDS = 12  # each cuts an edge into four: 4^12 pieces are more than pixels in any edge
 

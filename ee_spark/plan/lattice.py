@@ -13,7 +13,8 @@ from ee_spark.plan import utm
 from ee_spark.plan.frozen import Frozen, Note
 from ee_spark.plan.grid import Ints, Lattice, metres_to_units
 from ee_spark.plan.images import Images, Signature, names
-from ee_spark.plan.region import Box, Points, Polygons
+from ee_spark.plan.points import Points
+from ee_spark.plan.polygon import Box, Polygons
 
 METRE_CRS = "EPSG:32601"  # any zone: a metre is a metre in all of them
 _ALIKE = 1e-9

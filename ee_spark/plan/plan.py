@@ -19,7 +19,8 @@ from ee_spark.plan.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.plan.frozen import Band, Frozen, Note
 from ee_spark.plan.images import Images, stored
 from ee_spark.plan.lattice import Ground, choose_lattices
-from ee_spark.plan.region import Points, Polygons
+from ee_spark.plan.points import Points
+from ee_spark.plan.polygon import Polygons
 from ee_spark.plan.region import load as load_region
 from ee_spark.plan.request import MAX_BYTES, Recipe, Window
 from ee_spark.plan.tile import Shape
@@ -83,8 +84,10 @@ class Plan:
         return self.graphs[image if len(self.graphs) > 1 else 0] if self.graphs else None
 
 
-def make(config: JobConfig, service: Service, frozen: Frozen | None = None) -> Plan:
+def make(config: JobConfig, service: Service, frozen: Frozen | None = None, *, remote_code: bool = False) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
+
+    ``remote_code``: functions may come from object storage.
 
     Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
 
@@ -92,7 +95,7 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None) -> P
         JobError: for everything that is wrong with the job, in one line.
     """
     client = Client(service)
-    region = load_region(config.region)
+    region = load_region(config.region, client, remote_code=remote_code)
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
     if method == "computePixels":
@@ -100,10 +103,11 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None) -> P
     area = region.geojson()
     graphs: ee_source.Graphs | None
     if computed:
-        images, graphs = ee_source.computed_images(config.source, area)
+        images, graphs = ee_source.computed_images(config.source, area, remote_code=remote_code)
     else:
         images = stored(client, config.source, area)
-        graphs = ee_source.stored_graph(config.source, config.pixels) if method == "computePixels" else None
+        computes = method == "computePixels"
+        graphs = ee_source.stored_graph(config.source, config.pixels, remote_code=remote_code) if computes else None
     notes = [("method", method, why_method)]
     ground = choose_lattices(config, images, frozen, region)
     bands = choose_bands(config, client, images, graphs, region, ground.grounds, frozen)

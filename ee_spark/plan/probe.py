@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from rasterio.errors import RasterioIOError
@@ -12,6 +15,9 @@ from rasterio.io import MemoryFile
 from ee_spark.client import Client
 from ee_spark.errors import ServiceError
 
+T = TypeVar("T")
+TRIES = 5
+
 
 @dataclass(frozen=True)
 class Field:
@@ -19,6 +25,22 @@ class Field:
 
     name: str
     dtype: str
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Return what ``ask`` returns, asking again where the service says that it is busy or away for the moment.
+
+    Raises:
+        ServiceError: as ``ask`` does, after five tries or at once where another try cannot help.
+    """
+    for attempt in range(TRIES):
+        try:
+            return ask()
+        except ServiceError as error:
+            if error.kind not in ("transient", "unavailable", "overload", "damaged") or attempt == TRIES - 1:
+                raise
+            time.sleep(error.wait or 0.5 * 2**attempt)
+    raise AssertionError("the last try returns or raises")
 
 
 def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:

@@ -10,21 +10,23 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import importlib
-import importlib.util
 import json
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import ee
 import numpy as np
 
 from ee_spark.client import Service, load_credentials
 from ee_spark.errors import JobError
-from ee_spark.job import Pixels, Source
+from ee_spark.job import Pixels, Source, Stratify
 from ee_spark.objects import read_input
 from ee_spark.plan.frozen import validity_bands
 from ee_spark.plan.images import ID, NO_TIME, VERSION, Images, microseconds
@@ -61,7 +63,7 @@ def connect(service: Service) -> None:
         raise JobError(f"earth_engine.endpoint: {service.url} cannot be used: {_line(error)}") from None
 
 
-def stored_graph(source: Source, pixels: Pixels) -> Graphs:
+def stored_graph(source: Source, pixels: Pixels, *, remote_code: bool = False) -> Graphs:
     """Return the graph of one stored image of the source, with its resampling and the job's ``map``."""
     image = ee.Image.load(ID, VERSION)
     if pixels.resample in ("bilinear", "bicubic"):
@@ -69,11 +71,23 @@ def stored_graph(source: Source, pixels: Pixels) -> Graphs:
     elif pixels.resample == "mean":
         image = image.reduceResolution(ee.Reducer.mean(), bestEffort=True, maxPixels=65536)
     if source.map:
-        image = _called("source.map", source.map, image, **source.args)
+        image = _called("source.map", source.map, image, args=source.args, remote_code=remote_code)
     return Graphs((image,), _serialised("source.map", image))
 
 
-def computed_images(source: Source, area: dict[str, Any]) -> tuple[Images, Graphs]:
+def class_graph(classes: Stratify, area: dict[str, Any], service: Service, *, remote_code: bool) -> str:
+    """Return the graph of a sample's classes and where they are valid, as the bands BAND and ``valid``.
+
+    Raises:
+        JobError: as :func:`computed_images` does.
+    """
+    connect(service)
+    image = _called("region.sample.stratify.image", classes.image, _geometry(area), remote_code=remote_code)
+    band = image.select([classes.band])
+    return text(band.addBands(band.mask().gt(0).rename("valid").toUint8()))
+
+
+def computed_images(source: Source, area: dict[str, Any], *, remote_code: bool = False) -> tuple[Images, Graphs]:
     """Return the images that a function or an expression computes: one, or with ``every`` one for each period.
 
     ``area`` is the job's region as a GeoJSON geometry in planar lon/lat.
@@ -85,13 +99,14 @@ def computed_images(source: Source, area: dict[str, Any]) -> tuple[Images, Graph
         image = _read_expression(source.expression)
         return _unstored([("", NO_TIME, NO_TIME)]), Graphs((image,), _serialised("source.expression", image))
     name = str(source.image)
+    called = partial(_called, "source.image", name, args=source.args, remote_code=remote_code)
     if not source.every:
-        image = _called("source.image", name, _geometry(area), **source.args)
-        identity = _serialised("source.image", _called("source.image", name, _geometry(_REGION), **source.args))
+        image = called(_geometry(area))
+        identity = _serialised("source.image", called(_geometry(_REGION)))
         return _unstored([("", NO_TIME, NO_TIME)]), Graphs((image,), identity)
     spans = periods(str(source.start), str(source.end), source.every)
-    images = tuple(_called("source.image", name, _geometry(area), start, end, **source.args) for start, end in spans)
-    identity = _serialised("source.image", _called("source.image", name, _geometry(_REGION), *_PERIOD, **source.args))
+    images = tuple(called(_geometry(area), start, end) for start, end in spans)
+    identity = _serialised("source.image", called(_geometry(_REGION), *_PERIOD))
     rows = [(f"{start}/{end}", microseconds(start), microseconds(end)) for start, end in spans]
     return _unstored(rows), Graphs(images, identity)
 
@@ -179,9 +194,11 @@ def _geometry(area: dict[str, Any]) -> ee.Geometry:
     return build(area["coordinates"], None, False)
 
 
-def _called(key: str, name: str, *values: Any, **args: Any) -> ee.Image:
+def _called(
+    key: str, name: str, *values: Any, args: Mapping[str, Any] = MappingProxyType({}), remote_code: bool
+) -> ee.Image:
     """Call the user's function and return its image."""
-    function = _function(key, name)
+    function = _function(key, name, remote_code=remote_code)
     try:
         image = function(*values, **args)
     except Exception as error:  # whatever the user's code raises is the user's to read, in one line
@@ -193,18 +210,21 @@ def _called(key: str, name: str, *values: Any, **args: Any) -> ee.Image:
     return image if isinstance(image, ee.Image) else ee.Image(image)
 
 
-def _function(key: str, name: str) -> Callable[..., Any]:
+def _function(key: str, name: str, *, remote_code: bool) -> Callable[..., Any]:
     module_name, colon, attribute = name.rpartition(":")
-    if not colon:
+    if not colon or not module_name:
         raise JobError(f"{key}: {name!r} names no function; write FILE.py:FUNCTION or MODULE:FUNCTION")
+    if urlsplit(module_name).scheme not in ("", "file") and not remote_code:
+        raise JobError(
+            f"{key}: {module_name} would run code from object storage on this machine; if you trust whoever can write "
+            "there, run with --allow-remote-code"
+        )
     try:
         if module_name.endswith(".py"):
-            read_input(module_name, key)
-            spec = importlib.util.spec_from_file_location(Path(module_name).stem, module_name)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{module_name} is no Python file")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = ModuleType(Path(module_name).stem)
+            module.__file__ = module_name
+            code = compile(read_input(module_name, key), module_name, "exec")
+            exec(code, module.__dict__)
         else:
             module = importlib.import_module(module_name)
     except JobError:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.plan.grid import Floats, Ints, Lattice, crs_of
-from ee_spark.plan.region import Points
+from ee_spark.plan.points import Points
 
 _EDGE = 4  # pieces of each side of a footprint: enough for a map, the pixels themselves go by the transform
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ee_spark.plan.cover import Runs, cover, union
+from ee_spark.plan.cover import Runs, centres, cover, union
 from ee_spark.plan.edges import Edges
 from ee_spark.plan.grid import Floats, Ints, Lattice
 from ee_spark.plan.images import Images
 from ee_spark.plan.lattice import Ground
-from ee_spark.plan.region import Box, Points, Polygon, Polygons
+from ee_spark.plan.points import Points
+from ee_spark.plan.polygon import Box, Polygon, Polygons
 from ee_spark.plan.tile import Shape, patches
 from ee_spark.plan.utm import in_half_zone
 
@@ -37,6 +38,25 @@ def region_runs(region: Polygons, grounds: Sequence[Ground], shape: Shape) -> li
         union([runs for _, runs in _covered(edges.cut(ground.zone) if ground.zone else edges, ground.lattice, shape)])
         for ground in grounds
     ]
+
+
+def touched_tiles(area: Polygons, lattice: Lattice, shape: Shape) -> tuple[Ints, Ints]:
+    """Return the (rows, columns) of the tiles that an area touches."""
+    return region_runs(area, [Ground(lattice, np.zeros(0, np.int64))], shape)[0].cells()
+
+
+def pixels_inside(area: Polygons, lattice: Lattice, left: int, top: int, side: int) -> npt.NDArray[np.bool_]:
+    """Return for each pixel of a square block whether its centre lies in an area; lattices in degrees only."""
+    inside = np.zeros((side, side), bool)
+    edges = Edges.of(area.polygons)
+    x1, y1, x2, y2 = edges.lines.T
+    pixels = np.column_stack([*lattice.pixels(x1, y1), *lattice.pixels(x2, y2)]) - (left, top, left, top)
+    for owner in np.unique(edges.owner):
+        runs = centres(pixels[edges.owner == owner])
+        for row, start, stop in zip(runs.row.tolist(), runs.start.tolist(), runs.stop.tolist(), strict=True):
+            if 0 <= row < side:
+                inside[row, max(0, start) : max(0, stop)] = True
+    return inside
 
 
 def tile_runs(

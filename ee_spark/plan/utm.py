@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ee_spark.plan.grid import Floats
-from ee_spark.plan.region import Box, Points, Polygons
+from ee_spark.plan.points import Points
+from ee_spark.plan.polygon import Box, Polygons
 
 UTM = "utm"
 
