@@ -136,6 +136,37 @@ class ChunkLog:
                 break
         return self.failed
 
+    def refold(self) -> None:
+        """Write the chunk's file in ``tiles`` anew, whatever it says it was folded from.
+
+        Raises:
+            StoreError: if it cannot be read, and so nobody knows which tiles failed.
+        """
+        while True:
+            self.read()
+            current = self.store.read(self.tiles_name)
+            old = self._parse(current[0]) if current else self.layout.tiles.empty_table()
+            table = self._folded(old, self.layout.tiles.empty_table())
+            data = _tiles_bytes(table, self.parts, len(self.failed - self.final), self.layout)
+            if self.store.replace(self.tiles_name, data, current[1] if current else None):
+                return
+
+    def behind(self) -> str:
+        """Return what is wrong with the chunk's file in ``tiles``, next to the ledgers that were read; "" if nothing.
+
+        Raises:
+            StoreError: if it cannot be read.
+        """
+        current = self.store.read(self.tiles_name)
+        if current is None:
+            return "is gone"
+        old = self._parse(current[0])
+        if self.folded != self.parts:
+            return f"was folded from {len(self.folded or ())} parts, and there are {len(self.parts)}"
+        table = self._folded(old, self.layout.tiles.empty_table())
+        same = old.replace_schema_metadata().cast(table.schema).equals(table)
+        return "" if same else "its rows are not those of its parts"
+
     def read_tiles(self) -> None:
         """Read, from the footer of the chunk's file in ``tiles``, what it was folded from, and which keys failed."""
         try:

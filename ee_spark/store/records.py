@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,8 @@ from ee_spark.objects import Store
 from ee_spark.plan.frozen import Frozen
 from ee_spark.plan.images import NO_TIME, Images, table_schema
 from ee_spark.plan.plan import Plan, difference
-from ee_spark.plan.region import Points
+from ee_spark.plan.region import Points, Polygons
+from ee_spark.store import planned
 from ee_spark.store.part import zero_rows
 from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 
@@ -28,6 +30,35 @@ def layout_of(plan: Plan) -> Layout:
     points = plan.region if isinstance(plan.region, Points) else None
     columns = points.columns.schema if points and points.columns.num_columns else None
     return Layout(plan.fingerprint, plan.frozen, points is not None, columns)
+
+
+def layout_of_dataset(store: Store, job: dict[str, Any]) -> Layout:
+    """Return the layout of the tables that are there; the points' own columns are taken from any part that has them."""
+    frozen = Frozen.from_json(job["frozen"])
+    bare = Layout(job["fingerprint"], frozen, job["identity"]["region"] == "points")
+    if not job["identity"]["region.columns"]:
+        return bare
+    for entry in store.list(f"{PIXELS}/{bare.prefix}"):
+        try:
+            with store.open(entry.name) as file:
+                schema = pq.read_schema(file)
+        except (pa.ArrowException, OSError):
+            continue
+        own = [schema.field(name) for name in job["identity"]["region.columns"]]
+        return replace(bare, point_columns=pa.schema(own))
+    raise StoreError(f"{store.root}: no part shows the points' own columns; run the job again, it writes one")
+
+
+def read_runs(store: Store) -> dict[str, dict[str, Any] | None]:
+    """Return the records of all runs by their ids, None for those that cannot be read."""
+    runs: dict[str, dict[str, Any] | None] = {}
+    for entry in store.list(f"{RUNS}/"):
+        found = store.read(entry.name)
+        try:
+            runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = json.loads(found[0]) if found else None
+        except ValueError:
+            runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = None
+    return runs
 
 
 def read_job(store: Store) -> dict[str, Any] | None:
@@ -111,22 +142,14 @@ def publish_images(store: Store, images: Images, *, fresh: bool = False) -> Imag
 def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
     """Record that a run begins, with all that is needed to enumerate its plan again; return the id that it gets."""
     stem = run_id or dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    region: dict[str, Any] = {"geojson": plan.region.geojson()}
-    if isinstance(plan.region, Points):
-        columns = plan.region.columns.to_pydict() if plan.region.columns.num_columns else {}
-        region = {
-            "points": {
-                "id": plan.region.ids,
-                "lon": plan.region.lon.tolist(),
-                "lat": plan.region.lat.tolist(),
-                **columns,
-            }
-        }
+    attempt = uuid.uuid4().hex
     body = {
+        "attempt": attempt,
         "job": plan.config.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
-        "region": region,
+        "region": _region(plan.region),
         "images": plan.images.ids,
+        "pairs": planned.pack(plan.pairs),
         "planned": plan.pairs.count,
         "started_at": _now(),
     }
@@ -135,7 +158,19 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
         name = stem if number == 1 else f"{stem}-{number}"
         if store.create(f"{RUNS}/{name}.json", _json({"run_id": name, **body, "report": None})):
             return name
+        found = store.read(f"{RUNS}/{name}.json")
+        if found and json.loads(found[0]).get("attempt") == attempt:  # our own, whose answer was lost
+            return name
         number += 1
+
+
+def read_points(region: dict[str, Any]) -> Points | None:
+    """Return the points of a run's record, if its region is one of points."""
+    if "points" not in region:
+        return None
+    columns = dict(region["points"])
+    ids, lon, lat = (columns.pop(name) for name in ("id", "lon", "lat"))
+    return Points(tuple(ids), np.asarray(lon, np.float64), np.asarray(lat, np.float64), pa.table({}))
 
 
 def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
@@ -151,6 +186,13 @@ def succeed(store: Store, report: dict[str, Any]) -> None:
     """Write ``_SUCCESS``."""
     store.delete(SUCCESS)
     store.create(SUCCESS, _json(report))
+
+
+def _region(region: Polygons | Points) -> dict[str, Any]:
+    if not isinstance(region, Points):
+        return {"geojson": region.geojson()}
+    columns = region.columns.to_pydict() if region.columns.num_columns else {}
+    return {"points": {"id": region.ids, "lon": region.lon.tolist(), "lat": region.lat.tolist(), **columns}}
 
 
 def _job_bytes(plan: Plan, replaced: Iterable[str]) -> bytes:
@@ -203,7 +245,7 @@ def _footprint(images: Images, index: int) -> bytes | None:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str).encode()
 
 
 def _now() -> str:
