@@ -1,4 +1,4 @@
-"""The command line: ``ee-spark extract | plan | report | emulator``; what is wrong is one line on stderr and exit 2."""
+"""The command line: ``ee-spark extract | plan | verify | report | emulator``; what is wrong is one line and exit 2."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from ee_spark import extract as program
 from ee_spark.config import load
 from ee_spark.emulator import main as emulator
 from ee_spark.errors import EESparkError
+from ee_spark.objects import open_store
 from ee_spark.plan.summary import figures, table
+from ee_spark.read.repair import repair
 from ee_spark.read.summary import how_to_open
+from ee_spark.read.verify import verify as check
+
+SHOWN = 50
+"""Problems that verify writes out one by one."""
 
 
 def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,6 +106,26 @@ def report(dataset: str, out: str) -> None:
     from ee_spark.read.picture import draw
 
     click.echo(draw(dataset, out), err=True)
+
+
+@main.command()
+@click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
+@click.option("--repair", "mend", is_flag=True, help="Put right what can be; what is lost becomes missing.")
+@_one_line
+def verify(dataset: str, mend: bool) -> None:
+    """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3."""
+    store = open_store(dataset)
+    findings = check(store)
+    if mend and findings.problems:
+        for line in repair(store, findings.problems):
+            click.echo(line, err=True)
+        findings = check(store)
+    for problem in findings.problems[:SHOWN]:
+        click.echo(str(problem), err=True)
+    if len(findings.problems) > SHOWN:
+        click.echo(f"and {len(findings.problems) - SHOWN:,} more", err=True)
+    click.echo(json.dumps(findings.to_json()))
+    sys.exit(findings.exit_code)
 
 
 main.add_command(emulator, "emulator")
