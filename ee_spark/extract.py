@@ -5,6 +5,7 @@ job → service → plan → lanes → tables → report. Spark is used here to 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -16,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
 from ee_spark.client import HIGH_VOLUME, STANDARD, Service
-from ee_spark.errors import JobError, StoppedError
+from ee_spark.errors import JobError
+from ee_spark.fetch import telemetry
+from ee_spark.fetch.pack import pack_size
 from ee_spark.fetch.quota import share
 from ee_spark.java import java_home
 from ee_spark.job import JobConfig
 from ee_spark.lane import Brief, Lane, deal, work
+from ee_spark.lane.notes import Notes
+from ee_spark.lane.notes import clear as clear_notes
+from ee_spark.lane.rounds import Suspect, left_over, next_lanes
 from ee_spark.objects import Store, open_store
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.plan import Plan, make
@@ -35,6 +41,8 @@ LEAST_SHARE = 8
 """Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
 UNEVEN = 1.05
 EXECUTOR_WAIT = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,8 @@ def run(
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, _progress_host(spark)) as progress:
             lanes = make_lanes(plan, run_id, spark, options, progress.address)
-            found = run_lanes(spark, lanes)
-        report = summarise(plan, run_id, found, time.monotonic() - started)
+            found, stopped = run_rounds(spark, lanes, store)
+        report = summarise(plan, run_id, found, stopped, time.monotonic() - started)
         records.finish_run(store, run_id, report)
         if report["status"] == "complete":
             records.succeed(store, report)
@@ -194,6 +202,14 @@ def make_lanes(
         fill=fill if isinstance(fill, dict) else dict.fromkeys(names, fill or 0.0),
         skip_failed=options.skip_failed,
         progress=progress,
+        pack=pack_size(
+            config.pixels.images_per_request,
+            plan.frozen.method,
+            len(plan.recipe.bands),
+            plan.frozen.tile_bytes,
+            plan.request_bytes,
+            max(map(len, plan.graphs), default=0),
+        ),
     )
     return [
         Lane(
@@ -241,58 +257,90 @@ def task_slots(spark: SparkSession) -> int:
     return max(1, int(executors)) * max(1, cores // int(conf.get("spark.task.cpus") or 1))
 
 
-def run_lanes(spark: SparkSession, lanes: list[Lane]) -> list[dict[str, Any]]:
-    """Run every lane in a partition of its own and return their records."""
+def run_rounds(spark: SparkSession, first: list[Lane], store: Store) -> tuple[list[dict[str, Any]], str | None]:
+    """Run lanes, and again what was left when workers died, until nothing is left or a round achieves nothing.
+
+    Returns the lanes' records, and why the run ended before its end, if it did.
+    """
+    records: list[dict[str, Any]] = []
+    lanes, chunks, suspects, number = first, list[Chunk](), list[Suspect](), 0
+    try:
+        while True:
+            reason = run_lanes(spark, lanes)
+            notes = [Notes(store, lane.brief.run_id, lane.round, lane.index) for lane in lanes]
+            found = [note.record() for note in notes]
+            records += [record for record in found if record is not None]
+            stopped = next((record["stopped"] for record in records if record["stopped"]), None)
+            begun = lanes[0].alone, chunks, suspects
+            chunks, new = left_over(lanes, found, [note.left_open() for note in notes])
+            suspects = new if lanes[0].alone else [*suspects, *new]
+            if stopped or not (chunks or suspects):
+                return records, stopped
+            if (lanes[0].alone, chunks, suspects) == begun:
+                return records, f"{reason}; a round of work achieved nothing"
+            number += 1
+            log.warning("%s; round %d: %d chunks, %d suspects", reason, number + 1, len(chunks), len(suspects))
+            lanes = next_lanes(first, chunks, suspects, number)
+    finally:
+        clear_notes(store, first[0].brief.run_id)
+
+
+def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
+    """Run every lane in a partition of its own; return why the stage failed, if it did."""
     from pyspark import TaskContext
 
-    def partition(_: int, mine: Iterator[Lane]) -> Iterator[dict[str, Any]]:
+    def partition(_: int, mine: Iterator[Lane]) -> Iterator[int]:
         context = TaskContext.get()
         for lane in mine:
-            yield from work(lane, context.attemptNumber() if context else 0)
+            for _record in work(lane, context.attemptNumber() if context else 0):
+                yield lane.index  # the record itself is among the lane's notes, where it outlives a stage that fails
 
     context = spark.sparkContext
     context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
     try:
-        found: list[dict[str, Any]] = context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
+        context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
     except Exception as error:  # whatever py4j makes of workers that died; what they published holds
-        reason = next((line for line in str(error).splitlines() if "Error" in line), type(error).__name__)
-        raise StoppedError(f"a Spark stage failed: {reason.strip()[:300]}; run again, it resumes") from error
-    return found
+        lines = [line.strip() for line in str(error).splitlines()]
+        told = [line for line in lines if "Error" in line or "crashed" in line or "ExecutorLost" in line]
+        return f"a Spark stage failed: {(told or [type(error).__name__])[0][:300]}"
+    return None
 
 
-def summarise(plan: Plan, run_id: str, lanes: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def summarise(
+    plan: Plan, run_id: str, lanes: list[dict[str, Any]], stopped: str | None, seconds: float
+) -> dict[str, Any]:
     """Add up the lanes' records: the run report."""
-    names = ("ok", "empty", "failed", "skipped", "missing", "requests", "retries", "splits", "rejected", "bytes_in")
-    total: Counter[str] = Counter()
+    names = ("ok", "empty", "failed", "skipped", "requests", "retries", "splits", "rejected", "bytes_in")
+    counts: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for lane in lanes:
-        total.update({name: lane[name] for name in names})
+        counts.update({name: lane[name] for name in names})
         statuses.update(lane["statuses"])
         errors.update(lane["errors"])
-    stopped = next((lane["stopped"] for lane in lanes if lane["stopped"]), None)
+    missing = plan.pairs.count - sum(counts[name] for name in ("ok", "empty", "failed", "skipped"))
     allowed = plan.config.retry.max_failed
     limit = float(allowed.rstrip("%")) / 100 * plan.pairs.count if isinstance(allowed, str) else allowed
-    if total["missing"] or stopped:
+    if missing or stopped:
         status, code = "stopped", 1
-    elif not total["failed"]:
+    elif not counts["failed"]:
         status, code = "complete", 0
     else:
-        status, code = ("partial", 0) if total["failed"] <= limit else ("failed", 3)
-    latencies = [lane["latencies"] for lane in lanes if lane["latencies"]]
+        status, code = ("partial", 0) if counts["failed"] <= limit else ("failed", 3)
     return {
         "run_id": run_id,
         "status": status,
         "planned": plan.pairs.count,
-        **{name: total[name] for name in names},
+        **{name: counts[name] for name in names[:4]},
+        "missing": missing,
+        **{name: counts[name] for name in names[4:]},
         "seconds": round(seconds, 3),
         "path": plan.config.output.path,
         "exit_code": code,
         "lanes": len(lanes),
-        "fetch_seconds": round(max(lane["seconds"] for lane in lanes), 3),
+        "fetch_seconds": round(max((lane["seconds"] for lane in lanes), default=0.0), 3),
         "peak_in_flight": sum(lane["peak_in_flight"] for lane in lanes),
-        "latency_p50": round(sum(row[10] for row in latencies) / len(latencies), 4) if latencies else None,
-        "latency_p95": round(max(row[19] for row in latencies), 4) if latencies else None,
+        **telemetry.total(lanes, plan.config.earth_engine.concurrent_requests, counts["bytes_in"]),
         "statuses": dict(statuses),
         "errors": dict(errors.most_common(10)),
         "restricted": any(lane["restricted"] for lane in lanes),

@@ -1,88 +1,58 @@
-"""The fetch engine of a lane: threads that send requests, and one place that decides what each failure means.
+"""The fetch engine of a lane: sends what the line passes on, and decides once what each failure means.
 
-A tile is a task of one or more pieces. A piece that fails waits its turn again in a heap of due times, so that no
-thread sleeps while another piece could be sent; one that is too big becomes four.
+A tile is a task of one or more pieces; a pack is one piece of several tasks. Again, later, smaller, this tile's end, or
+the run's: every answer that is no pixels becomes one of these.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import queue
+import logging
 import random
-import threading
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ee_spark.client import Client
 from ee_spark.errors import ServiceError
-from ee_spark.fetch.decode import decode
+from ee_spark.fetch.decode import Planes, decode
+from ee_spark.fetch.line import Line
+from ee_spark.fetch.pack import packed
+from ee_spark.fetch.piece import Answer, Ask, Piece, Sizes, Task, first_pieces
 from ee_spark.fetch.quota import Quota
+from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
-from ee_spark.plan.request import Recipe, Window
+from ee_spark.plan.request import Recipe
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
+STOP_SECONDS = 8.0
+"""How long requests in flight may take when the run stops."""
+LEAST_SECONDS = 1.0
+"""What the last request before a tile's deadline may take."""
+SILENT_TILES = 3
+"""When requests for so many tiles got no answer at all, and no other came, the service is out, not the tiles."""
+AILING_SECONDS = 60.0
+"""When a service has answered nothing for so long, a tile whose deadline runs out is not to blame."""
 SAME_ANSWERS = 20
 """A lane whose first answers are all one permanent error asks for nothing more."""
+FUTILE_DEPTH = 2
+"""Levels of quadrants that all have to fail before a tile fails at once."""
+FUTILE = "independent of tile size: reduce the stack or raise tileScale/parallelScale in the function"
+WAYS_OUT = {
+    "access": "check earth_engine.credentials and project, that its Earth Engine API is enabled, and your roles",
+    "daily": "run again when the project's daily quota is reset, or raise it",
+}
 
-
-@dataclass(frozen=True)
-class Ask:
-    """One pair of image and tile to fetch: ``ref`` is the caller's own."""
-
-    ref: Any
-    image_id: str
-    version: int
-    graph: str | None
-    window: Window
-
-
-@dataclass
-class Answer:
-    """What became of an ask: its planes by column, or its error; ``missing`` if it was not reached."""
-
-    ask: Ask
-    planes: dict[str, npt.NDArray[Any]] | None = None
-    error: ServiceError | None = None
-    attempts: int = 1
-    requests: int = 0
-    milliseconds: int = 0
-    bytes_in: int = 0
-    splits: int = 0
-
-    @property
-    def missing(self) -> bool:
-        """True if the run stopped, or the service was overloaded, before an answer came."""
-        return self.planes is None and (self.error is None or self.error.kind in ("overload", "access", "daily"))
-
-
-@dataclass
-class _Task:
-    answer: Answer
-    started: float = 0.0
-    pieces: int = 1
-    overloads: int = 0
-    done: bool = False
-
-
-@dataclass(frozen=True)
-class _Piece:
-    task: _Task
-    column: int
-    row: int
-    width: int
-    height: int
+log = logging.getLogger(__name__)
 
 
 @dataclass
 class Fetcher:
-    """Fetches asks with ``quota.limit`` threads; ``types`` are the columns' numpy types in the recipe's band order.
+    """Fetches asks; ``types`` are the columns' numpy types in the recipe's band order.
 
     ``stopped`` is set, with the error, when the run cannot go on: what was not reached comes back as missing.
     """
@@ -94,240 +64,292 @@ class Fetcher:
     retry: Retry
     stopped: ServiceError | None = None
     restricted: bool = False
-    latencies: list[float] = field(default_factory=list)
-    statuses: dict[int, int] = field(default_factory=dict)
-    retries: int = 0
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._lock = threading.Condition()
-        self._due: list[tuple[float, int, _Piece]] = []
-        self._number = itertools.count()
+        self._line = Line(self, self.quota.limit)
+        self._open: dict[Task, None] = {}
+        self._sizes = Sizes()
         self._first: list[str] | None = []
-        self._last_good = time.monotonic()
+        self._trouble: float | None = None
+        self._silent: set[Task] = set()
         self._random = random.Random()
 
     @property
     def stopping(self) -> bool:
         """True once nothing more is asked for."""
-        return self._stop.is_set()
+        return self._line.stop_event.is_set()
 
     def stop(self, error: ServiceError | None = None) -> None:
-        """Ask for nothing more; what is in flight ends, what waits comes back as missing."""
-        with self._lock:
+        """Ask for nothing more; what is in flight may end, what waits comes back as missing."""
+        with self._line.lock:
             self.stopped = self.stopped or error
-            self._stop.set()
-            self._lock.notify_all()
+            self._line.stop()
+            self.quota.wake()
 
-    def stream(self, asks: Iterable[Ask | object]) -> Iterator[Answer | object]:
-        """Yield an answer for every ask, as they come; what is no ask is handed through in its place.
+    def stream(self, asks: Iterable[Any]) -> Generator[Any, None, None]:
+        """Yield an :class:`Answer` for every :class:`Ask`, as they come; what is no ask is handed through in its place.
 
-        Asks are taken from the iterable, in a thread of its own, no further ahead than there are threads to send them.
+        Asks that come as one tuple are of one window and go into one request.
         """
-        ahead: queue.Queue[Ask | None] = queue.Queue(maxsize=2 * self.quota.limit)
-        results: queue.Queue[Answer | object] = queue.Queue(maxsize=2 * self.quota.limit)
-        feeder = threading.Thread(target=self._feed, args=(asks, ahead, results), daemon=True)
-        workers = [
-            threading.Thread(target=self._work, args=(ahead, results), daemon=True) for _ in range(self.quota.limit)
-        ]
-        for thread in (feeder, *workers):
-            thread.start()
-        running = len(workers) + 1
-        while running:
-            item = results.get()
-            if item is _END:
-                running -= 1
-            elif isinstance(item, _Raised):
-                self.stop()
-                raise item.error
-            else:
-                yield item
-
-    def _feed(
-        self, asks: Iterable[Ask | object], ahead: queue.Queue[Ask | None], results: queue.Queue[Answer | object]
-    ) -> None:
         try:
-            for item in asks:
-                if not isinstance(item, Ask):
-                    results.put(item)
-                elif self._stop.is_set():
-                    results.put(Answer(item))
-                else:
-                    ahead.put(item)
-        except BaseException as error:
-            results.put(_Raised(error))
-        ahead.put(None)
-        results.put(_END)
+            yield from self._line.stream(asks)
+        finally:
+            self.client.close()
 
-    def _work(self, ahead: queue.Queue[Ask | None], results: queue.Queue[Answer | object]) -> None:
-        try:
-            while (piece := self._next(ahead)) is not None:
-                answer = self._send(piece)
-                if answer is not None:
-                    results.put(answer)
-        except BaseException as error:
-            results.put(_Raised(error))
-        results.put(_END)
+    def begin(self, asks: tuple[Ask, ...]) -> list[Piece]:
+        """Return the first pieces of new asks."""
+        tasks = [Task(Answer(ask)) for ask in asks]
+        self._open.update(dict.fromkeys(tasks))
+        self._line.open += len(tasks)
+        pieces: list[Piece] = []
+        for first in range(0, len(tasks), self._sizes.pack):
+            pack = tasks[first : first + self._sizes.pack]
+            depth = self._sizes.start() if self.retry.split and len(pack) == 1 else 0
+            pieces += first_pieces(pack, depth, self.retry.min_tile)
+        return pieces
 
-    def _next(self, ahead: queue.Queue[Ask | None]) -> _Piece | None:
-        """Return a piece that is due, else the next ask's; None when there is nothing more to come."""
-        while True:
-            with self._lock:
-                now = time.monotonic()
-                if self._due and (self._due[0][0] <= now or self._stop.is_set()):
-                    return heapq.heappop(self._due)[2]
-                wait = self._due[0][0] - now if self._due else None
-            try:
-                ask = ahead.get(timeout=0.2 if wait is None else min(wait, 0.2))
-            except queue.Empty:
-                continue
-            if ask is not None:
-                window = ask.window
-                task = _Task(Answer(ask), time.monotonic())
-                self._open(1)
-                return _Piece(task, 0, 0, window.width, window.height)
-            ahead.put(None)  # for the other threads
-            with self._lock:
-                if not self._open_tasks:
-                    return None
-            time.sleep(0.01)
-
-    _open_tasks = 0
-
-    def _open(self, count: int) -> None:
-        with self._lock:
-            self._open_tasks += count
-
-    def _send(self, piece: _Piece) -> Answer | None:
-        """Send one piece; return its task's answer if that is now settled."""
-        task, ask, retry = piece.task, piece.task.answer.ask, self.retry
-        if task.done:
-            return None
-        left = task.started + retry.deadline - time.monotonic()
-        if not self.quota.acquire(self._stop):
-            return self._settled(task, None)
-        path, body = self.recipe.call(
-            ask.image_id,
-            ask.version,
-            ask.graph,
-            ask.window.part(piece.column, piece.row, piece.width, piece.height),
-        )
+    def send(self, piece: Piece) -> None:
+        """Send one piece and deal with its answer."""
+        tasks = [task for task in piece.tasks if not task.done]
+        if not tasks:
+            return
+        piece = piece if len(tasks) == len(piece.tasks) else replace(piece, tasks=tuple(tasks))
+        recipe, path, body = self._request(piece)
+        if not self.quota.acquire(self._line.stop_event):
+            return
         sent = time.monotonic()
+        for task in tasks:
+            task.started = task.started or sent
         error: ServiceError | None = None
-        planes: dict[str, npt.NDArray[Any]] = {}
+        restricted: bool | None = None
+        size, images = 0, list[Planes]()
         try:
-            reply = self.client.call("POST", path, body, left)
-            self.restricted |= reply.restricted
-            planes = decode(reply.body, self.recipe.format, self.recipe.bands, self.types, piece.width, piece.height)
+            try:
+                reply = self.client.call("POST", path, body, max(LEAST_SECONDS, self._until(piece) - sent))
+                restricted, size = reply.restricted, len(reply.body)
+            finally:
+                answered = time.monotonic()
         except ServiceError as refused:
             error = refused
-        refused_for_load = error is not None and error.kind == "overload"
-        self.quota.release(sent, refused=refused_for_load or (error is None and reply.restricted))
-        with self._lock:
-            task.answer.requests += 1
-            self.latencies.append(time.monotonic() - sent)
-            status = error.status if error else 200
-            self.statuses[status] = self.statuses.get(status, 0) + 1
-            if error is None:
-                task.answer.bytes_in += len(reply.body)
-                self._last_good = time.monotonic()
-                self._first = None
-        if error is not None:
-            return self._failed(piece, error)
-        return self._arrived(piece, planes)
+        self._release(sent, error, restricted)
+        if error is None:
+            try:
+                images = decode(reply.body, recipe.format, recipe.bands, self.types, piece.width, piece.height)
+            except ServiceError as wrong:
+                error = wrong
+        with self._line.lock:
+            self.telemetry.answered(error.status if error else 200, sent, answered)
+            for task in tasks:
+                task.answer.requests += 1
+                task.answer.bytes_in += size // len(tasks)
+            if error is not None:
+                self._failed(piece, error)
+                return
+            self._trouble = self._first = None
+            self._silent.clear()
+        self._arrived(piece, images)
 
-    def _arrived(self, piece: _Piece, planes: dict[str, npt.NDArray[Any]]) -> Answer | None:
-        task, window = piece.task, piece.task.answer.ask.window
-        if (piece.width, piece.height) == (window.width, window.height):
-            task.answer.planes = planes
-            return self._settled(task, None)
-        with self._lock:
+    def look(self, now: float) -> None:
+        """End what takes too long: requests past their time, all of them when the run stops, a lane without answers."""
+        since = self._line.stopped_at
+        self.client.expire(everything=since is not None and now - since > STOP_SECONDS)
+        self.telemetry.looked(now, self.quota.window)
+
+    def leave(self) -> list[Answer]:
+        """Return answers for what was begun and not reached."""
+        with self._line.lock:
+            left, self._open = list(self._open), {}
+            return [self._closed(task, None) for task in left]
+
+    def _request(self, piece: Piece) -> tuple[Recipe, str, bytes]:
+        ask = piece.tasks[0].answer.ask
+        if len(piece.tasks) == 1:
+            return self.recipe, *self.recipe.call(ask.image_id, ask.version, ask.graph, piece.window())
+        recipe, graph = packed(self.recipe, [task.answer.ask for task in piece.tasks])
+        return recipe, *recipe.call("", -1, graph, piece.window())
+
+    def _until(self, piece: Piece) -> float:
+        """Return when the first deadline of a piece's tasks runs out."""
+        return min(task.started or time.monotonic() for task in piece.tasks) + self.retry.deadline
+
+    def _release(self, sent: float, error: ServiceError | None, restricted: bool | None) -> None:
+        refused = error is not None and error.kind == "overload"
+        self.quota.release(sent, refused=refused, restricted=restricted)
+        if refused and error is not None and error.wait:
+            self.quota.pause(error.wait)
+        if restricted and not self.restricted:
+            self.restricted = True
+            log.warning("Earth Engine has the project in restricted mode: half of its concurrent requests are used")
+
+    def _arrived(self, piece: Piece, images: list[Planes]) -> None:
+        """Take a piece's pixels to their tasks."""
+        if not piece.whole:
+            self._reassemble(piece, images[0])
+        with self._line.lock:
+            answers = []
+            for task, planes in zip(piece.tasks, images, strict=True):
+                if task.done:
+                    continue
+                task.pieces -= 1
+                task.worked = True
+                if piece.whole:
+                    task.answer.planes = planes
+                if task.held:
+                    held, task.held = task.held, []
+                    for waiting in held:
+                        self._cut(waiting)
+                if not task.pieces:
+                    self._sizes.worked(task.depth)
+                    del self._open[task]
+                    answers.append(self._closed(task, None))
+            if answers:
+                self._line.give(answers)
+
+    def _reassemble(self, piece: Piece, planes: Planes) -> None:
+        (task,) = piece.tasks
+        window = task.answer.ask.window
+        with self._line.lock:
+            if task.answer.planes is None:
+                shape = (window.height, window.width)
+                task.answer.planes = {name: np.zeros(shape, dtype) for name, dtype in self.types.items()}
             whole = task.answer.planes
-            if whole is None:
-                whole = {name: np.zeros((window.height, window.width), dtype) for name, dtype in self.types.items()}
-                task.answer.planes = whole
         part = (slice(piece.row, piece.row + piece.height), slice(piece.column, piece.column + piece.width))
         for name, plane in planes.items():
             whole[name][part] = plane
-        with self._lock:
-            task.pieces -= 1
-            last = task.pieces == 0
-        return self._settled(task, None) if last else None
 
-    def _failed(self, piece: _Piece, error: ServiceError) -> Answer | None:
-        """Decide once what an error means: again, later, smaller, this tile's end, or the run's."""
-        task, retry = piece.task, self.retry
-        spent = time.monotonic() - task.started
-        if error.kind in ("access", "daily"):
-            self.stop(error)
-            return self._settled(task, error)
-        if error.kind == "overload":
-            task.overloads += 1
-            if time.monotonic() - self._last_good > retry.deadline:
-                self.stop(error)
-            if spent > retry.deadline:
-                return self._settled(task, error)
-            self._again(piece, error, task.overloads)
-            return None
-        if error.kind in ("transient", "damaged", "unavailable"):
-            task.answer.attempts += 1
-            if task.answer.attempts > retry.attempts or spent > retry.deadline:
-                task.answer.attempts -= 1
-                return self._settled(task, error)
-            self._again(piece, error, task.answer.attempts - 1)
-            return None
-        if error.kind == "too_big" and retry.split and max(piece.width, piece.height) > retry.min_tile:
-            self._split(piece)
-            return None
-        if self._first is not None:
-            self._first.append(error.message)
-            if len(self._first) >= SAME_ANSWERS and len(set(self._first)) == 1:
-                self.stop(error)
-        return self._settled(task, error)
+    def _failed(self, piece: Piece, error: ServiceError) -> None:
+        """Decide what an error means: again, later, smaller, this tile's end, or the run's. The line's lock is held."""
+        now = time.monotonic()
+        if self.stopping:
+            return
+        if error.status and error.kind not in ("overload", "unavailable"):
+            self._trouble = None
+            self._silent.clear()
+        elif not error.status:
+            self._silent.add(piece.tasks[0])
+        if error.kind in ("overload", "unavailable") or len(self._silent) >= SILENT_TILES:
+            self._wait(piece, error, now)
+        elif error.kind in ("access", "daily"):
+            self.stop(_stopping(error, f"{error.message}; {WAYS_OUT[error.kind]}"))
+        elif error.kind in ("transient", "damaged"):
+            self._again(piece, error, now)
+        elif len(piece.tasks) > 1:
+            self._halve(piece, error)
+        elif error.kind == "too_big":
+            self._too_big(piece, error)
+        else:
+            self._permanent(piece, error)
 
-    def _again(self, piece: _Piece, error: ServiceError, failures: int) -> None:
-        """Put a piece back for a time of full jitter, no earlier than the server asked for."""
-        wait = self._random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)))
-        with self._lock:
-            self.retries += 1
-            heapq.heappush(self._due, (time.monotonic() + max(wait, error.wait or 0), next(self._number), piece))
+    def _wait(self, piece: Piece, error: ServiceError, now: float) -> None:
+        """Ask again later for what the service could not deal with at all: that uses up time, but no attempt."""
+        self._trouble = self._trouble or now
+        lasting, until = now - self._trouble, self._until(piece)
+        if lasting > self.retry.deadline:
+            self.stop(_stopping(error, f"nothing but refusals for {self.retry.deadline:g} s: {error.message}"))
+        elif now < until:
+            piece = replace(piece, waits=piece.waits + 1)
+            self.telemetry.retries += 1
+            self._line.put([piece], min(now + self._backoff(piece.waits, error), until))
+        else:
+            ailing = lasting > min(AILING_SECONDS, self.retry.deadline / 4)
+            for task in piece.tasks:
+                missing = ailing or (error.kind == "overload" and not task.fault)
+                self._end(task, None if missing else task.fault or error)
 
-    def _split(self, piece: _Piece) -> None:
-        """Put the four quadrants of a piece in its place, or two halves where it is one pixel wide or high."""
-        columns, rows = _halves(piece.width), _halves(piece.height)
-        parts = [
-            _Piece(piece.task, piece.column + x, piece.row + y, width, height)
-            for (y, height), (x, width) in itertools.product(rows, columns)
-        ]
-        with self._lock:
-            piece.task.pieces += len(parts) - 1
-            piece.task.answer.splits += 1
-            for part in parts:
-                heapq.heappush(self._due, (time.monotonic(), next(self._number), part))
+    def _again(self, piece: Piece, error: ServiceError, now: float) -> None:
+        """Ask again for what failed by chance, as often and as long as the job allows."""
+        piece = replace(piece, failures=piece.failures + 1)
+        until = self._until(piece)
+        for task in piece.tasks:
+            task.fault = error
+        if piece.failures < self.retry.attempts and now < until:
+            for task in piece.tasks:
+                task.answer.attempts = max(task.answer.attempts, piece.failures + 1)
+            self.telemetry.retries += 1
+            self._line.put([piece], min(now + self._backoff(piece.failures, error), until))
+        elif len(piece.tasks) > 1 and now < until:
+            self._halve(replace(piece, failures=max(0, piece.failures - 2)), error)
+        else:
+            self._end_all(piece, error)
 
-    def _settled(self, task: _Task, error: ServiceError | None) -> Answer | None:
-        with self._lock:
-            if task.done:
-                return None
-            task.done = True
-            self._open_tasks -= 1
+    def _too_big(self, piece: Piece, error: ServiceError) -> None:
+        """Cut a piece into quadrants, unless it is as small as the job allows, or size is not what it is about."""
+        (task,) = piece.tasks
+        if not self.retry.split or max(piece.width, piece.height) <= self.retry.min_tile:
+            reason = f"at {piece.width} × {piece.height} pixels, the smallest part asked for"
+            self._end(task, _stopping(error, f"{error.message} ({reason}; {FUTILE})"))
+        elif piece.depth < FUTILE_DEPTH or task.worked:
+            self._cut(piece)
+        else:
+            task.held.append(piece)
+            if len(task.held) == task.pieces:
+                self._end(task, _stopping(error, f"{error.message} ({FUTILE})"))
+
+    def _cut(self, piece: Piece) -> None:
+        (task,) = piece.tasks
+        parts = piece.quadrants()
+        task.pieces += len(parts) - 1
+        task.depth = max(task.depth, piece.depth + 1)
+        self.telemetry.splits += 1
+        self._line.put(parts)
+
+    def _halve(self, piece: Piece, error: ServiceError) -> None:
+        if error.kind == "permanent":
+            self._storm(error)
+        elif error.kind == "too_big":
+            self._sizes.pack = min(self._sizes.pack, (len(piece.tasks) + 1) // 2)
+        if not self.stopping:
+            self.telemetry.splits += 1
+            self._line.put(piece.halves())
+
+    def _permanent(self, piece: Piece, error: ServiceError) -> None:
+        ask = piece.tasks[0].answer.ask
+        if ask.version >= 0 and f"'{ask.image_id}'" in error.message and "not found" in error.message:
+            way = "run with --repin to take today's versions"
+            self.stop(_stopping(error, f"{error.message} It was there when it was pinned; {way}"))
+            return
+        self._storm(error)
+        self._end_all(piece, error)
+
+    def _storm(self, error: ServiceError) -> None:
+        """Stop the run where a lane's first answers are all the same refusal: there is no point in asking for more."""
+        if self._first is None:
+            return
+        self._first.append(re.sub(r"'[^']*'|\d+", "…", error.message))
+        if len(self._first) < SAME_ANSWERS:
+            return
+        if len(set(self._first)) == 1:
+            self.stop(_stopping(error, f"the first {SAME_ANSWERS} answers are all: {error.message}"))
+        self._first = None
+
+    def _backoff(self, failures: int, error: ServiceError) -> float:
+        """Return seconds of full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+
+        No less than the service asked for.
+        """
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, 10))
+        return max(self._random.uniform(0, longest), error.wait or 0.0)
+
+    def _end_all(self, piece: Piece, error: ServiceError) -> None:
+        for task in piece.tasks:
+            self._end(task, error)
+
+    def _end(self, task: Task, error: ServiceError | None) -> None:
+        if not task.done:
+            del self._open[task]
+            self._line.give([self._closed(task, error)])
+
+    def _closed(self, task: Task, error: ServiceError | None) -> Answer:
         answer = task.answer
-        if error is not None or (task.pieces > 0 and answer.splits):
+        task.done, task.held = True, []
+        if task.pieces or error is not None:
             answer.planes = None
         answer.error = error
-        answer.milliseconds = round((time.monotonic() - task.started) * 1000)
+        if task.started is not None:
+            answer.milliseconds = round((time.monotonic() - task.started) * 1000)
         return answer
 
 
-class _Raised:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-_END = object()
-
-
-def _halves(side: int) -> list[tuple[int, int]]:
-    """Return (start, length) of the two halves of a side, the first the larger; one if it cannot be halved."""
-    first = (side + 1) // 2
-    return [(0, first), (first, side - first)] if side > 1 else [(0, 1)]
+def _stopping(error: ServiceError, message: str) -> ServiceError:
+    return ServiceError(message, kind=error.kind, status=error.status, label=error.label)

@@ -1,0 +1,64 @@
+"""A lane as a value: its chunks, the images and points that they index, and its share of the quota."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ee_spark.client import Service
+from ee_spark.job import Retry
+from ee_spark.plan.chunk import Chunk
+from ee_spark.plan.region import Points
+from ee_spark.plan.request import Recipe
+from ee_spark.store.schema import Layout
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What all lanes of a run share. ``pack`` is how many images of one tile go into one request."""
+
+    run_id: str
+    path: str
+    service: Service
+    recipe: Recipe
+    layout: Layout
+    retry: Retry
+    part_size: int
+    snap: bool
+    fill: dict[str, float]
+    skip_failed: bool
+    progress: tuple[str, int] | None
+    pack: int = 1
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane of a round.
+
+    ``alone``: each chunk is begun when the one before has ended, so that a worker's death is its own; ``deaths`` are
+    then how many workers each has cost so far. ``round`` counts from 0.
+    """
+
+    index: int
+    brief: Brief
+    chunks: tuple[Chunk, ...]
+    image_ids: tuple[str, ...]
+    image_times: tuple[int, ...]
+    image_versions: tuple[int, ...]
+    graphs: tuple[str, ...]
+    points: Points | None
+    threads: int
+    per_second: float
+    round: int = 0
+    alone: bool = False
+    deaths: tuple[int, ...] = ()
+
+
+def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
+    """Return for each lane the indices of its chunks: largest first, each to the lane that has the least so far."""
+    loads, dealt = [0] * lanes, [[] for _ in range(lanes)]  # type: tuple[list[int], list[list[int]]]
+    for index in sorted(range(len(counts)), key=lambda i: (-counts[i], i)):
+        lane = loads.index(min(loads))
+        dealt[lane].append(index)
+        loads[lane] += counts[index]
+    return [sorted(indices) for indices in dealt]

@@ -1,0 +1,99 @@
+"""What lanes of a run leave for others to read while they work, under ``_ee_spark/lanes/<run>/``.
+
+A note for each open chunk, so that the driver knows what a worker that died was at; the record of a lane that ended;
+and one word that stops all lanes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ee_spark.errors import StoreError
+from ee_spark.objects import Store
+
+LANES = "_ee_spark/lanes"
+LOOK_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The notes of one lane in one round of a run."""
+
+    store: Store
+    run_id: str
+    round: int
+    lane: int
+
+    @property
+    def stem(self) -> str:
+        """What the names of this lane's notes begin with."""
+        return f"{LANES}/{self.run_id}/r{self.round}-l{self.lane}"
+
+    def left_open(self) -> set[int]:
+        """Return the indices of the chunks that are noted as open."""
+        prefix = f"{self.stem}-c"
+        return {int(entry.name.removeprefix(prefix)) for entry in self.store.list(prefix)}
+
+    def opened(self, chunk: int) -> None:
+        """Note that the lane's chunk ``chunk`` is open."""
+        self.store.create(f"{self.stem}-c{chunk}", b"{}")
+
+    def closed(self, chunk: int) -> None:
+        """Take the note of a chunk back."""
+        self.store.delete(f"{self.stem}-c{chunk}")
+
+    def ended(self, record: dict[str, Any]) -> None:
+        """Leave the lane's record."""
+        self.store.create(f"{self.stem}.json", json.dumps(record).encode())
+
+    def record(self) -> dict[str, Any] | None:
+        """Return the lane's record; None if it has not ended."""
+        found = self.store.read(f"{self.stem}.json")
+        return None if found is None else dict(json.loads(found[0]))
+
+    def stop_all(self, reason: str) -> None:
+        """Stop all lanes of the run, if the store can be written; the first reason stands."""
+        with suppress(StoreError):
+            self.store.create(f"{LANES}/{self.run_id}/stop", reason.encode())
+
+    def stopped(self) -> str | None:
+        """Return why all lanes are to stop, if they are."""
+        found = self.store.read(f"{LANES}/{self.run_id}/stop")
+        return None if found is None else found[0].decode()
+
+
+def clear(store: Store, run_id: str) -> None:
+    """Remove all notes of a run."""
+    for entry in store.list(f"{LANES}/{run_id}/"):
+        store.delete(entry.name)
+
+
+class Watch:
+    """Looks now and then whether all lanes are to stop, and says so to this one."""
+
+    def __init__(self, notes: Notes, stop: Callable[[str], None]) -> None:
+        self._notes, self._stop = notes, stop
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True, name="watch")
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(LOOK_SECONDS):
+            try:
+                reason = self._notes.stopped()
+            except StoreError:
+                continue  # a store that cannot be read is found by those who need it
+            if reason is not None:
+                self._stop(reason)
+                return

@@ -1,0 +1,133 @@
+"""Rows on their way into tables: gathered by chunk, published beside the fetching, bounded in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow.compute as pc
+
+from ee_spark.errors import EESparkError
+from ee_spark.lane.lane import Brief
+from ee_spark.lane.notes import Notes
+from ee_spark.plan.tile import Tiles
+from ee_spark.store.log import ChunkLog, Key
+from ee_spark.store.part import Row, build, failed_table
+from ee_spark.store.schema import PART_TILES
+
+HELD_PARTS = 2
+"""Raw bytes that wait or are being written, in parts; the part that is being written is held once more, encoded."""
+
+
+@dataclass(eq=False)
+class OpenChunk:
+    """A chunk while the lane works on it: its log, its tiles, and the rows that wait for the next part.
+
+    ``left`` is how many answers are still to come, ``mine`` what this lane made final, by key.
+    """
+
+    index: int
+    log: ChunkLog
+    tiles: Tiles
+    planned: set[Key]
+    left: int = 0
+    rows: list[Row] = field(default_factory=list)
+    waiting_bytes: int = 0
+    failed: list[Row] = field(default_factory=list)
+    mine: dict[Key, str] = field(default_factory=dict)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+
+class Publisher:
+    """Publishes chunks' rows in a thread of its own; ``counts`` says what became of the planned pairs of its chunks.
+
+    ``error`` is what ended the publishing, if anything did; then ``fail`` was called, and no more is written.
+    """
+
+    def __init__(self, brief: Brief, notes: Notes, fail: Callable[[], None]) -> None:
+        self.counts: Counter[str] = Counter()
+        self.parts = 0
+        self.error: EESparkError | None = None
+        self._brief, self._notes, self._fail = brief, notes, fail
+        self._chunks: list[OpenChunk] = []
+        self._pool = ThreadPoolExecutor(1, "publish")
+        self._running: dict[Future[None], int] = {}
+
+    def opened(self, chunk: OpenChunk) -> None:
+        """Take on a chunk."""
+        self._chunks = [*(other for other in self._chunks if not other.closed.is_set()), chunk]
+        self.advance(chunk)
+
+    def advance(self, chunk: OpenChunk) -> None:
+        """Publish what is ripe now that ``chunk`` has another answer, and wait where too much is held."""
+        if not chunk.left:
+            self._publish(chunk, last=True)
+        elif len(chunk.rows) >= PART_TILES or chunk.waiting_bytes >= self._brief.part_size:
+            self._publish(chunk)
+        elif self._waiting() >= self._brief.part_size:
+            self._publish(max(self._chunks, key=lambda other: other.waiting_bytes))
+        self._settle(HELD_PARTS * self._brief.part_size)
+
+    def end(self) -> None:
+        """Wait for all that was handed over, and count what chunks that did not end have come to."""
+        self._pool.shutdown()
+        self._settle(0)
+        for chunk in self._chunks:
+            if not chunk.closed.is_set():
+                self.counts.update(chunk.mine.values())
+
+    def _waiting(self) -> int:
+        return sum(chunk.waiting_bytes for chunk in self._chunks)
+
+    def _publish(self, chunk: OpenChunk, *, last: bool = False) -> None:
+        rows, size = chunk.rows, chunk.waiting_bytes
+        chunk.rows, chunk.waiting_bytes = [], 0
+        self._running[self._pool.submit(self._write, chunk, rows, last)] = size
+
+    def _settle(self, most: int) -> None:
+        """Wait until no more than ``most`` bytes are held; raise what publishing raised that is not ours."""
+        while self._running:
+            over = self._waiting() + sum(self._running.values()) > most
+            for future in wait(self._running, None if over else 0, FIRST_COMPLETED).done:
+                self._running.pop(future)
+                future.result()
+            if not over:
+                return
+
+    def _write(self, chunk: OpenChunk, rows: list[Row], last: bool) -> None:
+        if self.error is not None:
+            return
+        layout, run_id = self._brief.layout, self._brief.run_id
+        try:
+            if rows:
+                make = partial(build, layout=layout, run_id=run_id, mask=layout.frozen.mask, fill=self._brief.fill)
+                chunk.mine.update({row.key: row.status for row in chunk.log.publish(rows, make)})
+                self.parts += 1
+            if last:
+                self._close(chunk)
+        except EESparkError as error:
+            self.error = error
+            self._fail()
+
+    def _close(self, chunk: OpenChunk) -> None:
+        """Fold the chunk, and count what its planned pairs have become."""
+        failed = chunk.log.fold(failed_table(chunk.failed, self._brief.layout, self._brief.run_id))
+        final = chunk.log.final & chunk.planned
+        ours = chunk.mine | (self._before(chunk) if len(final) > len(chunk.mine) else {})
+        self.counts.update(ours.get(key, "skipped") for key in final)
+        self.counts["failed"] += len((failed & chunk.planned) - final)
+        self._notes.closed(chunk.index)
+        chunk.closed.set()
+
+    def _before(self, chunk: OpenChunk) -> dict[Key, str]:
+        """Return what this run's own earlier lanes, which died, made final in the chunk."""
+        found: dict[Key, str] = {}
+        for entry in chunk.log.ledgers.values():
+            table = entry.final.filter(pc.equal(entry.final["run_id"], self._brief.run_id))
+            names = (table[name].to_pylist() for name in ("tile_id", "image_id", "status"))
+            found.update({(tile, image): status for tile, image, status in zip(*names, strict=True)})
+        return found
