@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from ee_spark.errors import JobError
 from ee_spark.job import JobConfig
-from ee_spark.objects import read_input
+from ee_spark.objects import Settings, read_input, use_for_inputs
 
 
 def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
@@ -22,6 +23,9 @@ def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
+    given = [setting.removeprefix("storage.") for setting in settings if setting.startswith("storage.")]
+    if given:  # the job file itself may lie where they say
+        _use_for_job_file(given)
     try:
         data = yaml.load(read_input(path, "--config"), _Loader)
     except yaml.YAMLError as error:
@@ -46,7 +50,21 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
         config = JobConfig.model_validate(dict(data))
     except ValidationError as error:
         raise JobError(f"{label}: {_explain(error)}") from None
+    use_for_inputs(storage_of(config))
     return _absolute(config, base or str(Path.cwd()))
+
+
+def _use_for_job_file(settings: Sequence[str]) -> None:
+    storage: dict[str, Any] = {}
+    for setting in settings:
+        _override(storage, setting)
+    known = {field.name for field in dataclasses.fields(Settings)}
+    use_for_inputs(Settings(**{key: value for key, value in storage.items() if key in known}))
+
+
+def storage_of(config: JobConfig) -> Settings:
+    """Return how a job's gs:// and s3:// paths are reached."""
+    return Settings(**config.storage.model_dump())
 
 
 class _Loader(yaml.SafeLoader):

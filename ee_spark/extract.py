@@ -27,7 +27,7 @@ from ee_spark.lane import Brief, Lane, deal, work
 from ee_spark.lane.notes import Notes
 from ee_spark.lane.notes import clear as clear_notes
 from ee_spark.lane.rounds import Suspect, left_over, next_lanes
-from ee_spark.objects import Store, open_store
+from ee_spark.objects import Store, open_store, probe
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.plan import Plan, make
 from ee_spark.progress import Progress
@@ -67,7 +67,8 @@ def run(
         StoppedError: if the run cannot report.
     """
     job, options, started = as_config(config), options or Options(), time.monotonic()
-    store = open_store(job.output.path)
+    store = open_store(job.output.path, config_files.storage_of(job))
+    probe(store)
     with service_of(job) as service:
         plan = settle(job, service, store)
         spark = spark or session(job)
@@ -86,6 +87,7 @@ def run(
         records.finish_run(store, run_id, report)
         if report["status"] == "complete":
             records.succeed(store, report)
+        records.remove_replaced(store)
         store.clear_temp()
     return report
 
@@ -133,17 +135,18 @@ def settle(job: JobConfig, service: Service, store: Store) -> Plan:
         plan = make(job, service)
         records.take_over(store, plan)
         records.publish_images(store, plan.images, fresh=True)
-    records.remove_replaced(store, records.read_job(store) or {"replaced": []})
+    records.remove_replaced(store)
     return plan
 
 
 def preview(job: JobConfig, service: Service) -> Plan:
     """Plan the job as a run would, writing nothing."""
-    found = records.read_job(open_store(job.output.path))
+    store = open_store(job.output.path, config_files.storage_of(job))
+    found = records.read_job(store)
     plan = make(job, service, records.frozen_job(found))
     if found and found["fingerprint"] != plan.fingerprint:
         if not job.output.overwrite:
-            records.refuse_other(open_store(job.output.path), plan, found)
+            records.refuse_other(store, plan, found)
         plan = make(job, service)
     return plan
 
@@ -193,6 +196,7 @@ def make_lanes(
     brief = Brief(
         run_id=run_id,
         path=config.output.path,
+        storage=config_files.storage_of(config),
         service=plan.service,
         recipe=plan.recipe,
         layout=records.layout_of(plan),

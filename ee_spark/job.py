@@ -329,10 +329,10 @@ class Output(_Section):
 class Storage(_Section):
     """Settings for every gs:// and s3:// path."""
 
-    gs_endpoint: str | None = None
-    s3_endpoint: str | None = None
-    s3_region: str | None = None
-    anonymous: bool = False
+    gs_endpoint: str | None = Field(None, description="a URL, e.g. http://127.0.0.1:4443")
+    s3_endpoint: str | None = Field(None, description="a URL, e.g. http://127.0.0.1:9000")
+    s3_region: str | None = Field(None, description="a region, e.g. eu-central-1")
+    anonymous: bool = Field(False, description="true or false")
 
 
 class Retry(_Section):

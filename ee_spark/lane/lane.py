@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ee_spark.client import Service
 from ee_spark.job import Retry
+from ee_spark.objects import Settings
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.region import Points
 from ee_spark.plan.request import Recipe
@@ -19,6 +20,7 @@ class Brief:
 
     run_id: str
     path: str
+    storage: Settings
     service: Service
     recipe: Recipe
     layout: Layout

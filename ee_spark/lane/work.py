@@ -45,7 +45,7 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
     quota = Quota(lane.threads, lane.per_second, lane.threads / 2 if again else 0)
     client = Client(brief.service, lane.threads)
     fetcher = Fetcher(client, brief.recipe, brief.layout.planes, quota, brief.retry)
-    store = open_store(brief.path)
+    store = open_store(brief.path, brief.storage)
     notes = Notes(store, brief.run_id, lane.round, lane.index)
     run = _Run(lane, store, notes, fetcher, notes.left_open() if attempt else set())
     with Reporter(brief.progress, run.progress), Watch(notes, run.stop_with_others):

@@ -104,9 +104,9 @@ def take_over(store: Store, plan: Plan) -> None:
             return
 
 
-def remove_replaced(store: Store, job: dict[str, Any]) -> None:
-    """Remove what jobs that were overwritten left: their parts and tiles."""
-    for fingerprint in job["replaced"]:
+def remove_replaced(store: Store) -> None:
+    """Remove what jobs that were overwritten left: their parts and tiles, and what their last lanes still wrote."""
+    for fingerprint in (read_job(store) or {"replaced": []})["replaced"]:
         for table in (PIXELS, TILES):
             for entry in store.list(f"{table}/part-{fingerprint[:8]}-"):
                 store.delete(entry.name)
