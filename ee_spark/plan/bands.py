@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ee_spark.plan.lattice import Ground
 from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
 from ee_spark.plan.probe import Field, patiently, probe
-from ee_spark.plan.request import Recipe, Window
+from ee_spark.plan.request import Recipe, Window, is_null
 
 COLUMNS = {
     "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",
@@ -27,6 +28,10 @@ COLUMNS = {
     "error_message", "http_status", "attempts", "requests", "fetch_ms", "bytes_in", "valid_count", "version", "part",
     "crc32c", "run_id", "created_at",
 }  # fmt: skip
+
+
+PROBES = 5
+"""How many images of one kind are asked for their bands, where the first ones are dropped by ``map``."""
 
 
 def choose_bands(
@@ -47,17 +52,9 @@ def choose_bands(
     computes = bool(source.map) or source.kind in ("image", "expression")
     if not len(images):
         return frozen.bands if frozen else _unseen_bands(config)
-    if computes and frozen and _asks_for(source.bands, frozen):
-        return frozen.bands
     if computes and graphs:
-        first = {int(index): image for image, index in reversed(list(enumerate(images.signature.tolist())))}
         found = [
-            tuple(
-                StoredBand(field.name, field.dtype, ground.lattice)
-                for field in _probe_base(client, config, images, graphs, image, region, ground)
-            )
-            for image in first.values()
-            for ground in [_ground_of(image, grounds, region)]
+            _probe_base(client, config, images, graphs, alike, region, grounds) for alike in _by_types(images).values()
         ]
     else:
         found = list(images.signatures)
@@ -70,21 +67,44 @@ def choose_bands(
     return _frozen_types(bands, frozen) if frozen else bands
 
 
+def _by_types(images: Images) -> dict[tuple[tuple[str, str], ...], list[int]]:
+    """Return the images of each distinct set of band names and types, some of each: what they compute is alike too."""
+    kinds = [tuple((band.name, band.dtype) for band in signature) for signature in images.signatures]
+    found: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for image, signature in enumerate(images.signature.tolist()):
+        alike = found.setdefault(kinds[signature], [])
+        if len(alike) < PROBES:
+            alike.append(image)
+    return found
+
+
 def _probe_base(
     client: Client,
     config: JobConfig,
     images: Images,
     graphs: ee_source.Graphs,
-    image: int,
+    alike: Sequence[int],
     region: Polygons | Points,
-    ground: Ground,
-) -> list[Field]:
-    """Ask for one pixel of all bands of a computed image, to learn their names and types."""
-    graph = ee_source.text(graphs.images[image if len(graphs.images) > 1 else 0])
-    path, body = Recipe("computePixels", client.service.project, ()).call(
-        images.ids[image], int(images.version[image]), graph, middle(region, ground)
-    )
-    return asked(client, path, body, config)
+    grounds: Sequence[Ground],
+) -> Signature:
+    """Ask for one pixel of all bands of a computed image, to learn their names and types.
+
+    Where ``map`` gives no image (null) for one, the next that is like it is asked.
+    """
+    for image in alike:
+        ground = _ground_of(image, grounds, region)
+        graph = ee_source.text(graphs.images[image if len(graphs.images) > 1 else 0])
+        path, body = Recipe("computePixels", client.service.project, (), config.pixels.format).call(
+            images.ids[image], int(images.version[image]), graph, middle(region, ground)
+        )
+        try:
+            fields = patiently(partial(probe, client, path, body, config.pixels.format))
+        except ServiceError as error:
+            if is_null(error) and image != alike[-1]:
+                continue
+            raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
+        return tuple(StoredBand(field.name, field.dtype, ground.lattice) for field in fields)
+    raise AssertionError("there is at least one image")
 
 
 def asked(client: Client, path: str, body: bytes, config: JobConfig) -> list[Field]:
@@ -165,11 +185,6 @@ def _frozen_types(bands: tuple[Band, ...], frozen: Frozen) -> tuple[Band, ...]:
                 "output.path"
             )
     return tuple(replace(band, dtype=known[band.name].dtype) if band.name in known else band for band in bands)
-
-
-def _asks_for(asked: tuple[str, ...] | dict[str, str] | None, frozen: Frozen) -> bool:
-    names = {band.name: band.old for band in frozen.bands}
-    return asked is None or (dict(asked) if isinstance(asked, dict) else {name: name for name in asked}) == names
 
 
 def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:

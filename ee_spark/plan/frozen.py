@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ee_spark.job import Pixels
 from ee_spark.plan.grid import Lattice
 from ee_spark.plan.tile import Shape
 
@@ -18,6 +19,13 @@ Note = tuple[str, str, str]
 def validity_bands(bands: list[str], mask: str) -> list[str]:
     """Return the names of the validity columns that a job's ``mask`` asks for."""
     return {"band": ["valid"], "bands": [f"valid_{band}" for band in bands]}.get(mask, [])
+
+
+def fill_values(bands: list[str], pixels: Pixels) -> dict[str, int | float]:
+    """Return what stands for masked samples in each band; nothing unless ``mask: fill``."""
+    if pixels.mask != "fill" or pixels.fill is None:
+        return {}
+    return dict(pixels.fill) if isinstance(pixels.fill, dict) else dict.fromkeys(bands, pixels.fill)
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,22 @@ import numpy as np
 
 from ee_spark.client import Client, Service, is_google
 from ee_spark.errors import JobError
-from ee_spark.job import MAX_SIDE, JobConfig
+from ee_spark.job import JobConfig
 from ee_spark.plan import source as ee_source
 from ee_spark.plan.bands import asked, choose_bands
 from ee_spark.plan.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.plan.frozen import Band, Frozen, Note
 from ee_spark.plan.images import Images, stored
 from ee_spark.plan.lattice import Ground, choose_lattices
+from ee_spark.plan.limits import check
 from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
 from ee_spark.plan.region import load as load_region
 from ee_spark.plan.request import MAX_BYTES, Recipe, Window
 from ee_spark.plan.tile import Shape
 from ee_spark.plan.touch import patch_runs, region_runs, tile_runs
+from ee_spark.plan.world import within_world
 
-MAX_BANDS = 1024
-"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
 DEFAULT_TILE = 256
 
 
@@ -118,21 +118,21 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None, *, r
     pairs, tiles, possible = _pairs(region, images, ground.grounds, fixed, snap=config.grid.snap)
     days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=False)
     fixed = replace(fixed, days=days)
-    renamed = {band.name: band.old for band in bands}
+    clip = area if config.region.clip else None
     plan = Plan(
         config=config,
         service=service,
         region=region,
         images=images,
         frozen=fixed,
-        graphs=tuple(ee_source.select(image, renamed, config.pixels) for image in graphs.images) if graphs else (),
+        graphs=tuple(ee_source.select(image, bands, config.pixels, clip) for image in graphs.images) if graphs else (),
         pairs=by_time(pairs, images.time, days),
         untouched=possible - pairs.count,
         tiles=tiles,
         identity=_identity(config, service, fixed, region, graphs.identity if graphs else None),
         notes=tuple(notes),
     )
-    _check_sizes(plan)
+    check(plan)
     if pairs.count:
         _probe_last(plan, client)
     return plan
@@ -151,6 +151,7 @@ def choose_method(config: JobConfig) -> tuple[str, str]:
         (pixels.resample != "nearest", f"resample: {pixels.resample} needs computing"),
         (bool(pixels.dtype), "dtype needs casting"),
         (pixels.images_per_request not in ("auto", 1), "images_per_request packs"),
+        (config.region.clip, "clip masks"),
     ]
     why = [text for applies, text in reasons if applies]
     return ("computePixels", ", ".join(why)) if why else ("getPixels", "stored pixels, nothing to compute")
@@ -196,7 +197,8 @@ def _probe_last(plan: Plan, client: Client) -> None:
     tiles, tile, image_of = plan.pairs.chunk(0).pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
     first, image = len(tile) // 2, int(image_of[len(tile) // 2])
     whole = Window(tiles.lattice.crs, tiles.transform(int(tile[first])), *plan.frozen.shape.stored)
-    window = whole.part(whole.width // 2, whole.height // 2, 1, 1)
+    inside, _ = within_world(whole, tiles.lattice)
+    window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
     path, body = plan.recipe.call(plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window)
     fields = asked(client, path, body, plan.config)
     for band, field in zip(plan.frozen.bands, fields, strict=False):
@@ -205,22 +207,6 @@ def _probe_last(plan: Plan, client: Client) -> None:
                 f"source.bands: {band.name!r} is {field.dtype} and its column {band.dtype}; write pixels.dtype: "
                 f"{{{band.name}: {band.dtype}}}, or another output.path"
             )
-
-
-def _check_sizes(plan: Plan) -> None:
-    """Refuse a tile that no request can hold, with the numbers and the largest that fits."""
-    frozen = plan.frozen
-    width, height = frozen.shape.stored
-    if len(frozen.bands) + len(frozen.validity) > MAX_BANDS:
-        raise JobError(f"source.bands: {len(frozen.bands)} bands are more than {MAX_BANDS} a request; name fewer")
-    if max(width, height) > MAX_SIDE:
-        raise JobError(f"grid.tile: {width} × {height} pixels with margins; a request has at most {MAX_SIDE} a side")
-    if plan.request_bytes > MAX_BYTES:
-        side = int((MAX_BYTES / frozen.counted_bytes) ** 0.5) - 2 * frozen.shape.margin
-        raise JobError(
-            f"grid.tile: {width} × {height} pixels of {frozen.counted_bytes} bytes (one mask byte a sample) are "
-            f"{plan.request_bytes} bytes; a request holds {MAX_BYTES}: write tile: {max(1, side)} or less"
-        )
 
 
 def _type_notes(bands: Sequence[Band], config: JobConfig) -> list[Note]:
@@ -262,6 +248,7 @@ def _identity(
         "grid.margin": frozen.shape.margin,
         "grid.snap": grid.snap,
         "region": "points" if isinstance(region, Points) else "tiles",
+        "region.clip": _digest(region.geojson()) if config.region.clip else None,
         "region.columns": {field.name: str(field.type) for field in columns},
         "pixels.format": pixels.format,
         "pixels.mask": pixels.mask,
@@ -269,6 +256,11 @@ def _identity(
         "pixels.resample": pixels.resample,
         "pixels.dtype": pixels.dtype,
     }
+
+
+def _digest(area: dict[str, Any]) -> str:
+    """Return 16 hex digits that name an area: what is clipped to one holds no pixels of another."""
+    return hashlib.sha256(json.dumps(area, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def service_identity(config: JobConfig, service: Service) -> str:

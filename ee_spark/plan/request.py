@@ -11,10 +11,14 @@ import re
 from dataclasses import dataclass, replace
 
 from ee_spark.client import asset_name
+from ee_spark.errors import ServiceError
 from ee_spark.plan.images import ID, VERSION
 
 MAX_BYTES = 50_331_648
 """One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
+
+
+_NULL = re.compile(r"Parameter '(input|image|value|object)' is required|may not be null", re.I)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Recipe:
             return f"/v1/{asset_name(image_id)}:getPixels", text.encode()
         expression = filled(graph or "", image_id, version)
         return f"/v1/projects/{self.project}/image:computePixels", f'{text[:-1]}, "expression": {expression}}}'.encode()
+
+
+def is_null(error: ServiceError) -> bool:
+    """Return True if a request failed because ``map`` gave no image (null) for it."""
+    return bool(_NULL.search(error.message))
 
 
 def filled(template: str, image_id: str, version: int) -> str:

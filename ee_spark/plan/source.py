@@ -13,7 +13,7 @@ import importlib
 import json
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from ee_spark.client import Service, load_credentials
 from ee_spark.errors import JobError
 from ee_spark.job import Pixels, Source, Stratify
 from ee_spark.objects import read_input
-from ee_spark.plan.frozen import validity_bands
+from ee_spark.plan.frozen import Band, fill_values, validity_bands
 from ee_spark.plan.images import ID, NO_TIME, VERSION, Images, microseconds
 
 _REGION = {"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]]}
@@ -142,27 +142,32 @@ def digest(graph: str) -> str:
     return hashlib.sha256(graph.encode()).hexdigest()[:16]
 
 
-def select(image: ee.Image, bands: dict[str, str], pixels: Pixels) -> str:
-    """Return the graph, as JSON text, of an image's bands as the job asks for them: renamed {new: old}, cast, filled.
+def select(image: ee.Image, bands: Sequence[Band], pixels: Pixels, clip: dict[str, Any] | None = None) -> str:
+    """Return the graph, as JSON text, of an image's bands as the job asks for them: renamed, clipped, cast, filled.
 
     Validity bands come last. They are 1 where the mask is above 0: a fraction is ordinary
-    (https://developers.google.com/earth-engine/guides/scale) and means that there is a value.
+    (https://developers.google.com/earth-engine/guides/scale) and means that there is a value. ``clip`` is a GeoJSON
+    geometry: what is not in it by half at least is masked.
     """
-    image = image.select(list(bands.values()), list(bands))
-    masks = image.mask().gt(0)
-    valid = validity_bands(list(bands), pixels.mask)
-    for band, dtype in pixels.dtype.items():
-        cast = image.select([band]).cast({band: _EE_TYPES[dtype]})
-        image = image.addBands(cast, None, True)
-    if pixels.mask == "fill":
-        values = pixels.fill if isinstance(pixels.fill, dict) else dict.fromkeys(bands, pixels.fill)
-        filled = [image.select([band]).unmask(values[band], False) for band in bands]
+    names = [band.name for band in bands]
+    image = image.select([band.old for band in bands], names)
+    if clip:
+        image = image.updateMask(ee.Image(1).clip(_geometry(clip)).mask().gte(0.5))
+    masks = image.mask().unmask(0, False).gt(0)  # beyond a band's footprint its mask is itself masked
+    fills = fill_values(names, pixels)
+    cast = {band.name: _EE_TYPES[band.dtype] for band in bands if band.name in pixels.dtype or band.name in fills}
+    if fills:
+        filled = [image.select([name]).unmask(value, False) for name, value in fills.items()]
         image = ee.Image.cat(*filled) if len(filled) > 1 else filled[0]
+    if cast:
+        image = image.cast(cast)
+    valid = validity_bands(names, pixels.mask)
+    flag = _EE_TYPES[bands[0].dtype if pixels.format == "GEO_TIFF" else "uint8"]
     if pixels.mask == "band":
-        image = image.addBands(masks.reduce(ee.Reducer.min()).rename(valid).toUint8())
+        image = image.addBands(masks.reduce(ee.Reducer.min()).rename(valid).cast({valid[0]: flag}))
     elif pixels.mask == "bands":
-        image = image.addBands(masks.rename(valid).toUint8())
-    return text(image.select([*bands, *valid]))
+        image = image.addBands(masks.rename(valid).cast(dict.fromkeys(valid, flag)))
+    return text(image.select([*names, *valid]))
 
 
 _EE_TYPES = {
