@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from typing import Any
 
 from .. import element
+from ..description import describe
 from ..element import Collection, Feature, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
+from ..geometry import Geometry, rectangle
 from ..graph import Function
 from ..image import Image
+from ..projection import Projection
 from .composite import merged
-from .filters import Filter, order
+from .filters import Filter, compare, order
 from .registry import algorithm
 
 
@@ -130,36 +135,89 @@ def geometry(collection: Collection, max_error: Any) -> Geometry | None:
     return element.geometry_of(collection)
 
 
-def _values(collection: Collection, name: str) -> list[Any]:
-    found = (property_of(e, name) for e in collection.elements)
-    return [value for value in found if value is not None]
+@algorithm("Collection.bounds")
+def bounds(collection: Collection, max_error: Any, proj: Projection) -> Geometry:
+    """The bounding box of all geometries. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-bounds"""
+    found = element.geometry_of(collection)
+    if found is None or found.box is None:
+        raise ServiceError("Collection.bounds: the collection has no geometry.")
+    return rectangle(found.box)
 
 
-@algorithm("AggregateFeatureCollection.array")
-def aggregate_array(collection: Collection, property: str) -> list[Any]:
-    """A property of every element that has it. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-aggregate_array"""
-    return _values(collection, property)
+@algorithm("Collection.distinct")
+def distinct(collection: Collection, properties: Any) -> Collection:
+    """The first element of each combination of some properties. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-distinct"""
+    names = [properties] if isinstance(properties, str) else properties
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ServiceError("Collection.distinct: Parameter 'properties' must be a name or a list of names.")
+
+    def elements() -> list[Any]:
+        seen: set[str] = set()
+        found = []
+        for member in collection.elements:
+            key = json.dumps([describe(property_of(member, name)) for name in names], sort_keys=True)
+            if key not in seen:
+                seen.add(key)
+                found.append(member)
+        return found
+
+    return collection.derived(elements)
 
 
-@algorithm("AggregateFeatureCollection.first")
-def aggregate_first(collection: Collection, property: str) -> Any:
-    """A property of the first element. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-aggregate_first"""
-    return property_of(collection.elements[0], property) if collection.elements else None
+@algorithm("Collection.remap")
+def remap(collection: Collection, lookup_in: list[Any], lookup_out: list[int], column_name: str) -> Collection:
+    """A property by a table; elements with another value are dropped. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-remap"""
+    if len(lookup_in) != len(lookup_out):
+        raise ServiceError(f"Collection.remap: lists of {len(lookup_in)} and {len(lookup_out)} values.")
+
+    def elements() -> list[Any]:
+        found = []
+        for member in collection.elements:
+            value = property_of(member, column_name)
+            at = next((i for i, known in enumerate(lookup_in) if compare(known, value) == 0), None)
+            if value is not None and at is not None:
+                found.append(member.with_properties({**member.properties, column_name: lookup_out[at]}))
+        return found
+
+    return collection.derived(elements)
 
 
-@algorithm("AggregateFeatureCollection.count")
-def aggregate_count(collection: Collection, property: str) -> int:
-    """How many elements have the property. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-aggregate_count"""
-    return len(_values(collection, property))
+@algorithm("Collection.randomColumn")
+def random_column(
+    collection: Collection, column_name: str, seed: int, distribution: str, row_keys: list[str]
+) -> Collection:
+    """A random number for each element, the same for the same keys and seed, but not Earth Engine's own.
+
+    https://developers.google.com/earth-engine/apidocs/ee-featurecollection-randomcolumn
+    """
+    if distribution not in ("uniform", "normal"):
+        raise ServiceError(f"Collection.randomColumn: Unknown distribution '{distribution:.60}'.")
+
+    def drawn(member: Any) -> float:
+        keys = json.dumps([describe(property_of(member, name)) for name in row_keys])
+        digest = hashlib.blake2b(f"{seed}:{keys}".encode(), digest_size=16).digest()
+        a, b = (int.from_bytes(part, "big") >> 11 for part in (digest[:8], digest[8:]))
+        if distribution == "uniform":
+            return a / 2.0**53
+        return math.sqrt(-2 * math.log(1 - a / 2.0**53)) * math.cos(2 * math.pi * b / 2.0**53)
+
+    return collection.derived(
+        lambda: [m.with_properties({**m.properties, column_name: drawn(m)}) for m in collection.elements]
+    )
 
 
-@algorithm("AggregateFeatureCollection.min")
-def aggregate_min(collection: Collection, property: str) -> Any:
-    """The smallest value. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-aggregate_min"""
-    return min(_values(collection, property), key=order, default=None)
+@algorithm("Collection.fromColumns")
+def from_columns(columns: list[Any], property_names: list[str], property_types: list[Any] | None) -> Collection:
+    """Features without geometry from lists of values. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-fromcolumns"""
+    if len(columns) != len(property_names) or len({len(column) for column in columns if isinstance(column, list)}) > 1:
+        raise ServiceError("Collection.fromColumns: one list for each property is needed, all of one length.")
+    if not all(isinstance(column, list) for column in columns):
+        raise ServiceError("Collection.fromColumns: every column must be a list.")
+    rows = [dict(zip(property_names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return of([Feature(None, row) for row in rows])
 
 
-@algorithm("AggregateFeatureCollection.max")
-def aggregate_max(collection: Collection, property: str) -> Any:
-    """The largest value. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-aggregate_max"""
-    return max(_values(collection, property), key=order, default=None)
+@algorithm("Collection.cache")
+def cache(collection: Collection) -> Collection:
+    """The same collection. https://developers.google.com/earth-engine/apidocs/ee-featurecollection"""
+    return collection

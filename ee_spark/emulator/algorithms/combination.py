@@ -61,7 +61,8 @@ def combine(reducer1: Any, reducer2: Any, output_prefix: str, shared_inputs: boo
         return found + second.apply(values[start:stop], weights[start:stop])
 
     weighted, numeric = first.weighted or second.weighted, first.numeric or second.numeric
-    return Reducer(max(first.inputs, stop), tuple(outputs), compute, weighted, numeric)
+    mixed = first.weighting + second.weighting
+    return Reducer(max(first.inputs, stop), tuple(outputs), compute, weighted, numeric, mixed=mixed)
 
 
 def _copies(reducer: Reducer, count: int, operation: str) -> list[tuple[int, int]]:
@@ -85,7 +86,7 @@ def repeat(reducer: Any, count: int) -> Reducer:
         return lists
 
     outputs = tuple(Output(output.name) for output in inner.outputs)
-    return Reducer(count * inner.inputs, outputs, compute, inner.weighted, inner.numeric)
+    return Reducer(count * inner.inputs, outputs, compute, inner.weighted, inner.numeric, mixed=inner.mixed)
 
 
 def _for_each(inner: Reducer, names: Sequence[str], operation: str) -> Reducer:
@@ -98,7 +99,8 @@ def _for_each(inner: Reducer, names: Sequence[str], operation: str) -> Reducer:
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
         return [result for a, b in places for result in inner.apply(values[a:b], weights[a:b])]
 
-    return Reducer(len(names) * inner.inputs, tuple(outputs), compute, inner.weighted, inner.numeric)
+    mixed = inner.weighting * len(names)
+    return Reducer(len(names) * inner.inputs, tuple(outputs), compute, inner.weighted, inner.numeric, mixed=mixed)
 
 
 @algorithm("Reducer.forEach")
@@ -129,7 +131,7 @@ def set_outputs(reducer: Any, outputs: list[Any]) -> Reducer:
         found = inner.apply(values, weights)
         return [found[i] for i in kept]
 
-    return replace(inner, outputs=renamed, compute=compute)
+    return replace(inner, outputs=renamed, compute=compute, mixed=tuple(inner.weighting[i] for i in kept))
 
 
 @algorithm("Reducer.getOutputs")
@@ -146,7 +148,7 @@ def unweighted(reducer: Any) -> Reducer:
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
         return inner.apply(values, weights)
 
-    return replace(inner, weighted=False, compute=compute)
+    return replace(inner, weighted=False, compute=compute, mixed=())
 
 
 @algorithm("Reducer.group")

@@ -120,10 +120,11 @@ def add_bands(dst_img: Image, src_img: Image, names: list[str] | None, overwrite
     added = src_img.bands
     if names is not None:
         added = tuple(band for name in names for band in matching(src_img, name, "Image.addBands"))
-    return dst_img.with_bands(_appended(dst_img.bands, added, overwrite))
+    return dst_img.with_bands(appended(dst_img.bands, added, overwrite))
 
 
-def _appended(bands: Iterable[Band], added: Iterable[Band], overwrite: bool) -> list[Band]:
+def appended(bands: Iterable[Band], added: Iterable[Band], overwrite: bool) -> list[Band]:
+    """Bands with more behind them; a name that is taken gets a number, or the band is replaced with `overwrite`."""
     result = {band.name: band for band in bands}
     for band in added:
         name, number = band.name, 1
@@ -140,7 +141,7 @@ def cat(images: list[Any]) -> Image:
     found = [part for part in converted if part is not None]
     if len(found) != len(images):
         raise ServiceError("Image.cat: Parameter 'images' must be a list of images or numbers.")
-    bands = _appended([], [band for part in found for band in part.bands], overwrite=False)
+    bands = appended([], [band for part in found for band in part.bands], overwrite=False)
     return found[0].with_bands(bands) if found else Image()
 
 

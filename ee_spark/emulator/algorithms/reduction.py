@@ -37,7 +37,10 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Reducer:
-    """`inputs` stacks to `outputs`. `numeric`: takes numbers only; the last `optional` inputs may be missing."""
+    """`inputs` stacks to `outputs`. `numeric`: takes numbers only; the last `optional` inputs may be missing.
+
+    `mixed` says of each output whether it is weighted, where not all are alike.
+    """
 
     inputs: int
     outputs: tuple[Output, ...]
@@ -45,11 +48,17 @@ class Reducer:
     weighted: bool = False
     numeric: bool = True
     optional: int = 0
+    mixed: tuple[bool, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """The names of the outputs."""
         return [output.name for output in self.outputs]
+
+    @property
+    def weighting(self) -> tuple[bool, ...]:
+        """For each output whether it is weighted."""
+        return self.mixed or (self.weighted,) * len(self.outputs)
 
     def apply(self, values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
         """Values and masks of the outputs."""

@@ -1,0 +1,316 @@
+"""Pixels as features. https://developers.google.com/earth-engine/apidocs/ee-image-sample
+
+A seed gives the same pixels again, though not the ones that Earth Engine draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import image as images
+from ..coverage import BLOCK, Region, region_on
+from ..element import Collection, Feature, geometry_of, of_elements, property_of
+from ..errors import ServiceError
+from ..geometry import Geometry
+from ..image import Image
+from ..projection import Grid, Projection, transform_points
+from .array import Array
+from .composite import members
+from .image import matching
+from .region import area_of, grid_of, limited
+from .registry import Context, algorithm
+
+_MOST_PIXELS = 10_000_000
+_MOST_VALUES = 1 << 20
+"""Values that getRegion returns at most."""
+_MOST_RECTANGLE = 262_144
+
+Places = tuple[NDArray[Any], NDArray[Any]]
+"""Columns and rows of pixels."""
+
+
+def pixels_in(region: Region) -> Places:
+    """The pixels whose centre is in a region, row by row within its blocks."""
+    columns, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for grid in region.blocks():
+        down, right = np.nonzero(region.centres(grid))
+        columns.append(right + grid.column)
+        rows.append(down + grid.row)
+    return np.concatenate(columns), np.concatenate(rows)
+
+
+def values_at(context: Context, image: Image, projection: Projection, places: Places) -> list[list[Any]]:
+    """For each band its values at some pixels, None where masked."""
+    columns, rows = places
+    found = [np.empty(columns.size, object) for _ in image.bands]
+    for grid, where in _windows(projection, places):
+        down, right = rows[where] - grid.row, columns[where] - grid.column
+        for target, (values, mask) in zip(found, image.evaluate(grid, context.cache), strict=True):
+            target[where] = values[down, right].tolist()
+            target[where[mask[down, right] == 0]] = None
+    return [column.tolist() for column in found]
+
+
+def _windows(projection: Projection, places: Places) -> Iterator[tuple[Grid, NDArray[Any]]]:
+    """Grids that hold the pixels, with the places of theirs."""
+    columns, rows = places
+    numbers = np.stack([rows // BLOCK, columns // BLOCK], axis=1)
+    blocks, which = np.unique(numbers, axis=0, return_inverse=True)
+    order = np.argsort(which.ravel(), kind="stable")
+    for where in np.split(order, np.cumsum(np.bincount(which.ravel(), minlength=len(blocks)))[:-1]):
+        if where.size:
+            left, top = int(columns[where].min()), int(rows[where].min())
+            width, height = int(columns[where].max()) - left + 1, int(rows[where].max()) - top + 1
+            yield Grid(projection, width, height, left, top), where
+
+
+def centres_of(projection: Projection, places: Places) -> list[list[float]]:
+    """Longitude and latitude of the centres of pixels."""
+    a, b, c, d, e, f = projection.transform
+    u, v = places[0] + 0.5, places[1] + 0.5
+    lons, lats = transform_points(projection.crs, "EPSG:4326", a * u + b * v + c, d * u + e * v + f)
+    return [[float(x), float(y)] for x, y in zip(lons, lats, strict=True)]
+
+
+def _features(
+    names: Sequence[str],
+    columns: Sequence[Sequence[Any]],
+    points: Sequence[list[float]] | None,
+    drop: bool,
+    others: Sequence[dict[str, Any]] | None = None,
+) -> Collection:
+    """One feature for each row of the columns; those with a null dropped, if asked for."""
+    made = []
+    for i, row in enumerate(zip(*columns, strict=True)):
+        if drop and any(value is None for value in row):
+            continue
+        properties = {} if others is None else dict(others[i])
+        properties |= {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        properties.setdefault("system:index", str(i))
+        made.append(Feature(None if points is None else Geometry("Point", points[i]), properties))
+    return of_elements(made, images=False)
+
+
+@algorithm("Image.sample")
+def sample(
+    context: Context,
+    image: Image,
+    region: Geometry | None,
+    scale: float | None,
+    projection: Projection | None,
+    factor: float | None,
+    num_pixels: int | None,
+    seed: int,
+    drop_nulls: bool,
+    tile_scale: float,
+    geometries: bool,
+) -> Collection:
+    """The pixels of a region, all of them, a share, or a number of them drawn at random.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-sample
+    """
+    operation = "Image.sample"
+    if factor is not None and num_pixels is not None:
+        raise ServiceError(f"{operation}: 'factor' and 'numPixels' exclude each other.")
+    if factor is not None and not 0 < factor <= 1:
+        raise ServiceError(f"{operation}: 'factor' must lie in (0, 1], got {factor}.")
+    grid = grid_of(image, operation, projection, None, scale)
+    found = limited(area_of(image, region, operation), grid, _MOST_PIXELS, False, 1, operation)
+
+    def elements() -> Sequence[Any]:
+        columns, rows = pixels_in(found)
+        wanted = columns.size if factor is None else round(columns.size * factor)
+        if num_pixels is not None:
+            wanted = min(columns.size, max(0, num_pixels))
+        if wanted < columns.size:
+            chosen = np.sort(_random(seed).permutation(columns.size)[:wanted])
+            columns, rows = columns[chosen], rows[chosen]
+        places = columns, rows
+        points = centres_of(grid, places) if geometries else None
+        return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements
+
+    return of_elements([], images=False).derived(elements)
+
+
+def _random(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed & (2**64 - 1))
+
+
+@algorithm("Image.sampleRegions")
+def sample_regions(
+    context: Context,
+    image: Image,
+    collection: Collection,
+    properties: list[str] | None,
+    scale: float | None,
+    projection: Projection | None,
+    tile_scale: float,
+    geometries: bool,
+) -> Collection:
+    """The valid pixels of each feature, with its properties; a point has the pixel it lies in.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-sampleregions
+    """
+    operation = "Image.sampleRegions"
+    grid = grid_of(image, operation, projection, None, scale)
+
+    def elements() -> Sequence[Any]:
+        places: list[Places] = []
+        others: list[dict[str, Any]] = []
+        for number, member in enumerate(collection.elements):
+            area = geometry_of(member)
+            if area is None:
+                continue
+            region = limited(area, grid, _MOST_PIXELS, False, 1, operation)
+            places.append(pixels_in(region))
+            copied = _copied(member, properties)
+            prefix = member.properties.get("system:index", number)
+            others += [{**copied, "system:index": f"{prefix}_{i}"} for i in range(places[-1][0].size)]
+            if len(others) > _MOST_PIXELS:
+                raise ServiceError("User memory limit exceeded.")
+        if not places:
+            return []
+        columns, rows = (np.concatenate([place[axis] for place in places]) for axis in (0, 1))
+        points = centres_of(grid, (columns, rows)) if geometries else None
+        values = values_at(context, image, grid, (columns, rows))
+        return _features(image.names, values, points, True, others).elements
+
+    return of_elements([], images=False).derived(elements)
+
+
+def _copied(member: Any, names: list[str] | None) -> dict[str, Any]:
+    if names is None:
+        return {name: value for name, value in member.properties.items() if not name.startswith("system:")}
+    found = {name: property_of(member, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@algorithm("Image.stratifiedSample")
+def stratified_sample(
+    context: Context,
+    image: Image,
+    num_points: int,
+    class_band: str | None,
+    region: Geometry | None,
+    scale: float | None,
+    projection: Projection | None,
+    seed: int,
+    class_values: list[int] | None,
+    class_points: list[int] | None,
+    drop_nulls: bool,
+    tile_scale: float,
+    geometries: bool,
+) -> Collection:
+    """`numPoints` pixels of each value of a band, or `classPoints` of each of `classValues`; all where there are fewer.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-stratifiedsample
+    """
+    operation = "Image.stratifiedSample"
+    band = images.only_band(image, operation) if class_band is None else matching(image, class_band, operation)[0]
+    if band.type.precision != "int":
+        raise ServiceError(
+            f"{operation}: the class band '{band.name}' must hold integers, it is {band.type.precision}."
+        )
+    if (class_values is None) != (class_points is None) or len(class_values or []) != len(class_points or []):
+        raise ServiceError(f"{operation}: 'classValues' and 'classPoints' must be lists of one length.")
+    if num_points < 0 or min(class_points or [0]) < 0:
+        raise ServiceError(f"{operation}: a number of points must not be negative.")
+    grid = grid_of(image, operation, projection, None, scale)
+    found = limited(area_of(image, region, operation), grid, _MOST_PIXELS, False, 1, operation)
+    counts = dict(zip(class_values or [], class_points or [], strict=True))
+
+    def elements() -> Sequence[Any]:
+        columns, rows = pixels_in(found)
+        classes = values_at(context, image.with_bands([band]), grid, (columns, rows))[0]
+        known = np.array([i for i, value in enumerate(classes) if value is not None], np.int64)
+        order = known[_random(seed).permutation(known.size)]
+        chosen: list[int] = []
+        taken: dict[int, int] = {}
+        for i in order.tolist():
+            value = classes[i]
+            if taken.get(value, 0) < counts.get(value, num_points):
+                taken[value] = taken.get(value, 0) + 1
+                chosen.append(i)
+        chosen.sort(key=lambda i: classes[i])
+        places = columns[chosen], rows[chosen]
+        points = centres_of(grid, places) if geometries else None
+        return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements
+
+    return of_elements([], images=False).derived(elements)
+
+
+@algorithm("ImageCollection.getRegion")
+def get_region(
+    context: Context,
+    collection: Collection,
+    geometry: Geometry,
+    scale: float | None,
+    crs: Projection,
+    crs_transform: list[float] | None,
+) -> list[Any]:
+    """A table with a head: id, longitude, latitude, time and the bands, of each image for each pixel of a region.
+
+    https://developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion
+    """
+    operation = "ImageCollection.getRegion"
+    found = members(collection, operation)
+    names = found[0].names if found else []
+    head = ["id", "longitude", "latitude", "time", *names]
+    if not found:
+        return [head]
+    grid = grid_of(found[0], operation, crs, crs_transform, scale)
+    region = limited(geometry, grid, _MOST_PIXELS, False, 1, operation)
+    places = pixels_in(region)
+    if places[0].size * len(found) * max(1, len(names)) > _MOST_VALUES:
+        raise ServiceError(
+            f"{operation}: Too many values: {places[0].size} points x {len(names)} bands x {len(found)} images "
+            f"> {_MOST_VALUES}."
+        )
+    points = centres_of(grid, places)
+    rows: list[list[Any]] = []
+    for number, member in enumerate(found):
+        index = member.properties.get("system:index", str(number))
+        time = member.properties.get("system:time_start")
+        columns = values_at(context, member, grid, places)
+        rows += [[index, *points[i], time, *(column[i] for column in columns)] for i in range(len(points))]
+    rows.sort(key=lambda row: (row[1], row[2]))
+    return [head, *rows]
+
+
+@algorithm("Image.sampleRectangle")
+def sample_rectangle(
+    context: Context,
+    image: Image,
+    region: Geometry | None,
+    properties: list[str] | None,
+    default_value: float | None,
+    default_array_value: Any,
+) -> Feature:
+    """Each band's pixels in the box of a region, on the band's own pixels, as a two-dimensional array property.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-samplerectangle
+    """
+    operation = "Image.sampleRectangle"
+    area = area_of(image, region, operation)
+    kept = {k: v for k, v in image.properties.items() if properties is None or k in properties}
+    for band in image.bands:
+        left, top, right, bottom = region_on(area, band.projection).window
+        if (right - left) * (bottom - top) > _MOST_RECTANGLE:
+            raise ServiceError(
+                f"{operation}: Too many pixels in sample; must be <= {_MOST_RECTANGLE}. "
+                f"Got {(right - left) * (bottom - top)}."
+            )
+        grid = Grid(band.projection, right - left, bottom - top, left, top)
+        ((values, mask),) = image.with_bands([band]).evaluate(grid, context.cache)
+        if default_value is None and not (mask > 0).all():
+            raise ServiceError(
+                f"{operation}: Fully masked pixels / pixels outside of the image footprint when sampling band "
+                f"'{band.name}' with no default value set. Note that calling sampleRectangle() on an image after "
+                "ee.Image.clip() may result in a sampling bounding box outside the geometry passed to clip()."
+            )
+        kept[band.name] = Array(np.where(mask > 0, values, 0 if default_value is None else default_value))
+    return Feature(area, kept)
