@@ -110,6 +110,7 @@ class Line:
             while (batch := self._next()) is not None:
                 yield from batch
             yield from self._engine.leave()
+            yield from (Answer(ask) for asks in self._fresh for ask in asks)
         finally:
             self.stop()
             with self.lock:
