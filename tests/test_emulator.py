@@ -142,7 +142,7 @@ def test_chunked_bodies_keep_alive_and_gzip(service):
         (VALUE, {"expression": {"result": "0", "values": {"0": {"odd": 1}}}}, "exactly one kind"),
         (VALUE, {**ONE, "more": 1}, 'Unknown name "more"'),
         (COMPUTE, {**ONE, "grid": {"dimensions": {"width": -1, "height": 2}}}, "must be positive"),
-        (COMPUTE, {**ONE, "fileFormat": "PNG"}, "not implemented by this emulator"),
+        (COMPUTE, {**ONE, "fileFormat": "TF_RECORD_IMAGE"}, "use one of NPY, GEO_TIFF, PNG, JPEG, AUTO_JPEG_PNG"),
         (COMPUTE, ONE, "Expected an expression of type Image"),
         (PUBLIC + "A/B:setIamPolicy", {}, "not implemented by this emulator"),
     ],

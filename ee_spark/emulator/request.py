@@ -6,6 +6,7 @@ https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .algorithms.image import matching
@@ -62,11 +63,14 @@ def output_grid(image: Image, body: dict[str, Any]) -> Grid:
     return _limited(native_grid(band))
 
 
-def check_size(bands: tuple[Band, ...], grid: Grid) -> int:
+def check_size(parts: Sequence[tuple[Sequence[Band], Grid]]) -> int:
     """The bytes a reply counts, one mask byte a sample included; a 400 above the service's limits."""
-    if len(bands) > MAX_BANDS:
-        raise ServiceError(f"Request has {len(bands)} bands; at most {MAX_BANDS} bands are allowed.")
-    total = grid.width * grid.height * sum(band.type.wire_dtype.itemsize + 1 for band in bands)
+    count = sum(len(bands) for bands, _ in parts)
+    if count > MAX_BANDS:
+        raise ServiceError(f"Request has {count} bands; at most {MAX_BANDS} bands are allowed.")
+    total = sum(
+        grid.width * grid.height * sum(band.type.wire_dtype.itemsize + 1 for band in bands) for bands, grid in parts
+    )
     if total > MAX_BYTES:
         raise ServiceError(f"Total request size ({total} bytes) must be less than or equal to {MAX_BYTES} bytes.")
     return total

@@ -99,6 +99,8 @@ def _method(path: str) -> str | None:
     if not path.startswith(("/v1/", "/v1alpha/")) or path.endswith("/algorithms"):
         return None
     tail = path.rpartition("/")[2]
+    if tail == "thumbnails":
+        return "createThumbnail"
     return tail.rpartition(":")[2] if ":" in tail else "get"
 
 

@@ -19,17 +19,18 @@ from .catalog import Catalog
 from .description import describe
 from .element import Collection
 from .errors import ServiceError
-from .formats import CONTENT_TYPES, encode
 from .graph import Graph
 from .image import Image
 from .raster import BlockCache
-from .request import check_size, choose_bands, output_grid
+from .render import Judge, Rendering, prepare
+from .thumbnail import Thumbnails
 
 JSON = "application/json; charset=UTF-8"
 _TAG = re.compile(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?")
 _ASSET = re.compile(r"(?P<name>projects/[^/]+/assets/.+?)(?::(?P<verb>\w+))?")
 _PROJECT = re.compile(r"projects/(?P<project>[^/:]+)(?P<rest>[/:].*)?")
 _PIXEL_KEYS = {"expression", "fileFormat", "grid", "bandIds", "visualizationOptions", "workloadTag"}
+_THUMBNAIL_KEYS = _PIXEL_KEYS | {"name", "region", "filenamePrefix"}
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ class Service:
     `judge` is told the counted bytes of each pixel request and may refuse it by raising ServiceError.
     """
 
-    def __init__(self, catalog: Catalog, cache: BlockCache, judge: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(self, catalog: Catalog, cache: BlockCache, judge: Judge = lambda size: None) -> None:
         self._catalog = catalog
         self._cache = cache
         self._judge = judge
+        self._thumbnails = Thumbnails()
         self._call = partial(_call, Context(catalog, cache))
 
     def answer(self, request: Request) -> Reply:
@@ -80,6 +82,10 @@ class Service:
         rest = project["rest"] if project else None
         if rest == "/algorithms" and request.method == "GET":
             return Reply(200, JSON, algorithms())
+        if project and rest == "/thumbnails" and request.method == "POST":
+            return self._create_thumbnail(request, project["project"])
+        if rest and rest.startswith("/thumbnails/") and path.endswith(":getPixels") and request.method == "GET":
+            return self._thumbnail_pixels(path.removesuffix(":getPixels"))
         if rest == ":listAssets" and request.method == "GET":
             return _reply(self._listed(path.partition(":")[0], request.query, "assets"))
         compute = {"/value:compute": self._value, "/image:computePixels": self._pixels}
@@ -139,16 +145,26 @@ class Service:
         return self._render(value, body, "Image.select")
 
     def _render(self, image: Image, body: dict[str, Any], operation: str) -> Reply:
-        file_format = body.get("fileFormat", "NPY")
-        if not isinstance(file_format, str) or file_format not in CONTENT_TYPES:
-            raise ServiceError(f"fileFormat '{file_format}' is not implemented by this emulator; use NPY or GEO_TIFF.")
-        if body.get("visualizationOptions"):
-            raise ServiceError("visualizationOptions are not implemented by this emulator.")
-        chosen = choose_bands(image, body, operation)
-        grid = output_grid(chosen, body)
-        self._judge(check_size(chosen.bands, grid))
-        pixels = chosen.evaluate(grid, self._cache)
-        return Reply(200, CONTENT_TYPES[file_format], encode(file_format, chosen.bands, pixels, grid))
+        return Reply(200, *prepare(image, body, operation, self._judge).file(self._cache))
+
+    def _thumbnail(self, body: bytes) -> Rendering:
+        """What the body of a thumbnail request is to draw; a 400 for what is wrong with it."""
+        content = _json(body)
+        _known(content, _THUMBNAIL_KEYS)
+        value = self._evaluate(content)
+        if not isinstance(value, Image):
+            raise ServiceError(f"Expected an expression of type Image, got {type(value).__name__}.")
+        return prepare(value, content, "Image.select", self._judge, thumbnail=True)
+
+    def _create_thumbnail(self, request: Request, project: str) -> Reply:
+        self._thumbnail(request.body)
+        return _reply({"name": self._thumbnails.keep(project, request.body)})
+
+    def _thumbnail_pixels(self, name: str) -> Reply:
+        body = self._thumbnails.find(name)
+        if body is None:
+            raise ServiceError(f"Thumbnail '{name:.200}' not found; create it first.", 404)
+        return Reply(200, *self._thumbnail(body).file(self._cache))
 
     def _value(self, body: dict[str, Any]) -> Reply:
         _known(body, {"expression", "workloadTag"})
