@@ -20,16 +20,16 @@ _NOISE = 1e-6  # pixels: what floats make of a centre at exactly 180°
 def world_edges(lattice: Lattice) -> tuple[float, float] | None:
     """Return where -180° and 180° lie, in pixels from the lattice origin.
 
-    None where the antimeridian is no line of constant x with an end of the world at either side: there a pixel beyond
-    it is a place like any other (UTM, polar projections), or has none anyway (sinusoidal).
+    None where x is not longitude times a constant, with the ends of the world at ±180°: there a pixel beyond them
+    is a place like any other (UTM, polar projections), or has none anyway (sinusoidal).
     """
-    latitude = np.array([-40.0, 0.0, 40.0])
-    west, _ = project(LONLAT, lattice.crs, np.full(3, -180.0), latitude)
-    east, _ = project(LONLAT, lattice.crs, np.full(3, 180.0), latitude)
-    straight = np.ptp(west) <= _NOISE * lattice.res_x and np.ptp(east) <= _NOISE * lattice.res_x
-    if not (np.isfinite([west, east]).all() and straight and east[0] > west[0]):
+    lon, lat = (axis.ravel() for axis in np.meshgrid(np.linspace(-180, 180, 5), np.array([-40.0, 0.0, 40.0])))
+    x, _ = project(LONLAT, lattice.crs, lon, lat)
+    first, last = x[0], x[4]
+    even = np.tile(np.linspace(first, last, 5), 3)
+    if not np.isfinite(x).all() or last <= first or np.abs(x - even).max() > _NOISE * lattice.res_x:
         return None
-    return float((west[0] - lattice.x0) / lattice.res_x), float((east[0] - lattice.x0) / lattice.res_x)
+    return float((first - lattice.x0) / lattice.res_x), float((last - lattice.x0) / lattice.res_x)
 
 
 def within_world(window: Window, lattice: Lattice) -> tuple[Window, int]:
