@@ -137,9 +137,23 @@ class Geometry:
             return {"type": self.kind, "geometries": [part.geojson() for part in self.parts]}
         return {"type": self.kind, "coordinates": self.coordinates}
 
+    @property
+    def drawn_coordinates(self) -> Any:
+        """The coordinate lists in the coordinate system the geometry was drawn in."""
+        if self.kind == "GeometryCollection":
+            return [part.drawn_coordinates for part in self.parts]
+        if self.planar is None:
+            return self.coordinates
+        return replace_points(self.coordinates, self.planar[1].tolist())
+
     def describe(self) -> dict[str, Any]:
-        """The form of getInfo: GeoJSON with `geodesic`."""
-        return {**self.geojson(), "geodesic": False}
+        """The form of getInfo: GeoJSON with `geodesic`, and with `crs` where it was drawn in one."""
+        if self.kind == "GeometryCollection":
+            return {"type": self.kind, "geometries": [part.describe() for part in self.parts], "geodesic": False}
+        found: dict[str, Any] = {"type": self.kind, "coordinates": self.drawn_coordinates, "geodesic": False}
+        if self.planar is not None:
+            found["crs"] = {"type": "name", "properties": {"name": self.planar[0]}}
+        return found
 
 
 def from_geojson(value: Any) -> Geometry:

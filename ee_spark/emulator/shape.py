@@ -5,7 +5,6 @@ Between coordinate systems the straight edges of a geometry are followed by many
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from .errors import ServiceError
-from .geometry import Geometry, from_geojson, replace_points
+from .geometry import Geometry, from_geojson, points_of, replace_points
 from .projection import parse_crs, same_crs, transform_points
 
 _STEPS = 256
@@ -24,26 +23,17 @@ _LONLAT = "EPSG:4326"
 _EMPTY = shapely.GeometryCollection()
 
 
-def shape_of(geometry: Geometry | None) -> BaseGeometry:
-    """The shape in longitude and latitude; rings that cross themselves by the even-odd rule."""
-    if geometry is None:
-        return _EMPTY
-    if geometry.parts:
-        return shapely.union_all([shape_of(part) for part in geometry.parts])
-    return _assembled(geometry.kind, geometry.coordinates)
-
-
-def shape_in(geometry: Geometry, crs: str) -> BaseGeometry:
-    """The shape in a coordinate system; exact where the geometry was drawn there.
+def shape_in(geometry: Geometry | None, crs: str = _LONLAT) -> BaseGeometry:
+    """The shape in a coordinate system, from the one it was drawn in; rings that cross themselves by the even-odd rule.
 
     Raises a 400 for a geometry of which a part has no place there.
     """
+    if geometry is None:
+        return _EMPTY
     if geometry.parts:
         return shapely.union_all([shape_in(part, crs) for part in geometry.parts])
-    if geometry.planar is not None and same_crs(geometry.planar[0], crs):
-        points: Iterable[list[float]] = geometry.planar[1].tolist()
-        return _assembled(geometry.kind, replace_points(geometry.coordinates, points))
-    return moved(shape_of(geometry), _LONLAT, crs)
+    shape = _assembled(geometry.kind, geometry.drawn_coordinates)
+    return moved(shape, _LONLAT if geometry.planar is None else geometry.planar[0], crs)
 
 
 def moved(shape: BaseGeometry, source: str, target: str) -> BaseGeometry:
@@ -64,13 +54,21 @@ def moved(shape: BaseGeometry, source: str, target: str) -> BaseGeometry:
     return found if found.is_valid else shapely.make_valid(found)
 
 
-def geometry_of_shape(shape: BaseGeometry) -> Geometry:
-    """A shape in longitude and latitude as a geometry."""
+def geometry_of(shape: BaseGeometry, crs: str = _LONLAT) -> Geometry:
+    """A shape in a coordinate system as a geometry drawn there."""
     if shape.is_empty:
         return Geometry("GeometryCollection")
     if shape.geom_type == "GeometryCollection":
-        return Geometry("GeometryCollection", parts=tuple(geometry_of_shape(part) for part in shape.geoms))
-    return from_geojson(mapping(shape))
+        return Geometry("GeometryCollection", parts=tuple(geometry_of(part, crs) for part in shape.geoms))
+    found = from_geojson(mapping(shape))
+    if same_crs(crs, _LONLAT):
+        return found
+    points = np.asarray(list(points_of(found.coordinates)), float).reshape(-1, 2)
+    lons, lats = transform_points(crs, _LONLAT, points[:, 0], points[:, 1])
+    if not np.isfinite(lons).all():
+        raise ServiceError(f"Geometry: a part of it in '{crs:.40}' has no longitude and latitude.")
+    moved_to = [[float(x), float(y)] for x, y in zip(lons, lats, strict=True)]
+    return Geometry(found.kind, replace_points(found.coordinates, moved_to), planar=(crs, points))
 
 
 def around(shape: BaseGeometry) -> str:

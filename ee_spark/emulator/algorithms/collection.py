@@ -16,6 +16,7 @@ from ..graph import Function
 from ..image import Image
 from ..projection import Projection
 from .composite import merged
+from .condition import filter_of
 from .filters import Filter, compare, order
 from .registry import algorithm
 
@@ -33,10 +34,11 @@ def of(features: list[Any]) -> Collection:
 
 @algorithm("Collection.filter")
 def filter_(collection: Collection, filter: Any) -> Collection:
-    """The elements that pass. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-filter"""
-    if not isinstance(filter, Filter):
-        raise ServiceError("Collection.filter with an expression in text is not implemented by this emulator.")
-    return collection.derived(lambda: [e for e in collection.elements if filter.passes(e)])
+    """The elements that pass a filter or a condition in text. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-filter"""
+    chosen = filter_of(filter, "Collection.filter") if isinstance(filter, str) else filter
+    if not isinstance(chosen, Filter):
+        raise ServiceError(f"Collection.filter: Parameter 'filter' must be of type Filter, got {filter!s:.60}.")
+    return collection.derived(lambda: [e for e in collection.elements if chosen.passes(e)])
 
 
 @algorithm("Collection.map")

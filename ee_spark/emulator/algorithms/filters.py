@@ -56,7 +56,7 @@ def _comparable(value: Any) -> Any:
     return value.millis if isinstance(value, Date) else value
 
 
-def _binary(
+def between(
     name: str,
     left_field: str | None,
     right_value: Any,
@@ -69,14 +69,15 @@ def _binary(
         raise ServiceError(f"{name}: needs exactly one of leftField, leftValue and one of rightField, rightValue.")
 
     def test(left: Element, right: Element) -> bool:
-        first = left_value if left_field is None else _field(left, left_field)
-        second = right_value if right_field is None else _field(right, right_field)
+        first = left_value if left_field is None else field_of(left, left_field)
+        second = right_value if right_field is None else field_of(right, right_field)
         return first is not None and second is not None and decide(first, second)
 
     return Filter(test)
 
 
-def _field(member: Element, name: str) -> Any:
+def field_of(member: Element, name: str) -> Any:
+    """A property as a filter sees it: `.all` and `.geo` are the geometry."""
     return element.geometry_of(member) if name in (".all", ".geo") else property_of(member, name)
 
 
@@ -84,7 +85,7 @@ def _register(name: str, decide: Callable[[Any, Any], bool]) -> None:
     full = f"Filter.{name}"
 
     def apply(left_field: str | None, right_value: Any, right_field: str | None, left_value: Any) -> Filter:
-        found = _binary(full, left_field, right_value, right_field, left_value, decide)
+        found = between(full, left_field, right_value, right_field, left_value, decide)
         if name in ("eq", "equals") and left_field is not None and right_field is not None:
             return Filter(found.test, equal=(left_field, right_field))
         return found
@@ -114,7 +115,7 @@ def _holds(container: Any, member: Any) -> bool:
     return isinstance(container, (list, tuple)) and any(_equal(part, member) for part in container)
 
 
-_DECISIONS: dict[str, Callable[[Any, Any], bool]] = {
+DECISIONS: dict[str, Callable[[Any, Any], bool]] = {
     "equals": _equal,
     "notEquals": lambda a, b: not _equal(a, b),
     "lessThan": _ordered(lambda order: order < 0),
@@ -128,7 +129,8 @@ _DECISIONS: dict[str, Callable[[Any, Any], bool]] = {
     # The clients' inList(field, list) arrives as listContains; the service's own inList reads the same way.
     "inList": _holds,
 }
-for _name, _decide in _DECISIONS.items():
+"""The filters on two plain values, by name."""
+for _name, _decide in DECISIONS.items():
     _register(_name, _decide)
 for _alias, _name in {
     "eq": "equals",
@@ -138,7 +140,7 @@ for _alias, _name in {
     "gt": "greaterThan",
     "gte": "greaterThanOrEquals",
 }.items():
-    _register(_alias, _DECISIONS[_name])
+    _register(_alias, DECISIONS[_name])
 
 
 def _instant(value: Any) -> int | None:
@@ -199,7 +201,7 @@ def not_null(properties: list[str]) -> Filter:
 @algorithm("Filter.rangeContains")
 def range_contains(field: str, min_value: Any, max_value: Any) -> Filter:
     """Passes when the property lies in [min, max]. https://developers.google.com/earth-engine/apidocs/ee-filter-rangecontains"""
-    at_least, at_most = _DECISIONS["greaterThanOrEquals"], _DECISIONS["lessThanOrEquals"]
+    at_least, at_most = DECISIONS["greaterThanOrEquals"], DECISIONS["lessThanOrEquals"]
 
     def test(left: Element, right: Element) -> bool:
         value = property_of(left, field)
@@ -261,7 +263,7 @@ def max_difference(
         numbers = isinstance(x, (int, float)) and isinstance(y, (int, float))
         return float(abs(x - y)) if numbers and math.isfinite(x - y) else None
 
-    found = _binary("Filter.maxDifference", left_field, right_value, right_field, left_value, near)
+    found = between("Filter.maxDifference", left_field, right_value, right_field, left_value, near)
     return Filter(found.test, measure)
 
 
@@ -273,9 +275,9 @@ def intersects(
 
     https://developers.google.com/earth-engine/apidocs/ee-filter-intersects
     """
-    fixed_left = None if left_value is None else _shape(left_value)
-    fixed_right = None if right_value is None else _shape(right_value)
-    return _binary(
+    fixed_left = None if left_value is None else shape_of(left_value)
+    fixed_right = None if right_value is None else shape_of(right_value)
+    return between(
         "Filter.intersects",
         left_field,
         fixed_right,
@@ -285,7 +287,8 @@ def intersects(
     )
 
 
-def _shape(value: Any) -> Geometry:
+def shape_of(value: Any) -> Geometry:
+    """The geometry that a filter's value stands for."""
     if isinstance(value, (Image, Feature, Collection)):
         return element.geometry_of(value) or Geometry("GeometryCollection")
     return from_geojson(value)

@@ -83,32 +83,34 @@ def bbox(west: float, south: float, east: float, north: float) -> Geometry:
     return shapes.rectangle((west, south, east, north))
 
 
-@algorithm("Geometry.bounds")
-def bounds(geometry: Geometry, max_error: Any, proj: Projection | None) -> Geometry:
-    """The bounding rectangle. https://developers.google.com/earth-engine/apidocs/ee-geometry-bounds"""
-    if proj is not None and proj.crs != "EPSG:4326":
-        raise ServiceError("Geometry.bounds with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
-    if geometry.box is None:
-        raise ServiceError("Geometry.bounds: the geometry is empty.")
-    return shapes.rectangle(geometry.box)
+@algorithm("GeometryConstructors.LinearRing")
+def linear_ring(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any) -> Geometry:
+    """A closed line. https://developers.google.com/earth-engine/apidocs/ee-geometry-linearring"""
+    if coordinates and coordinates[0] != coordinates[-1]:
+        coordinates = [*coordinates, coordinates[0]]
+    return _made("LinearRing", coordinates, crs)
 
 
-@algorithm("Geometry.buffer")
-def buffer(geometry: Geometry, distance: float, max_error: Any, proj: Projection | None) -> Geometry:
-    """A circle around a point, its vertices at `distance` metres. https://developers.google.com/earth-engine/apidocs/ee-geometry-buffer"""
-    if geometry.kind != "Point" or proj is not None or distance <= 0:
-        raise ServiceError(
-            "Geometry.buffer of anything but a Point, with a 'proj', or by a distance of 0 or less, "
-            "is not implemented by this emulator."
-        )
-    lon, lat = geometry.coordinates
-    return shapes.circle(lon, lat, distance)
+@algorithm("GeometryConstructors.MultiLineString")
+def multi_line_string(
+    coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any
+) -> Geometry:
+    """Lines. https://developers.google.com/earth-engine/apidocs/ee-geometry-multilinestring"""
+    return _made("MultiLineString", coordinates, crs)
+
+
+@algorithm("GeometryConstructors.MultiGeometry")
+def multi_geometry(
+    geometries: list[Geometry], crs: Projection | None, geodesic: bool | None, max_error: Any
+) -> Geometry:
+    """Geometries together. https://developers.google.com/earth-engine/apidocs/ee-geometry"""
+    return Geometry("GeometryCollection", parts=tuple(geometries))
 
 
 @algorithm("Geometry.coordinates")
 def coordinates(geometry: Geometry) -> Any:
-    """The coordinate lists. https://developers.google.com/earth-engine/apidocs/ee-geometry-coordinates"""
-    return geometry.coordinates
+    """The coordinate lists, in the coordinate system it was drawn in. https://developers.google.com/earth-engine/apidocs/ee-geometry-coordinates"""
+    return geometry.drawn_coordinates
 
 
 @algorithm("Geometry.type")
@@ -117,10 +119,41 @@ def type_(geometry: Geometry) -> str:
     return geometry.kind
 
 
-@algorithm("Geometry.intersects")
-def intersects(left: Geometry, right: Geometry, max_error: Any, proj: Projection | None) -> bool:
-    """Whether two geometries share a point. https://developers.google.com/earth-engine/apidocs/ee-geometry-intersects"""
-    return left.intersects(right)
+@algorithm("Geometry.geometries")
+def geometries(geometry: Geometry) -> list[Geometry]:
+    """The parts of a collection or of a multi-geometry; a single geometry in a list. https://developers.google.com/earth-engine/apidocs/ee-geometry-geometries"""
+    if geometry.kind == "GeometryCollection":
+        return list(geometry.parts)
+    if not geometry.kind.startswith("Multi"):
+        return [geometry]
+    single = geometry.kind.removeprefix("Multi")
+    return [Geometry(single, part) for part in geometry.coordinates]
+
+
+@algorithm("Geometry.projection")
+def projection(geometry: Geometry) -> Projection:
+    """The coordinate system it was drawn in. https://developers.google.com/earth-engine/apidocs/ee-geometry-projection"""
+    return WGS84 if geometry.planar is None else Projection(geometry.planar[0])
+
+
+@algorithm("Geometry.isUnbounded")
+def is_unbounded(geometry: Geometry) -> bool:
+    """False: every geometry here has bounds. https://developers.google.com/earth-engine/apidocs/ee-geometry-isunbounded"""
+    return False
+
+
+def _geodesic(name: str) -> None:
+    def apply(geometry: Geometry) -> bool:
+        return False
+
+    apply.__doc__ = (
+        f"False: edges are straight here. https://developers.google.com/earth-engine/apidocs/ee-geometry-{name.lower()}"
+    )
+    algorithm(f"Geometry.{name}")(apply)
+
+
+for _name in ("geodesic", "edgesAreGeodesics"):
+    _geodesic(_name)
 
 
 @algorithm("ErrorMargin")
