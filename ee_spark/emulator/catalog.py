@@ -111,8 +111,7 @@ class Catalog:
         if name in content.tables:
             return content.tables[name][0].resource(asset_name(name))
         if name in content.collections:
-            newest = max(content.collections[name], key=lambda asset: asset.version)
-            return {"type": "IMAGE_COLLECTION", "name": asset_name(name), "id": name, "updateTime": newest.update_time}
+            return _collection_resource(name, content.collections[name])
         return {"type": "FOLDER", "name": asset_name(name), "id": name} if name in content.inside else None
 
     def inside(self, asset_id: str) -> list[dict[str, Any]] | None:
@@ -141,6 +140,18 @@ class Catalog:
                         print(f"ee-spark emulator: kept the last good catalog: {error}", file=sys.stderr, flush=True)
                     self._stamp = stamp
         return self._content
+
+
+def _collection_resource(name: str, images: list[Asset]) -> dict[str, Any]:
+    """A collection spans the times of its images; public ones say so in a property, too, which programs read."""
+    newest = max(images, key=lambda asset: asset.version)
+    found = {"type": "IMAGE_COLLECTION", "name": asset_name(name), "id": name, "updateTime": newest.update_time}
+    starts = [asset.start for asset in images if asset.start is not None]
+    if not starts:
+        return found
+    span = min(starts), max(asset.end if asset.end is not None else asset.start or 0 for asset in images)
+    times = {"startTime": moment.rfc3339(span[0]), "endTime": moment.rfc3339(span[1])}
+    return {**found, **times, "properties": {"date_range": list(span)}}
 
 
 def _is_top(asset_id: str) -> bool:

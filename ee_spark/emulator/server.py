@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote
 
 import httptools
 
+from . import credentials
 from .errors import ServiceError
 from .service import JSON, Reply, Request, Service, algorithms
 from .traffic import Traffic
@@ -61,9 +62,14 @@ class Server:
         return await loop.run_in_executor(self._pool, _answer, self.service, request)
 
     def own(self, request: Request) -> Reply:
-        """The emulator's own pages: `/_emulator/stats`, `/_emulator/traffic`."""
+        """The emulator's own pages: statistics, traffic, and credentials for programs that insist on them."""
         if request.path == "/_emulator/stats" and request.method == "GET":
             return Reply(200, JSON, json.dumps(self.traffic.stats()).encode())
+        if request.path == "/_emulator/credentials" and request.method == "GET":
+            key = credentials.key_file(request.headers.get("host", "127.0.0.1"))
+            return Reply(200, JSON, json.dumps(key).encode())
+        if request.path == credentials.TOKEN_PATH and request.method == "POST":
+            return Reply(200, JSON, json.dumps(credentials.token()).encode())
         if request.path == "/_emulator/traffic" and request.method == "POST":
             try:
                 values = json.loads(request.body or b"{}")
