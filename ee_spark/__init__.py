@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["EESparkError", "JobError", "StoppedError", "__version__", "load", "run"]
+__all__ = ["EESparkError", "JobError", "StoppedError", "__version__", "load", "open_dataset", "pixels", "run"]
 
 if TYPE_CHECKING:
     from ee_spark.config import load
     from ee_spark.errors import EESparkError, JobError, StoppedError
     from ee_spark.extract import run
+    from ee_spark.read.dataset import open_dataset
+    from ee_spark.read.sql import pixels
 
 _HOMES = {
     "EESparkError": "ee_spark.errors",
     "JobError": "ee_spark.errors",
     "StoppedError": "ee_spark.errors",
     "load": "ee_spark.config",
+    "open_dataset": "ee_spark.read.dataset",
+    "pixels": "ee_spark.read.sql",
     "run": "ee_spark.extract",
 }
 

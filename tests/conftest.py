@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ee_spark import emulator as ee_emulator
+from ee_spark.extract import Options
 from ee_spark.java import java_home
 
 if TYPE_CHECKING:
@@ -46,3 +47,28 @@ def spark() -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def series(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the quickstart's 2010: NDVI with masks, tiles of 16 pixels."""
+    return _extract("quickstart", spark, tmp_path_factory, "source.start=2010-01-01", "source.end=2011-01-01")
+
+
+@pytest.fixture(scope="session")
+def patches(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the quickstart's 64 patches: four bands of uint16, no masks."""
+    return _extract("quickstart_patches", spark, tmp_path_factory)
+
+
+def _extract(job: str, spark: SparkSession, folders: pytest.TempPathFactory, *settings: str) -> Path:
+    import ee_spark
+
+    path = folders.mktemp(job) / "out"
+    config = ee_spark.load(
+        str(REPO / "conf" / f"{job}.yaml"),
+        [f"output.path={path}", "earth_engine.emulator.latency_ms=0", *settings],
+    )
+    report = ee_spark.run(config, spark, Options(progress="none"))
+    assert report["status"] == "complete", report
+    return path
