@@ -19,7 +19,7 @@ from ee_spark.plan.images import Images, Signature, StoredBand, names, refused
 from ee_spark.plan.lattice import Ground
 from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
-from ee_spark.plan.probe import Field, patiently, probe
+from ee_spark.plan.probe import patiently, probe
 from ee_spark.plan.request import Recipe, Window, is_null
 
 COLUMNS = {
@@ -49,7 +49,7 @@ def choose_bands(
         JobError: if a band is not there, has a name that no column can have, or is wider than its dataset's column.
     """
     source = config.source
-    computes = bool(source.map) or source.kind in ("image", "expression")
+    computes = bool(source.map) or source.kind in ("image", "expression") or config.pixels.resample != "nearest"
     if not len(images):
         return frozen.bands if frozen else _unseen_bands(config)
     if computes and graphs:
@@ -93,7 +93,7 @@ def _probe_base(
     """
     for image in alike:
         ground = _ground_of(image, grounds, region)
-        graph = ee_source.text(graphs.images[image if len(graphs.images) > 1 else 0])
+        graph = ee_source.all_bands(graphs.images[image if len(graphs.images) > 1 else 0])
         path, body = Recipe("computePixels", client.service.project, (), config.pixels.format).call(
             images.ids[image], int(images.version[image]), graph, middle(region, ground)
         )
@@ -105,14 +105,6 @@ def _probe_base(
             raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
         return tuple(StoredBand(field.name, field.dtype, ground.lattice) for field in fields)
     raise AssertionError("there is at least one image")
-
-
-def asked(client: Client, path: str, body: bytes, config: JobConfig) -> list[Field]:
-    """Send a probe, patiently, and return the bands of its answer; what the service refuses is wrong with the job."""
-    try:
-        return patiently(lambda: probe(client, path, body, config.pixels.format))
-    except ServiceError as error:
-        raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
 
 
 def middle(region: Polygons | Points, ground: Ground) -> Window:
@@ -195,15 +187,15 @@ def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
 
 
 def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
-    extra = set(region.columns.column_names) if isinstance(region, Points) else set()
+    extra = region.columns.column_names if isinstance(region, Points) else []
+    columns = [(name, "region.points: rename the file's column") for name in extra]
+    columns += [(band.name, f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
     seen: dict[str, str] = {}
-    for name in [*sorted(extra), *(band.name for band in bands)]:
+    for name, way in columns:
         if not re.fullmatch(NAME, name):
-            raise JobError(f"source.bands: {name!r} is no column name; rename it: bands: {{a_name: {name}}}")
+            raise JobError(f"source.bands: {name!r} is no column name; {way}")
         if name.lower() in COLUMNS or name.lower().startswith("valid_"):
-            raise JobError(
-                f"source.bands: a column {name!r} is one of the tables' own; rename it: bands: {{a_name: {name}}}"
-            )
+            raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
         if name.lower() in seen:
-            raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; rename one of them")
+            raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; {way}")
         seen[name.lower()] = name

@@ -59,6 +59,10 @@ class Chunk:
         rest = np.flatnonzero(middle < self.stop)
         return self._runs(every, self.start, middle), self._runs(rest, middle, self.stop)
 
+    def run(self, index: int) -> Chunk:
+        """Return one of the chunk's runs: tiles of one image."""
+        return self._runs(np.array([index]), self.start, self.stop)
+
     def _runs(self, index: Ints, start: Ints, stop: Ints) -> Chunk:
         return replace(self, row=self.row[index], start=start[index], stop=stop[index], image=self.image[index])
 

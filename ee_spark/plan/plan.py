@@ -6,24 +6,26 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ee_spark.client import Client, Service, is_google
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import JobConfig
 from ee_spark.plan import source as ee_source
-from ee_spark.plan.bands import asked, choose_bands
+from ee_spark.plan.bands import PROBES, choose_bands
 from ee_spark.plan.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.plan.frozen import Band, Frozen, Note
-from ee_spark.plan.images import Images, stored
+from ee_spark.plan.images import Images, refused, stored
 from ee_spark.plan.lattice import Ground, choose_lattices
 from ee_spark.plan.limits import check
 from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
+from ee_spark.plan.probe import Field, patiently, probe
 from ee_spark.plan.region import load as load_region
-from ee_spark.plan.request import MAX_BYTES, Recipe, Window
+from ee_spark.plan.request import MAX_BYTES, Recipe, is_null
 from ee_spark.plan.tile import Shape
 from ee_spark.plan.touch import patch_runs, region_runs, tile_runs
 from ee_spark.plan.world import within_world
@@ -193,14 +195,24 @@ def _pairs(
 
 
 def _probe_last(plan: Plan, client: Client) -> None:
-    """Ask for one pixel exactly as the tiles will be asked for."""
-    tiles, tile, image_of = plan.pairs.chunk(0).pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
-    first, image = len(tile) // 2, int(image_of[len(tile) // 2])
-    whole = Window(tiles.lattice.crs, tiles.transform(int(tile[first])), *plan.frozen.shape.stored)
-    inside, _ = within_world(whole, tiles.lattice)
-    window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
-    path, body = plan.recipe.call(plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window)
-    fields = asked(client, path, body, plan.config)
+    """Ask for one pixel exactly as the tiles will be asked for; of another image where ``map`` dropped one."""
+    chunk = plan.pairs.chunk(0)
+    fields: Sequence[Field] = ()
+    for image in np.unique(chunk.image)[:PROBES].tolist():
+        run = chunk.run(int(np.flatnonzero(chunk.image == image)[0]))
+        tiles, _, _ = run.pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
+        inside, _ = within_world(tiles.window(len(tiles) // 2), tiles.lattice)
+        window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
+        path, body = plan.recipe.call(
+            plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window
+        )
+        try:
+            fields = patiently(partial(probe, client, path, body, plan.config.pixels.format))
+            break
+        except ServiceError as error:
+            if not is_null(error):
+                source = plan.config.source
+                raise JobError(refused(f"source.{source.kind}", source.name, error)) from None
     for band, field in zip(plan.frozen.bands, fields, strict=False):
         if not np.can_cast(field.dtype, band.dtype, "safe"):
             raise JobError(

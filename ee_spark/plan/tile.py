@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ee_spark.plan.grid import Floats, Ints, Lattice, crs_of
 from ee_spark.plan.points import Points
+from ee_spark.plan.request import Window
 
 _EDGE = 4  # pieces of each side of a footprint: enough for a map, the pixels themselves go by the transform
 
@@ -54,6 +55,10 @@ class Tiles:
         """Return the affine transform of a stored block: scaleX, shearX, translateX, shearY, scaleY, translateY."""
         margin = self.shape.margin
         return self.lattice.transform(float(self.left[index]) - margin, float(self.top[index]) - margin)
+
+    def window(self, index: int) -> Window:
+        """Return a stored block's window."""
+        return Window(self.lattice.crs, self.transform(index), *self.shape.stored)
 
     @cached_property
     def columns(self) -> dict[str, pa.Array]:
