@@ -118,7 +118,8 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None, *, r
     fixed = Frozen(method, bands, config.pixels.mask, shape, ground.common, ground.align, 1, 0)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
     pairs, tiles, possible = _pairs(region, images, ground.grounds, fixed, snap=config.grid.snap)
-    days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=False)
+    packed = method == "computePixels" and config.pixels.images_per_request != 1
+    days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=packed)
     fixed = replace(fixed, days=days)
     clip = area if config.region.clip else None
     plan = Plan(
