@@ -17,6 +17,9 @@ from typing import Any, TextIO
 
 REDRAW_SECONDS = 0.5
 LOG_SECONDS = 10.0
+SILENT_SECONDS = 5.0
+"""A lane that says nothing for so long has nothing in flight: it ended, or died."""
+END_SECONDS = 2.0
 _WIDTH = 24
 
 
@@ -29,7 +32,8 @@ class Progress:
     def __init__(self, planned: int, mode: str = "auto", host: str = "127.0.0.1", out: TextIO | None = None) -> None:
         self.planned, self._out = planned, out or _terminal()
         self._mode = ("bar" if self._out.isatty() else "log") if mode == "auto" else mode
-        self._lanes: dict[int, dict[str, int]] = defaultdict(dict)
+        self._lanes: dict[str, dict[str, int]] = defaultdict(dict)
+        self._heard: dict[str, float] = {}
         self._end = threading.Event()
         self._started = time.monotonic()
         self._socket: socket.socket | None = None
@@ -57,15 +61,17 @@ class Progress:
     ) -> None:
         self._end.set()
         if self._socket:
-            self._thread.join()
+            self._thread.join(END_SECONDS)  # a terminal that takes nothing does not hold a job up
             self._socket.close()
 
     def line(self) -> str:
         """Return the state as one line: tiles, rate, requests in flight, retries, failed tiles, time to go."""
         sums: dict[str, int] = defaultdict(int)
-        for counters in self._lanes.values():
-            for name, value in counters.items():
-                sums[name] += value
+        now = time.monotonic()
+        for lane, counters in list(self._lanes.items()):
+            for name, value in list(counters.items()):
+                if name != "in_flight" or now - self._heard[lane] < SILENT_SECONDS:
+                    sums[name] += value
         done = min(self.planned, sums["answers"] + sums["skipped"])
         seconds = max(1e-3, time.monotonic() - self._started)
         rate = sums["answers"] / seconds
@@ -81,18 +87,26 @@ class Progress:
         shown = time.monotonic() if self._mode == "log" else 0.0
         while not self._end.is_set():
             try:
-                heard: dict[str, Any] = json.loads(listener.recv(4096))
-                lane = self._lanes[int(heard.pop("lane"))]
-                for name, value in heard.items():
-                    lane[name] = int(value) if name == "in_flight" else max(int(value), lane.get(name, 0))
-            except (TimeoutError, ValueError, KeyError, TypeError):
+                self._hear(json.loads(listener.recv(4096)))
+            except TimeoutError:
                 pass
+            except (OSError, ValueError, LookupError, TypeError, AttributeError):
+                self._end.wait(0.01)  # noise, or a socket that is ill: neither ends the progress, nor spins
             if time.monotonic() - shown >= (REDRAW_SECONDS if self._mode == "bar" else LOG_SECONDS):
                 shown = time.monotonic()
                 self._show(self.line())
         if self._mode == "bar":
             self._show(self.line())
             self._write("\n")
+
+    def _hear(self, counters: dict[str, Any]) -> None:
+        """Take one lane's counters; each attempt of a lane in each round is a lane of its own."""
+        name = str(counters.pop("lane"))
+        values = {key: int(value) for key, value in counters.items()}
+        lane = self._lanes[name]
+        lane.update({key: max(value, lane.get(key, 0)) for key, value in values.items()})
+        lane["in_flight"] = values.get("in_flight", 0)
+        self._heard[name] = time.monotonic()
 
     def _show(self, line: str) -> None:
         self._write(f"\r\x1b[K{line}" if self._mode == "bar" else f"{line}\n")

@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Said:
-    """One request as it came in."""
+    """One request as it came in; the header ``x-peer`` is the port that it came from."""
 
     method: str
     path: str
@@ -63,6 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
+        headers["x-peer"] = str(self.client_address[1])
         said = Said(self.command, self.path, headers, body)
         self.server.said.append(said)
         told = self.server.script(said)

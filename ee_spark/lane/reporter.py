@@ -13,7 +13,7 @@ REPORT_SECONDS = 0.25
 class Reporter:
     """Sends what ``state`` returns to ``address``, as long as the context lasts; does nothing where there is none."""
 
-    def __init__(self, address: tuple[str, int] | None, state: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, address: tuple[str, int] | None, state: Callable[[], dict[str, int | str]]) -> None:
         self._address, self._state = address, state
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True, name="report")

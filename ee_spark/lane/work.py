@@ -47,7 +47,7 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
     fetcher = Fetcher(client, brief.recipe, brief.layout.planes, quota, brief.retry)
     store = open_store(brief.path, brief.storage)
     notes = Notes(store, brief.run_id, lane.round, lane.index)
-    run = _Run(lane, store, notes, fetcher, notes.left_open() if attempt else set())
+    run = _Run(lane, attempt, store, notes, fetcher)
     with Reporter(brief.progress, run.progress), Watch(notes, run.stop_with_others):
         run.fetch_all()
     record = run.record()
@@ -58,9 +58,10 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
 class _Run:
     """The state of one lane at work."""
 
-    def __init__(self, lane: Lane, store: Store, notes: Notes, fetcher: Fetcher, left: set[int]) -> None:
+    def __init__(self, lane: Lane, attempt: int, store: Store, notes: Notes, fetcher: Fetcher) -> None:
         self.lane, self.brief, self.store, self.notes, self.fetcher = lane, lane.brief, store, notes, fetcher
-        self.left = left
+        self.attempt = attempt
+        self.left = notes.left_open() if attempt else set()
         self.publisher = Publisher(lane.brief, notes, fetcher.stop)
         self.answers = self.bytes_in = self.empty = self.failed = 0
         self.errors: Counter[str] = Counter()
@@ -111,10 +112,10 @@ class _Run:
             "seconds": time.monotonic() - self._started,
         }
 
-    def progress(self) -> dict[str, int]:
+    def progress(self) -> dict[str, int | str]:
         """Return the counters that a progress bar shows."""
         return {
-            "lane": self.lane.index,
+            "lane": f"{self.lane.round}.{self.lane.index}.{self.attempt}",
             "answers": self.answers,
             "ok": self.answers - self.empty - self.failed,
             "empty": self.empty,

@@ -1,0 +1,338 @@
+"""Lanes at work on an emulator and a real directory, without Spark; and with it, where workers die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import urllib3
+from emulator_client import asset, post, write_catalog, write_raster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire import Said, Told, wire
+
+from ee_spark import config, emulator, extract
+from ee_spark.client import Service
+from ee_spark.lane import Lane, deal, work
+from ee_spark.lane.notes import Notes, clear
+from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes
+from ee_spark.objects import open_store
+from ee_spark.store import records
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+IMAGES, TILES = 5, 12
+TRANSFORM = [10.0, 0.0, 330_080.0, 0.0, -10.0, 5_822_400.0]
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images of 4 × 3 tiles of 16 pixels, a corner of each tile masked, and one tile of image 2 wholly."""
+    folder = tmp_path_factory.mktemp("lanes")
+    for image in range(IMAGES):
+        write_raster(folder / f"{image}.tif", truth(image), TRANSFORM, "EPSG:32633", nodata=0)
+    assets = [
+        asset(f"T/C/{image}", {"v": f"{image}.tif"}, start=f"2020-0{image + 1}-01T00:00:00Z") for image in range(IMAGES)
+    ]
+    return write_catalog(folder, assets)
+
+
+def truth(image: int) -> np.ndarray[Any, Any]:
+    values = np.random.default_rng(image).integers(1, 9999, (48, 64)).astype(np.uint16)
+    values[::16, ::16] = 0
+    if image == 2:
+        values[16:32, 32:48] = 0
+    return values
+
+
+@pytest.fixture(scope="module")
+def url(catalog: Path) -> Iterator[str]:
+    with emulator.start(catalog) as running:
+        yield running.url
+
+
+def job(url: str, path: Path, **more: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "name": "lane-test",
+        "earth_engine": {"endpoint": url, "lanes": 1, "concurrent_requests": 16, "requests_per_minute": 60_000},
+        "source": {"collection": "T/C"},
+        "region": {"bbox": [12.4958, 52.5212, 12.5044, 52.5250]},
+        "grid": {"crs": "EPSG:32633", "scale": 10, "align": "asset", "tile": 16},
+        "pixels": {"images_per_request": 1},
+        "output": {"path": str(path)},
+    }
+    for key, value in more.items():
+        data[key] = {**data.get(key, {}), **value}
+    return data
+
+
+def prepared(data: dict[str, Any], run_id: str = "run") -> list[Lane]:
+    """Do what a run does before its lanes begin; one lane."""
+    parsed = config.parse(data)
+    store = open_store(parsed.output.path)
+    plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
+    records.open_tables(store, records.layout_of(plan))
+    run_id = records.start_run(store, plan, run_id)
+    return extract.make_lanes(plan, run_id, None, extract.Options(), None)  # type: ignore[arg-type]
+
+
+def rows(path: Path, table: str) -> dict[tuple[str, str], dict[str, Any]]:
+    found = pq.read_table(path / table).to_pylist()
+    keyed = {(row["tile_id"], row["image_id"]): row for row in found}
+    assert len(keyed) == len(found)  # never doubled
+    return keyed
+
+
+def check_pixels(path: Path) -> int:
+    found = rows(path, "pixels")
+    for (_, image), row in found.items():
+        values = truth(int(image.rpartition("/")[2]))
+        x, y = round((row["transform"][2] - TRANSFORM[2]) / 10), round((TRANSFORM[5] - row["transform"][5]) / 10)
+        whole = np.zeros((16, 16), np.uint16)
+        top, left, bottom, right = max(0, y), max(0, x), min(48, y + 16), min(64, x + 16)
+        whole[top - y : bottom - y, left - x : right - x] = values[top:bottom, left:right]
+        np.testing.assert_array_equal(np.array(row["v"]).reshape(16, 16), whole)
+        np.testing.assert_array_equal(np.array(row["valid"]).reshape(16, 16), whole > 0)
+    return len(found)
+
+
+def counts(record: dict[str, Any]) -> dict[str, int]:
+    return {name: record[name] for name in ("ok", "empty", "failed", "skipped", "missing") if record[name]}
+
+
+def test_a_lane_fetches_publishes_and_resumes(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    (record,) = work(lane)
+    planned = sum(chunk.count for chunk in lane.chunks)
+    assert counts(record)["ok"] == check_pixels(tmp_path)
+    assert record["ok"] + record["empty"] == planned == record["requests"]
+    assert record["empty"] >= 1
+    tiles = rows(tmp_path, "tiles")
+    assert len(tiles) == planned
+    assert {row["status"] for row in tiles.values()} == {"ok", "empty"}
+    assert all(row["attempts"] == row["requests"] == 1 and row["bytes_in"] > 0 for row in tiles.values())
+    (again,) = work(prepared(job(url, tmp_path))[0])
+    assert counts(again) == {"skipped": planned}
+    assert again["requests"] == 0
+    assert len(rows(tmp_path, "pixels")) == record["ok"]
+
+
+def test_lanes_side_by_side_share_chunks_without_doubling(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    chunks = [half for chunk in lane.chunks for half in chunk.halves()]
+    lanes = [replace(lane, index=index, chunks=tuple(chunks[index::2])) for index in range(2)]
+    found: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda lane=lane: found.extend(work(lane))) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(record["ok"] for record in found) == check_pixels(tmp_path)
+    assert sum(record["ok"] + record["empty"] for record in found) == sum(chunk.count for chunk in chunks)
+
+
+def test_packed_and_unpacked_are_the_same_rows(url: str, tmp_path: Path) -> None:
+    tables = {}
+    for name, size in (("one", 1), ("many", "auto")):
+        (lane,) = prepared(job(url, tmp_path / name, pixels={"images_per_request": size}))
+        (record,) = work(lane)
+        tables[name] = record["requests"], rows(tmp_path / name, "pixels"), rows(tmp_path / name, "tiles")
+    assert check_pixels(tmp_path / "many") > 0
+    assert tables["many"][0] * 4 <= tables["one"][0]
+    assert tables["many"][1] == tables["one"][1]
+    for key, row in tables["many"][2].items():
+        for column in ("status", "crc32c", "valid_count", "v_mean"):
+            assert row[column] == tables["one"][2][key][column]
+
+
+@pytest.mark.parametrize("mask", [{"mask": "fill", "fill": 0}, {"mask": "none"}, {"mask": "bands"}])
+def test_every_mask_comes_in_parts_of_any_size(url: str, tmp_path: Path, mask: dict[str, Any]) -> None:
+    data = job(url, tmp_path, pixels=mask, output={"path": str(tmp_path), "part_size": 2000})
+    data["source"] = {"collection": "T/C", "method": "computePixels"}
+    (lane,) = prepared(data)
+    (record,) = work(lane)
+    assert record["ok"] + record["empty"] == sum(chunk.count for chunk in lane.chunks)
+    assert (record["empty"] > 0) == (mask["mask"] != "none")
+    assert record["parts"] > len(lane.chunks)
+    assert len(rows(tmp_path, "pixels")) == record["ok"]
+
+
+def test_the_daily_quota_stops_every_lane_of_the_run(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    planned = sum(chunk.count for chunk in lane.chunks)
+    post(url, "/_emulator/traffic", {"faults": "daily-after:7"})
+    try:
+        (record,) = work(lane)
+    finally:
+        post(url, "/_emulator/traffic", {"faults": "", "latency_ms": 200})
+    assert record["stop_kind"] == "daily"
+    assert "daily quota" in record["stopped"]
+    assert record["ok"] + record["empty"] + record["missing"] == planned
+    assert record["missing"] >= planned - 7
+    try:
+        slow = replace(lane, index=1, threads=1)  # would take some 10 s
+        (other,) = work(slow)
+    finally:
+        post(url, "/_emulator/traffic", {"latency_ms": 0})
+    assert other["stopped"] == record["stopped"]
+    assert other["missing"] > 0
+    assert other["seconds"] < 8
+    clear(open_store(str(tmp_path)), "run")
+    (last,) = work(lane)
+    assert last["missing"] == 0
+    assert last["ok"] == check_pixels(tmp_path)  # what the same run's other lanes had done counts as its own
+
+
+def test_failed_tiles_are_rows_and_asked_for_again(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    post(url, "/_emulator/traffic", {"faults": "oom-above:1"})
+    try:
+        (record,) = work(lane)
+    finally:
+        post(url, "/_emulator/traffic", {"faults": ""})
+    assert set(counts(record)) == {"failed"}
+    failed = rows(tmp_path, "tiles").values()
+    assert {row["error_class"] for row in failed} == {"too_big"}
+    assert all("User memory limit exceeded." in row["error_message"] and row["http_status"] == 400 for row in failed)
+    (again,) = work(prepared(job(url, tmp_path))[0])
+    assert again["failed"] == 0
+    assert again["ok"] == check_pixels(tmp_path)
+
+
+def test_what_a_dead_attempt_had_open_is_left_to_the_next_round(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    halves = lane.chunks[0].halves()
+    lane = replace(lane, chunks=(*halves, *lane.chunks[1:]))
+    notes = Notes(open_store(str(tmp_path)), "run", 0, lane.index)
+    notes.opened(1)
+    (record,) = work(lane, attempt=1)
+    assert record["left"] == [1]
+    assert record["ok"] + record["empty"] == sum(chunk.count for chunk in lane.chunks) - halves[1].count
+    assert notes.record() == json.loads(json.dumps(record))
+    chunks, suspects = left_over([lane], [record], [notes.left_open()])
+    assert chunks == []
+    assert sum(suspect.chunk.count for suspect in suspects) == halves[1].count
+
+
+def test_a_tile_that_cost_two_workers_is_failed_without_being_asked_for(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    suspects = [Suspect(lane.chunks[0])]
+    while suspects[0].chunk.count > 1:
+        suspects = [*narrowed(suspects[0], alone=True), *suspects[1:]]
+    twice = narrowed(*[narrowed(suspects[0], alone=True)[0]], alone=True)
+    assert twice == [Suspect(suspects[0].chunk, 2)]
+    (alone,) = next_lanes([lane], [], [*twice, *suspects[1:]], 0)
+    assert alone.alone
+    (record,) = work(alone)
+    assert (record["failed"], record["ok"] + record["empty"]) == (1, lane.chunks[0].count - 1)
+    (row,) = [row for row in rows(tmp_path, "tiles").values() if row["status"] == "failed"]
+    assert row["error_class"] == "worker_died"
+    assert row["attempts"] == 2
+
+
+@given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 12))
+def test_dealing_gives_each_chunk_to_one_lane_and_is_even(sizes: list[int], lanes: int) -> None:
+    dealt = deal(sizes, lanes)
+    assert sorted(index for lane in dealt for index in lane) == list(range(len(sizes)))
+    loads = [sum(sizes[index] for index in lane) for lane in dealt]
+    assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_rounds_lose_nothing_and_blame_only_what_was_open(data: st.DataObject) -> None:
+    lanes = data.draw(st.integers(1, 4))
+    first = [
+        replace(_LANE[0], index=index, threads=5, per_second=2.0, chunks=_LANE[0].chunks[index::lanes])
+        for index in range(lanes)
+    ]
+    found: list[dict[str, Any] | None] = []
+    still_open = []
+    for lane in first:
+        dead = data.draw(st.booleans())
+        noted = data.draw(st.sets(st.sampled_from(range(len(lane.chunks))))) if lane.chunks else set()
+        found.append(None if dead else {"left": sorted(noted)})
+        still_open.append(noted if dead else set())
+    chunks, suspects = left_over(first, found, still_open)
+    expected = sum(
+        chunk.count
+        for lane, record in zip(first, found, strict=True)
+        for index, chunk in enumerate(lane.chunks)
+        if record is None or index in record["left"]
+    )
+    assert sum(chunk.count for chunk in chunks) + sum(suspect.chunk.count for suspect in suspects) == expected
+    for todo in ((chunks, suspects), ([], suspects)):
+        if todo[0] or todo[1]:
+            again = next_lanes(first, *todo, 3)
+            assert sum(lane.threads for lane in again) == 5 * lanes
+            assert sum(lane.per_second for lane in again) == pytest.approx(2.0 * lanes)
+            assert sum(chunk.count for lane in again for chunk in lane.chunks) == sum(
+                chunk.count for chunk in (todo[0] or [suspect.chunk for suspect in todo[1]])
+            )
+
+
+_LANE: list[Lane] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _some_lane(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (lane,) = prepared(job(url, tmp_path_factory.mktemp("some")))
+    halves = [half for chunk in lane.chunks for half in chunk.halves()]
+    _LANE.append(replace(lane, chunks=tuple(half for chunk in halves for half in chunk.halves())))
+
+
+def test_a_tile_that_kills_its_workers_does_not_take_the_job_with_it(
+    url: str, tmp_path: Path, spark: SparkSession
+) -> None:
+    """A server that kills the process that asks for one tile: Spark's own workers die, as if out of memory."""
+    http = urllib3.PoolManager(maxsize=64)
+    poison = TRANSFORM[2] + 320, TRANSFORM[5] - 160, "T/C/3"
+    killed: list[int] = []
+
+    def script(said: Said) -> Told:
+        if said.method == "POST" and said.path.endswith("computePixels"):
+            body = json.loads(said.body)
+            place, size = body["grid"]["affineTransform"], body["grid"]["dimensions"]
+            here = (place["translateX"], place["translateY"]) == poison[:2] and size["width"] == 16
+            if here and poison[2] in said.body.decode():
+                _kill(said.headers["x-peer"], killed)
+        reply = http.request(said.method, url + said.path, body=said.body, headers={"content-type": "application/json"})
+        return Told(reply.status, reply.data, {"Content-Type": "application/json"})
+
+    with wire(script) as server:
+        small = {"bbox": [12.5005, 52.5226, 12.5035, 52.5232]}
+        two = job(server.url, tmp_path, source={"start": "2020-04-01", "end": "2020-05-01"})
+        report = extract.run({**two, "region": small}, spark, extract.Options(progress="none"))
+    assert report["planned"] == 2
+    assert len(set(killed)) >= 3
+    assert (report["status"], report["exit_code"], report["failed"], report["missing"]) == ("failed", 3, 1, 0)
+    assert report["ok"] == check_pixels(tmp_path)
+    assert report["ok"] + report["empty"] + 1 == report["planned"]
+    (row,) = [row for row in rows(tmp_path, "tiles").values() if row["status"] == "failed"]
+    assert (row["error_class"], row["image_id"]) == ("worker_died", poison[2])
+    assert row["transform"][2] == poison[0]
+    assert not list((tmp_path / "_ee_spark" / "lanes").rglob("*-*"))
+
+
+def _kill(port: str, killed: list[int]) -> None:
+    """Kill the process of this machine that talks from ``port``."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            ports = {link.laddr.port for link in child.net_connections("tcp") if link.laddr}
+        except psutil.Error:
+            continue
+        if int(port) in ports and "python" in child.name():
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+            return

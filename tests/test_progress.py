@@ -1,0 +1,116 @@
+"""Progress: what lanes say is added up and shown, moves by itself, and can neither slow nor fail a job."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import socket
+import time
+
+import pytest
+
+from ee_spark.lane.reporter import Reporter
+from ee_spark.progress import Progress
+
+
+def say(progress: Progress, **counters: object) -> None:
+    assert progress.address is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(json.dumps(counters).encode(), progress.address)
+
+
+def shows(progress: Progress, text: str) -> str:
+    until = time.monotonic() + 10
+    while text not in (line := progress.line()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert text in line
+    return line
+
+
+def test_lanes_add_up_and_doubled_or_late_datagrams_change_nothing() -> None:
+    with Progress(1000, "log", out=io.StringIO()) as progress:
+        for _ in range(3):
+            say(progress, lane=0, answers=200, empty=20, failed=1, retries=7, in_flight=20, skipped=50)
+        say(progress, lane=1, answers=100, empty=5, failed=0, retries=1, in_flight=19, skipped=0)
+        say(progress, lane=0, answers=150, empty=10, failed=1, retries=5, in_flight=18, skipped=50)
+        line = shows(progress, "350/1,000 tiles")
+        for part in ("35%", "25 empty", "8 retries", "1 failed", "s to go"):
+            assert part in line
+        shows(progress, "37 in flight")
+
+
+@pytest.mark.parametrize(
+    "noise", [b"", b"\xff\xfe", b"[]", b"{}", b'{"lane": "x"}', b'{"lane": 1, "answers": null}', b"7"]
+)
+def test_noise_is_no_harm(noise: bytes) -> None:
+    with Progress(10, "log", out=io.StringIO()) as progress:
+        assert progress.address is not None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(noise, progress.address)
+        say(progress, lane=0, answers=4)
+        shows(progress, "4/10 tiles")
+
+
+def test_a_terminal_gets_a_bar_that_moves_and_ends_its_line() -> None:
+    ours, theirs = pty.openpty()
+    seen, drawn = b"", list[float]()
+    with os.fdopen(theirs, "w") as terminal:
+        started = time.monotonic()
+        with Progress(100, "auto", out=terminal) as progress:
+            say(progress, lane=0, answers=50)
+            while time.monotonic() - started < 3:  # nobody says anything more: it moves all the same
+                if select.select([ours], [], [], 0.05)[0]:
+                    seen += os.read(ours, 65536)
+                    drawn.append(time.monotonic())
+        seen += os.read(ours, 65536)
+    os.close(ours)
+    text = seen.decode()
+    assert text.count("\r\x1b[K") >= 4
+    assert max(late - early for early, late in zip([started, *drawn], drawn, strict=False)) < 2
+    assert "50/100 tiles" in text
+    assert text.endswith("\n")
+    assert len(set(re.findall(r"(\d+)/s ", text))) > 1  # the rate, at least, is another each time
+
+
+def test_elsewhere_there_are_plain_lines() -> None:
+    out = io.StringIO()
+    with Progress(100, "auto", out=out) as progress:
+        say(progress, lane=0, answers=100)
+        shows(progress, "100/100")
+    assert "\x1b" not in out.getvalue()
+    assert "\r" not in out.getvalue()
+
+
+def test_none_listens_to_nobody_and_a_closed_terminal_stops_nothing() -> None:
+    with Progress(100, "none") as progress:
+        assert progress.address is None
+    closed = io.StringIO()
+    closed.close()
+    with Progress(100, "bar", out=closed) as progress:
+        say(progress, lane=0, answers=1)
+        shows(progress, "1/100")
+
+
+def test_a_driver_that_hears_nothing_does_not_hold_a_lane_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        address = deaf.getsockname()
+    for target in (address, ("192.0.2.1", 9), ("no.such.host.invalid", 9), None):
+        started = time.monotonic()
+        with Reporter(target, lambda: {"lane": "0.0.0"}):
+            pass
+        assert time.monotonic() - started < 5
+
+
+def test_a_lane_reports_now_and_then_and_at_its_end() -> None:
+    counters: dict[str, int | str] = {"lane": "0.3.0", "answers": 0}
+    with Progress(10, "log", out=io.StringIO()) as progress:
+        with Reporter(progress.address, lambda: dict(counters)):
+            counters["answers"] = 2
+            shows(progress, "2/10")
+            counters["answers"] = 9
+        shows(progress, "9/10")
