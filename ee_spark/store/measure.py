@@ -80,28 +80,31 @@ def _statistics(plane: npt.NDArray[Any], good: Good) -> list[pa.Array]:
     rows, pixels = plane.shape
     low, high, mean, deviation = np.zeros((4, rows))
     count = np.count_nonzero(good, axis=1)
-    step = max(1, BLOCK_PIXELS // pixels)
+    (least, most), step = _limits(plane.dtype), max(1, BLOCK_PIXELS // pixels)
     with np.errstate(all="ignore"):  # a row without good pixels divides by zero and becomes null
         for first in range(0, rows, step):
             part = slice(first, first + step)
-            values, bad, number = plane[part], None if count[part].min() == pixels else ~good[part], count[part]
-            work = values.astype(np.float64)
-            low[part] = (values if bad is None else _filled(values, bad, _limits(plane.dtype)[1])).min(1)
-            high[part] = (values if bad is None else _filled(values, bad, _limits(plane.dtype)[0])).max(1)
-            if bad is not None:
-                work[bad] = 0
+            values, number = plane[part], count[part]
+            keep = None if number.min() == pixels else good[part]
+            low[part], high[part] = _with(values, keep, most).min(1), _with(values, keep, least).max(1)
+            work = _with(values, keep, 0).astype(np.float64)
             mean[part] = work.sum(1) / number
             work -= mean[part, None]
-            if bad is not None:
-                work[bad] = 0
-            deviation[part] = np.sqrt(np.einsum("ij,ij->i", work, work) / number)
+            work = _with(work, keep, 0)
+            deviation[part] = np.sqrt(np.square(work, out=work).sum(1) / number)  # no BLAS: it would start threads
     return [pa.array(values, mask=count == 0) for values in (low, high, mean, deviation)]
 
 
-def _filled(values: npt.NDArray[Any], bad: Good, value: Any) -> npt.NDArray[Any]:
-    filled = values.copy()
-    filled[bad] = value
-    return filled
+def _with(values: npt.NDArray[Any], keep: Good | None, other: Any) -> npt.NDArray[Any]:
+    """Return ``values`` with ``other`` where they are not to be kept.
+
+    For integers by arithmetic, which is several times as fast as a choice: (v ^ o) · keep ^ o is v or o.
+    """
+    if keep is None:
+        return values
+    if values.dtype.kind == "f":
+        return np.where(keep, values, values.dtype.type(other))
+    return values * keep if other == 0 else (values ^ other) * keep ^ other
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
