@@ -18,7 +18,7 @@ GEOD = pyproj.Geod(ellps="WGS84")
 UTM = "EPSG:32633"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def service(service_url):
     connect(service_url)
 

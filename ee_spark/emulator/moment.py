@@ -51,7 +51,7 @@ class Date:
             return Date(round(self.millis + delta * MILLIS[name]))
         at = self.local(zone)
         if name in ("day", "week"):
-            return _whole(at + timedelta(days=delta * (7 if name == "week" else 1)))
+            return instant(at + timedelta(days=delta * (7 if name == "week" else 1)))
         months = delta * (12 if name == "year" else 1)
         whole = int(months // 1)
         year, month = divmod(at.year * 12 + at.month - 1 + whole, 12)
@@ -59,7 +59,7 @@ class Date:
             raise ServiceError(f"Date.advance: the year {year} is out of range.")
         length = calendar.monthrange(year, month + 1)[1]
         moved = at.replace(year=year, month=month + 1, day=min(at.day, length))
-        return Date(_whole(moved).millis + round((months - whole) * length * MILLIS["day"]))
+        return Date(instant(moved).millis + round((months - whole) * length * MILLIS["day"]))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def parse(value: Any, zone: tzinfo = UTC) -> Date:
     elif offset:
         at = at.replace(tzinfo=UTC)
     millis = int((found["fraction"] or "0")[:3].ljust(3, "0"))
-    return Date(_whole(at).millis + millis)
+    return Date(instant(at).millis + millis)
 
 
 def micros(text: str) -> int:
@@ -141,6 +141,7 @@ def rfc3339(millis: int) -> str:
     return f"{text}.{millis % 1000:03d}Z" if millis % 1000 else text + "Z"
 
 
-def _whole(at: datetime) -> Date:
+def instant(at: datetime) -> Date:
+    """The instant of a calendar reading with a time zone."""
     delta = at.astimezone(UTC) - _EPOCH
     return Date(delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000)

@@ -172,7 +172,7 @@ def group(reducer: Any, group_field: int, group_name: str) -> Reducer:
             groups.append({group_name: key, **found})
         return [(groups, np.array(True))]
 
-    return Reducer(inputs, (Output("groups", empty=[]),), compute, inner.weighted, inner.numeric)
+    return Reducer(inputs, (Output("groups", empty=[]),), compute, inner.weighted, numeric=False)
 
 
 def _positions(keys: Stack, counted: Stack) -> list[tuple[Any, Stack]]:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import ServiceError
+from ..geometry import Geometry
 from ..graph import Function
+from ..image import Image
+from .argument import image_of
+from .array import Array, array_of
 from .registry import algorithm
 
 Values = dict[str, Any]
+
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "getNumber": ((int, float), "number"),
+    "getString": ((str,), "string"),
+    "getGeometry": ((Geometry,), "geometry"),
+    "getArray": ((Array,), "array"),
+}
+"""What the typed getters of lists and dictionaries accept."""
 
 
 @algorithm("Dictionary")
@@ -81,3 +94,82 @@ def from_lists(keys: list[str], values: list[Any]) -> Values:
 def map_(dictionary: Values, base_algorithm: Function) -> Values:
     """A function of each key and value. https://developers.google.com/earth-engine/apidocs/ee-dictionary-map"""
     return {key: base_algorithm(key, value) for key, value in dictionary.items()}
+
+
+def _typed(name: str, kinds: tuple[type, ...], what: str) -> None:
+    def apply(dictionary: Values, key: str) -> Any:
+        value = get(dictionary, key, None)
+        if not isinstance(value, kinds):
+            raise ServiceError(f"Dictionary.{name}: '{key}' is not a {what}: {value!s:.60}.")
+        return value
+
+    apply.__doc__ = (
+        f"The {what} of a key. https://developers.google.com/earth-engine/apidocs/ee-dictionary-{name.lower()}"
+    )
+    algorithm(f"Dictionary.{name}")(apply)
+
+
+for _name, (_kinds, _what) in KINDS.items():
+    _typed(_name, _kinds, _what)
+
+
+def _matched(dictionary: Values, selectors: list[str], ignore_missing: bool, operation: str) -> list[str]:
+    """The keys that names or patterns pick, in the selectors' order."""
+    found: list[str] = []
+    for selector in selectors:
+        try:
+            keys = (
+                [selector] if selector in dictionary else [k for k in sorted(dictionary) if re.fullmatch(selector, k)]
+            )
+        except re.error as error:
+            raise ServiceError(f"{operation}: Bad pattern '{selector:.60}': {error}.") from error
+        if not keys and not ignore_missing:
+            raise ServiceError(f"{operation}: Dictionary does not contain key: '{selector:.60}'.")
+        found += [key for key in keys if key not in found]
+    return found
+
+
+@algorithm("Dictionary.select")
+def select(dictionary: Values, selectors: list[str], ignore_missing: bool) -> Values:
+    """Only some keys, by name or pattern. https://developers.google.com/earth-engine/apidocs/ee-dictionary-select"""
+    return {key: dictionary[key] for key in _matched(dictionary, selectors, ignore_missing, "Dictionary.select")}
+
+
+@algorithm("Dictionary.remove")
+def remove(dictionary: Values, selectors: list[str], ignore_missing: bool) -> Values:
+    """Without some keys, by name or pattern. https://developers.google.com/earth-engine/apidocs/ee-dictionary-remove"""
+    gone = _matched(dictionary, selectors, ignore_missing, "Dictionary.remove")
+    return {key: value for key, value in dictionary.items() if key not in gone}
+
+
+@algorithm("Dictionary.rename")
+def rename(dictionary: Values, from_: list[str], to: list[str], overwrite: bool) -> Values:
+    """Keys by other names. https://developers.google.com/earth-engine/apidocs/ee-dictionary-rename"""
+    if len(from_) != len(to):
+        raise ServiceError(f"Dictionary.rename: {len(from_)} names for {len(to)} new ones.")
+    names = dict(zip(_matched(dictionary, from_, False, "Dictionary.rename"), to, strict=False))
+    kept = {key: value for key, value in dictionary.items() if key not in names}
+    taken = [name for name in names.values() if name in kept]
+    if taken and not overwrite:
+        raise ServiceError(f"Dictionary.rename: the key '{taken[0]}' is already there.")
+    return {**kept, **{name: dictionary[key] for key, name in names.items()}}
+
+
+@algorithm("Dictionary.toArray")
+def to_array(dictionary: Values, keys: list[str] | None, axis: int) -> Array:
+    """The numbers of some or all keys as an array. https://developers.google.com/earth-engine/apidocs/ee-dictionary-toarray"""
+    if axis != 0:
+        raise ServiceError("Dictionary.toArray with an 'axis' other than 0 is not implemented by this emulator.")
+    return Array(array_of(values(dictionary, keys), "Dictionary.toArray"))
+
+
+@algorithm("Dictionary.toImage")
+def to_image(dictionary: Values, names: list[str] | None) -> Image:
+    """A constant band for each number. https://developers.google.com/earth-engine/apidocs/ee-dictionary-toimage"""
+    bands = []
+    for key in sorted(dictionary) if names is None else names:
+        found = image_of(get(dictionary, key, None))
+        if found is None or len(found.bands) != 1:
+            raise ServiceError(f"Dictionary.toImage: '{key}' is not a number: {dictionary[key]!s:.60}.")
+        bands.append(found.bands[0].renamed(key))
+    return Image(tuple(bands))

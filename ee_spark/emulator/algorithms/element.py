@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..element import Element, property_of
+from ..description import describe
+from ..element import Collection, Element, geometry_of, property_of
 from ..errors import ServiceError
+from ..geometry import Geometry
+from ..projection import WGS84, Projection
 from .registry import algorithm
 
 
@@ -121,3 +124,34 @@ def if_(condition: Callable[[], Any], true_case: Callable[[], Any], false_case: 
     """
     chosen = condition()
     return true_case() if chosen is not None and chosen not in (0, "", [], False) else false_case()
+
+
+@algorithm("Element.replaceProperties")
+def replace_properties(destination: Element, source: Element | None) -> Element:
+    """The source's properties instead of the element's, but for its index. https://developers.google.com/earth-engine/apidocs/ee-element"""
+    index = destination.properties.get("system:index")
+    found = {} if source is None else dict(source.properties)
+    return destination.with_properties(found if index is None else {**found, "system:index": index})
+
+
+@algorithm("Element.geometry")
+def geometry(feature: Element, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry | None:
+    """Where the element lies, in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-feature-geometry"""
+    if proj is not None and proj != WGS84:
+        raise ServiceError("Element.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
+    return geometry_of(feature)
+
+
+@algorithm("IsEqual")
+def is_equal(left: Any, right: Any) -> bool:
+    """Whether two values are equal. https://developers.google.com/earth-engine/apidocs/ee-algorithms-isequal"""
+    return bool(describe(left) == describe(right))
+
+
+@algorithm("ObjectType")
+def object_type(value: Any) -> str:
+    """The name of a value's type. https://developers.google.com/earth-engine/apidocs/ee-algorithms-objecttype"""
+    if isinstance(value, Collection):
+        return "ImageCollection" if value.images else "FeatureCollection"
+    names = {bool: "Boolean", int: "Integer", float: "Float", str: "String", list: "List", dict: "Dictionary"}
+    return names.get(type(value), "Object" if value is None else type(value).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,27 @@ def random_points(region: Geometry, points: int, seed: int, max_error: Any) -> C
         raise ServiceError("FeatureCollection.randomPoints: the region's area is too small in its bounding box.")
     kept = found[:points]
     return of_elements([Feature(Geometry("Point", p), {"system:index": str(i)}) for i, p in enumerate(kept)], False)
+
+
+@algorithm("Feature.select")
+def select(
+    input: Any, property_selectors: list[str], new_properties: list[str] | None, retain_geometry: bool
+) -> Feature:
+    """Some properties, by name or pattern, renamed where names are given. https://developers.google.com/earth-engine/apidocs/ee-feature-select"""
+    picked: list[str] = []
+    for selector in property_selectors:
+        try:
+            names = (
+                [selector]
+                if selector in input.properties
+                else [k for k in input.properties if re.fullmatch(selector, k)]
+            )
+        except re.error as error:
+            raise ServiceError(f"Feature.select: Bad pattern '{selector:.60}': {error}.") from error
+        picked += [name for name in names if name not in picked]
+    if new_properties is not None and len(new_properties) != len(picked):
+        raise ServiceError(f"Feature.select: {len(new_properties)} new names for {len(picked)} properties {picked}.")
+    found = {new: input.properties[old] for new, old in zip(new_properties or picked, picked, strict=True)}
+    if "system:index" in input.properties:
+        found["system:index"] = input.properties["system:index"]
+    return Feature(geometry_of(input) if retain_geometry else None, found)

@@ -242,3 +242,14 @@ def _blended(below: Band, above: Band) -> Band:
         return np.where(opacity == 1, a, np.where(opacity == 0, b, mixed)).astype(kind.dtype), total
 
     return below.derived(kind, read)
+
+
+@algorithm("Image.regexpRename")
+def regexp_rename(input: Image, regex: str, replacement: str, all: bool) -> Image:
+    """Band names by a pattern, every match or only the first. https://developers.google.com/earth-engine/apidocs/ee-image-regexprename"""
+    template = re.sub(r"\$(\d)", r"\\\1", replacement.replace("\\", "\\\\"))
+    try:
+        names = [re.sub(regex, template, name, count=0 if all else 1) for name in input.names]
+    except (re.error, IndexError) as error:
+        raise ServiceError(f"Image.regexpRename: Bad pattern '{regex:.60}': {error}.") from error
+    return rename(input, names)

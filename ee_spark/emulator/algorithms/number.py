@@ -73,8 +73,18 @@ _BINARY: dict[str, Callable[[float, float], float]] = {
     "bitwiseAnd": lambda a, b: int(a) & int(b),
     "bitwiseOr": lambda a, b: int(a) | int(b),
     "bitwiseXor": lambda a, b: int(a) ^ int(b),
+    "first": lambda a, b: a,
+    "firstNonZero": lambda a, b: a or b,
     "leftShift": lambda a, b: (int(a) << (int(b) & 63)) & (2**63 - 1),
     "rightShift": lambda a, b: int(a) >> (int(b) & 63),
+}
+_BINARY |= {
+    "first_nonzero": _BINARY["firstNonZero"],
+    "bitwise_and": _BINARY["bitwiseAnd"],
+    "bitwise_or": _BINARY["bitwiseOr"],
+    "bitwise_xor": _BINARY["bitwiseXor"],
+    "left_shift": _BINARY["leftShift"],
+    "right_shift": _BINARY["rightShift"],
 }
 for _name, _compute in _BINARY.items():
     _register_binary(_name, _compute)
@@ -95,6 +105,12 @@ _UNARY: dict[str, Callable[[float], float]] = {
     "asin": math.asin,
     "acos": math.acos,
     "atan": math.atan,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "tanh": math.tanh,
+    "cbrt": lambda a: math.copysign(abs(a) ** (1 / 3), a),
+    "bitwiseNot": lambda a: ~int(a),
+    "bitCount": lambda a: (int(a) & (2**64 - 1)).bit_count(),
     "signum": lambda a: (a > 0) - (a < 0),
 }
 for _name, _function in _UNARY.items():

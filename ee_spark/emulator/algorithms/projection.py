@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ServiceError
-from ..projection import IDENTITY, Projection
+from ..projection import IDENTITY, Projection, parse_crs
 from .argument import projection_of
 from .registry import algorithm
 
@@ -54,3 +54,23 @@ def transform(projection: Projection) -> str:
     elements = {"elt_0_0": a, "elt_0_1": b, "elt_0_2": c, "elt_1_0": d, "elt_1_1": e, "elt_1_2": f}
     listed = ", ".join(f'PARAMETER["{name}", {value}]' for name, value in elements.items())
     return f'PARAM_MT["Affine", PARAMETER["num_row", 3], PARAMETER["num_col", 3], {listed}]'
+
+
+@algorithm("Projection.scale")
+def scale(projection: Projection, x: float, y: float) -> Projection:
+    """Pixels so many times as large. https://developers.google.com/earth-engine/apidocs/ee-projection-scale"""
+    a, b, c, d, e, f = projection.transform
+    return Projection(projection.crs, (a * x, b * y, c, d * x, e * y, f))
+
+
+@algorithm("Projection.translate")
+def translate(projection: Projection, x: float, y: float) -> Projection:
+    """The origin moved by pixels. https://developers.google.com/earth-engine/apidocs/ee-projection-translate"""
+    a, b, c, d, e, f = projection.transform
+    return Projection(projection.crs, (a, b, c + a * x + b * y, d, e, f + d * x + e * y))
+
+
+@algorithm("Projection.wkt")
+def wkt(projection: Projection) -> str:
+    """The coordinate system as WKT. https://developers.google.com/earth-engine/apidocs/ee-projection-wkt"""
+    return str(parse_crs(projection.crs).to_wkt())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+from ..description import describe
 from ..errors import ServiceError
 from ..moment import Date
 from .registry import algorithm
@@ -99,3 +101,36 @@ def _pattern(regex: str, flags: str, operation: str) -> re.Pattern[str]:
         return re.compile(regex, re.IGNORECASE if "i" in flags else 0)
     except re.error as error:
         raise ServiceError(f"{operation}: Bad pattern '{regex:.60}': {error}.") from error
+
+
+@algorithm("String.trim")
+def trim(string: str) -> str:
+    """Without blanks at both ends. https://developers.google.com/earth-engine/apidocs/ee-string-trim"""
+    return string.strip()
+
+
+@algorithm("String.rindex")
+def rindex(target: str, pattern: str) -> int:
+    """Where the text last is, or -1. https://developers.google.com/earth-engine/apidocs/ee-string-rindex"""
+    return target.rfind(pattern)
+
+
+@algorithm("String.compareTo")
+def compare_to(string1: str, string2: str) -> int:
+    """-1, 0 or 1 by the order of characters. https://developers.google.com/earth-engine/apidocs/ee-string-compareto"""
+    return (string1 > string2) - (string1 < string2)
+
+
+@algorithm("String.encodeJSON")
+def encode_json(object: Any) -> str:
+    """A value as JSON text. https://developers.google.com/earth-engine/apidocs/ee-string-encodejson"""
+    return json.dumps(describe(object), separators=(",", ":"))
+
+
+@algorithm("String.decodeJSON")
+def decode_json(string: str) -> Any:
+    """The value of a JSON text. https://developers.google.com/earth-engine/apidocs/ee-string-decodejson"""
+    try:
+        return json.loads(string)
+    except ValueError as error:
+        raise ServiceError(f"String.decodeJSON: not valid JSON: {error!s:.100}.") from error
