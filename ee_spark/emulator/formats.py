@@ -34,6 +34,8 @@ THUMBNAIL_FORMATS = (*PIXEL_FORMATS, "ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAN
 """Formats of thumbnails."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _JPEG_QUALITY = 90
+_INTERLEAVED = 1 << 18
+"""Bytes of a table filled at a time, few enough to stay in the processor's cache for every band."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,12 @@ class Part:
     grid: Grid
 
 
+File = bytes | bytearray
+
+
 def encode(
     file_format: str, parts: Sequence[Part], *, nodata: bool = False, name: str = "download"
-) -> tuple[str, bytes]:
+) -> tuple[str, File]:
     """The content type and the file of a format of `THUMBNAIL_FORMATS`; only a ZIP takes several parts.
 
     With `nodata` a GeoTIFF marks masked pixels by a nodata value. `name` is the stem of the files in a ZIP.
@@ -102,15 +107,21 @@ def _written(driver: str, planes: Sequence[NDArray[Any]], **options: Any) -> byt
             return bytes(memory.read())
 
 
+def _all_valid(mask: NDArray[Any]) -> bool:
+    """True when nothing is masked; a mask that is one value spread over all pixels is looked at once."""
+    if mask.size and not any(mask.strides):
+        return bool(mask[0, 0] > 0)
+    return bool(_valid(mask).all())
+
+
 def _valid(mask: NDArray[Any]) -> NDArray[Any]:
     return mask if mask.dtype == bool else mask > 0
 
 
 def _filled(band: Band, values: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
     """The values in the band's wire type, 0 where masked."""
-    valid = _valid(mask)
-    if not valid.all():
-        values = np.where(valid, values, np.zeros((), values.dtype))
+    if not _all_valid(mask):
+        values = np.where(_valid(mask), values, np.zeros((), values.dtype))
     return values.astype(band.type.wire_dtype, copy=False)
 
 
@@ -122,16 +133,19 @@ def _header(fields: tuple[tuple[str, str], ...], shape: tuple[int, int]) -> byte
     return buffer.getvalue()
 
 
-def _npy(names: list[str], arrays: list[NDArray[Any]], shape: tuple[int, int]) -> bytes:
+def _npy(names: list[str], arrays: list[NDArray[Any]], shape: tuple[int, int]) -> bytearray:
     """NPY 1.0, shape (height, width), one packed field a band, interleaved by pixel."""
     fields = tuple((name, array.dtype.str) for name, array in zip(names, arrays, strict=True))
     header = _header(fields, shape)
-    if len(arrays) == 1:
-        return header + arrays[0].tobytes()
-    table = np.empty(shape, np.dtype(list(fields)))
-    for name, array in zip(names, arrays, strict=True):
-        table[name] = array
-    return header + table.tobytes()
+    dtype = np.dtype(list(fields))
+    file = bytearray(len(header) + shape[0] * shape[1] * dtype.itemsize)
+    file[: len(header)] = header
+    table = np.frombuffer(file, dtype, offset=len(header)).reshape(shape)
+    rows = max(1, _INTERLEAVED // (shape[1] * dtype.itemsize))
+    for start in range(0, shape[0], rows):
+        for name, array in zip(names, arrays, strict=True):
+            table[name][start : start + rows] = array[start : start + rows]
+    return file
 
 
 def _geotiff(part: Part, nodata: bool) -> bytes:

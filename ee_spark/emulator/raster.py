@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ Pixels = tuple[NDArray[Any], NDArray[Any]]
 _WHOLE = 1 << 21
 """Bands of at most this many pixels are one block: a small raster is decoded once."""
 _BLOCK = 512
+_SURE = 0.499
+"""Shifts of a lattice, in pixels, below which every centre lies in the same pixel whatever the rounding."""
 _SHORT_AXES = 4096
 """Axes of grids up to this many rows and columns are remembered: tiles repeat for every image of a series."""
 
@@ -70,6 +73,9 @@ class RasterBand:
     def sample(self, grid: Grid, cache: BlockCache) -> Pixels:
         """The pixel that holds each pixel centre of `grid`, exactly: floor((x - x0) / size) in the raster's CRS."""
         if grid.aligned and grid.same_crs(self.crs) and self.transform[1] == self.transform[3] == 0:
+            found = self._window(grid, cache)
+            if found is not None:
+                return found
             columns, rows = self._axis_indices(grid)
             return self._gather_axes(rows, columns, cache)
         if self._apart(grid):
@@ -85,6 +91,30 @@ class RasterBand:
             return False
         xs, ys = sorted((c, c + a * self.width)), sorted((f, f + e * self.height))
         return bool(west > xs[1] or east < xs[0] or south > ys[1] or north < ys[0])
+
+    def _window(self, grid: Grid, cache: BlockCache) -> Pixels | None:
+        """A grid of the raster's own pixel size inside one of its blocks: a part of that block. None for others."""
+        a, _, c, _, e, f = grid.projection.transform
+        if a != self.transform[0] or e != self.transform[4]:
+            return None
+        # Where the lattices are shifted by half a pixel, rounding decides pixel by pixel: not here.
+        across, down = (c - self.transform[2]) / a, (f - self.transform[5]) / e
+        column, row = math.floor(across + 0.5), math.floor(down + 0.5)
+        if max(abs(across - column), abs(down - row)) > _SURE:
+            return None
+        column, row = column + grid.column, row + grid.row
+        height, width = self._block_shape
+        at_row, at_column = row // height, column // width
+        top, left = row - at_row * height, column - at_column * width
+        bottom, right = top + grid.height, left + grid.width
+        if row < 0 or column < 0 or bottom > height or right > width:
+            return None
+        if row + grid.height > self.height or column + grid.width > self.width:
+            return None
+        values, mask = cache.block(self, at_row, at_column)
+        if mask is None:
+            return values[top:bottom, left:right], np.broadcast_to(np.True_, grid.shape)
+        return values[top:bottom, left:right], mask[top:bottom, left:right]
 
     def _axis_indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
         if grid.width + grid.height > _SHORT_AXES:

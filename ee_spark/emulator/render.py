@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ServiceError
-from .formats import PICTURES, PIXEL_FORMATS, THUMBNAIL_FORMATS, Part, encode
+from .formats import PICTURES, PIXEL_FORMATS, THUMBNAIL_FORMATS, File, Part, encode
 from .image import Image
 from .projection import Grid
 from .raster import BlockCache
@@ -30,7 +30,7 @@ class Rendering:
     thumbnail: bool
     name: str
 
-    def file(self, cache: BlockCache) -> tuple[str, bytes]:
+    def file(self, cache: BlockCache) -> tuple[str, File]:
         """Content type and bytes of the file."""
         parts = [Part(image.bands, image.evaluate(grid, cache), grid) for image, grid in self.parts]
         return encode(self.file_format, parts, nodata=self.thumbnail, name=self.name)

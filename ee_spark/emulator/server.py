@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
@@ -29,6 +29,8 @@ MAX_BODY = 10485760
 SLOW_SECONDS = 3.0
 """How long the `slow` fault takes to trickle out a reply."""
 _GZIP_FROM = 1024
+_JOINED = 1 << 16
+"""Bodies below this many bytes go out in one write with their head."""
 _WORKERS = 4
 _STACK = 64 << 20
 _RECURSION = 20_000
@@ -259,19 +261,26 @@ class _Connection(asyncio.Protocol):
             return str(reply.status), len(data)
         return str(reply.status), self._send(reply, request.headers, keep)
 
-    def _send(self, reply: Reply, headers: object, keep: bool) -> int:
+    def _send(self, reply: Reply, headers: Mapping[str, str], keep: bool) -> int:
         if self._transport.is_closing():
             return 0
-        data = self._message(reply, headers if isinstance(headers, dict) else {}, keep)
-        self._transport.write(data)
-        return len(data)
+        head, body = self._head_and_body(reply, headers, keep)
+        if len(body) < _JOINED:
+            self._transport.write(head + body)
+        else:  # a large body is not copied: what the socket does not take at once is a slice of a view
+            self._transport.write(head)
+            self._transport.write(memoryview(body))
+        return len(head) + len(body)
 
-    def _message(self, reply: Reply, headers: object, keep: bool) -> bytes:
-        given = headers if isinstance(headers, dict) else {}
+    def _message(self, reply: Reply, headers: Mapping[str, str], keep: bool) -> bytes:
+        head, body = self._head_and_body(reply, headers, keep)
+        return head + body
+
+    def _head_and_body(self, reply: Reply, headers: Mapping[str, str], keep: bool) -> tuple[bytes, bytes | bytearray]:
         body, encoding = reply.body, ""
         # Google's front ends compress for clients that also say so in the user agent; JSON is cheap enough for all.
-        wanted = "gzip" in given.get("accept-encoding", "") and len(body) >= _GZIP_FROM
-        if wanted and (reply.content_type == JSON or "gzip" in given.get("user-agent", "")):
+        wanted = "gzip" in headers.get("accept-encoding", "") and len(body) >= _GZIP_FROM
+        if wanted and (reply.content_type == JSON or "gzip" in headers.get("user-agent", "")):
             body, encoding = _compressed(body), "Content-Encoding: gzip\r\n"
         extra = "".join(f"{name}: {value}\r\n" for name, value in self._server.traffic.headers.items())
         head = (
@@ -279,10 +288,10 @@ class _Connection(asyncio.Protocol):
             f"Content-Type: {reply.content_type}\r\nContent-Length: {len(body)}\r\n{encoding}{extra}"
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         )
-        return head.encode("latin-1") + body
+        return head.encode("latin-1"), body
 
 
-def _compressed(body: bytes) -> bytes:
+def _compressed(body: bytes | bytearray) -> bytes:
     return _compressed_list() if body is algorithms() else gzip.compress(body, 1, mtime=0)
 
 

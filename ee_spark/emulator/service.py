@@ -50,7 +50,7 @@ class Reply:
 
     status: int
     content_type: str
-    body: bytes
+    body: bytes | bytearray
 
 
 class Service:
