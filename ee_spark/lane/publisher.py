@@ -27,7 +27,8 @@ HELD_PARTS = 2
 class OpenChunk:
     """A chunk while the lane works on it: its log, its tiles, and the rows that wait for the next part.
 
-    ``left`` is how many answers are still to come, ``mine`` what this lane made final, by key.
+    ``left`` is how many answers are still to come, ``mine`` what this lane made final, by key; ``noted`` says
+    that others know it is open.
     """
 
     index: int
@@ -35,6 +36,7 @@ class OpenChunk:
     tiles: Tiles
     planned: set[Key]
     left: int = 0
+    noted: bool = False
     rows: list[Row] = field(default_factory=list)
     waiting_bytes: int = 0
     failed: list[Row] = field(default_factory=list)
@@ -120,7 +122,8 @@ class Publisher:
         ours = chunk.mine | (self._before(chunk) if len(final) > len(chunk.mine) else {})
         self.counts.update(ours.get(key, "skipped") for key in final)
         self.counts["failed"] += len((failed & chunk.planned) - final)
-        self._notes.closed(chunk.index)
+        if chunk.noted:
+            self._notes.closed(chunk.index)
         chunk.closed.set()
 
     def _before(self, chunk: OpenChunk) -> dict[Key, str]:

@@ -133,9 +133,11 @@ class _Run:
         for index, log in zip(mine, logs, strict=True):
             if self.fetcher.stopping:
                 return
-            self.notes.opened(index)
             chunk, asks = self._open(index, self.lane.chunks[index], log)
             chunk.left = len(asks)
+            if asks:  # a chunk that is done needs no note: a resumed lane would write thousands of them first
+                self.notes.opened(index)
+                chunk.noted = True
             yield chunk
             yield from _packs(asks, self.brief.pack)
             while self.lane.alone and not chunk.closed.wait(0.2) and not self.fetcher.stopping:
