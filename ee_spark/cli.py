@@ -48,6 +48,11 @@ _job_options = (
 )
 
 
+_remote_code = click.option(
+    "--allow-remote-code", "remote_code", is_flag=True, help="Import the job's functions from gs:// or s3:// too."
+)
+
+
 def _job(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_job_options):
         command = option(command)
@@ -65,20 +70,19 @@ def main() -> None:
 @_job
 @click.option("--dry-run", is_flag=True, help="Print the plan and ask for no pixels but one.")
 @click.option("--skip-failed", is_flag=True, help="Do not ask again for tiles that failed before.")
+@click.option("--repin", is_flag=True, help="Take today's versions of images for tiles still to come.")
+@_remote_code
 @click.option("--run-id", metavar="ID", help="The name of the run; by default its time.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
 @_one_line
-def extract(
-    path: str, settings: tuple[str, ...], dry_run: bool, skip_failed: bool, run_id: str | None, progress: str
-) -> None:
+def extract(path: str, settings: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Ask for every planned tile that is not final yet; the last line on stdout is the run report as JSON."""
     config = load(path, settings)
     if dry_run:
         with program.service_of(config) as service:
-            click.echo(table(program.preview(config, service)))
+            click.echo(table(program.preview(config, service, remote_code=options["remote_code"])))
         return
-    options = program.Options(skip_failed, run_id, progress)
-    report = program.run(config, options=options)
+    report = program.run(config, options=program.Options(**options))
     click.echo(how_to_open(report), err=True)
     click.echo(json.dumps(report))
     sys.stdout.flush()
@@ -87,13 +91,14 @@ def extract(
 
 @main.command()
 @_job
+@_remote_code
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @_one_line
-def plan(path: str, settings: tuple[str, ...], as_json: bool) -> None:
+def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
     with program.service_of(config) as service:
-        planned = program.preview(config, service)
+        planned = program.preview(config, service, remote_code=remote_code)
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
 
 

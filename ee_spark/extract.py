@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
-from ee_spark.client import HIGH_VOLUME, STANDARD, Service
+from ee_spark.client import HIGH_VOLUME, STANDARD, Client, Service
 from ee_spark.errors import JobError
 from ee_spark.fetch import telemetry
 from ee_spark.fetch.pack import pack_size
@@ -29,9 +29,11 @@ from ee_spark.lane.notes import clear as clear_notes
 from ee_spark.lane.rounds import Suspect, left_over, next_lanes
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.plan.chunk import Chunk
+from ee_spark.plan.grid import Ints
+from ee_spark.plan.images import stored
 from ee_spark.plan.plan import Plan, make
 from ee_spark.progress import Progress
-from ee_spark.store import records
+from ee_spark.store import pins, records
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
@@ -46,10 +48,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Changes:
+    """Ids of images that changed since they were pinned, and of those that a run fetched from two versions."""
+
+    flagged: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Options:
     """What a run is told beside its job file."""
 
     skip_failed: bool = False
+    repin: bool = False
+    remote_code: bool = False
     run_id: str | None = None
     progress: str = "auto"
 
@@ -70,20 +82,21 @@ def run(
     store = open_store(job.output.path, config_files.storage_of(job))
     probe(store)
     with service_of(job) as service:
-        plan = settle(job, service, store)
+        plan = settle(job, service, store, remote_code=options.remote_code)
         spark = spark or session(job)
         refuse_remote_emulator(job, spark)
         layout = records.layout_of(plan)
         records.open_tables(store, layout)
-        images = records.publish_images(store, plan.images)
-        plan = replace(plan, images=images)
+        pinned = pins.publish(store, plan.images, repin=options.repin)
+        versions = (plan.images if plan.frozen.method == "getPixels" else pinned).version
         run_id = records.start_run(store, plan, options.run_id)
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, _progress_host(spark)) as progress:
-            lanes = make_lanes(plan, run_id, spark, options, progress.address)
+            lanes = make_lanes(plan, versions, run_id, spark, options, progress.address)
             found, stopped = run_rounds(spark, lanes, store)
-        report = summarise(plan, run_id, found, stopped, time.monotonic() - started)
+        changes = look_again(plan, store, run_id)
+        report = summarise(plan, run_id, found, stopped, changes, time.monotonic() - started)
         records.finish_run(store, run_id, report)
         if report["status"] == "complete":
             records.succeed(store, report)
@@ -118,36 +131,36 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         yield Service(running.url, engine.project or "local", "anonymous", job.name)
 
 
-def settle(job: JobConfig, service: Service, store: Store) -> Plan:
+def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
     """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
 
     Raises:
         JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
     """
     found = records.read_job(store)
-    plan = make(job, service, records.frozen_job(found))
+    plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
     if found is None and not records.claim(store, plan):
         found = records.read_job(store)  # another driver was first: its plan holds
-        plan = make(job, service, records.frozen_job(found))
+        plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
     if found and found["fingerprint"] != plan.fingerprint:
         if not job.output.overwrite:
             records.refuse_other(store, plan, found)
-        plan = make(job, service)
+        plan = make(job, service, remote_code=remote_code)
         records.take_over(store, plan)
-        records.publish_images(store, plan.images, fresh=True)
+        pins.publish(store, plan.images, fresh=True)
     records.remove_replaced(store)
     return plan
 
 
-def preview(job: JobConfig, service: Service) -> Plan:
+def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job))
     found = records.read_job(store)
-    plan = make(job, service, records.frozen_job(found))
+    plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
     if found and found["fingerprint"] != plan.fingerprint:
         if not job.output.overwrite:
             records.refuse_other(store, plan, found)
-        plan = make(job, service)
+        plan = make(job, service, remote_code=remote_code)
     return plan
 
 
@@ -183,7 +196,12 @@ def refuse_remote_emulator(job: JobConfig, spark: SparkSession) -> None:
 
 
 def make_lanes(
-    plan: Plan, run_id: str, spark: SparkSession, options: Options, progress: tuple[str, int] | None
+    plan: Plan,
+    versions: Ints,
+    run_id: str,
+    spark: SparkSession,
+    options: Options,
+    progress: tuple[str, int] | None,
 ) -> list[Lane]:
     """Cut the plan into lanes: as many as share the quota, with chunks dealt so that all end at about the same time."""
     engine, config = plan.config.earth_engine, plan.config
@@ -222,7 +240,7 @@ def make_lanes(
             chunks=tuple(chunks[i] for i in dealt[lane]),
             image_ids=plan.images.ids,
             image_times=tuple(plan.images.time.tolist()),
-            image_versions=tuple(plan.images.version.tolist() if config.source.pin else [-1] * len(plan.images)),
+            image_versions=tuple(versions.tolist() if config.source.pin else [-1] * len(plan.images)),
             graphs=plan.graphs,
             points=plan.points,
             threads=max(1, share(engine.concurrent_requests, count, lane)),
@@ -310,8 +328,25 @@ def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
     return None
 
 
+def look_again(plan: Plan, store: Store, run_id: str) -> Changes:
+    """Say which images changed since they were pinned, and of which this run fetched two versions.
+
+    Only getPixels can have: what is computed is loaded by its version.
+    """
+    source, before = plan.config.source, dict(zip(plan.images.ids, plan.images.version.tolist(), strict=True))
+    if not source.pin or source.kind not in ("asset", "collection"):
+        return Changes()
+    today = before
+    if plan.frozen.method == "getPixels":
+        images = stored(Client(plan.service), source, plan.region.geojson())
+        today = {**before, **dict(zip(images.ids, images.version.tolist(), strict=True))}
+    meanwhile = {name for name in before if today[name] != before[name]}
+    mixed = pins.fetched(store, records.layout_of(plan), run_id, meanwhile)
+    return Changes(tuple(pins.flag(store, today)), tuple(sorted(mixed)))
+
+
 def summarise(
-    plan: Plan, run_id: str, lanes: list[dict[str, Any]], stopped: str | None, seconds: float
+    plan: Plan, run_id: str, lanes: list[dict[str, Any]], stopped: str | None, changes: Changes, seconds: float
 ) -> dict[str, Any]:
     """Add up the lanes' records: the run report."""
     names = ("ok", "empty", "failed", "skipped", "requests", "retries", "splits", "rejected", "bytes_in")
@@ -327,10 +362,12 @@ def summarise(
     limit = float(allowed.rstrip("%")) / 100 * plan.pairs.count if isinstance(allowed, str) else allowed
     if missing or stopped:
         status, code = "stopped", 1
-    elif not counts["failed"]:
-        status, code = "complete", 0
+    elif counts["failed"] > limit:
+        status, code = "failed", 3
+    elif changes.mixed:
+        status, code = "changed", 3
     else:
-        status, code = ("partial", 0) if counts["failed"] <= limit else ("failed", 3)
+        status, code = ("partial" if counts["failed"] else "complete"), 0
     return {
         "run_id": run_id,
         "status": status,
@@ -349,6 +386,8 @@ def summarise(
         "errors": dict(errors.most_common(10)),
         "restricted": any(lane["restricted"] for lane in lanes),
         "stopped": stopped,
+        "changed": list(changes.flagged),
+        "fetched_from_two_versions": list(changes.mixed),
     }
 
 

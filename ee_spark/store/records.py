@@ -17,12 +17,11 @@ from ee_spark import __version__
 from ee_spark.errors import JobError, StoreError
 from ee_spark.objects import Store
 from ee_spark.plan.frozen import Frozen
-from ee_spark.plan.images import NO_TIME, Images, table_schema
 from ee_spark.plan.plan import Plan, difference
 from ee_spark.plan.region import Points, Polygons
 from ee_spark.store import planned
 from ee_spark.store.part import zero_rows
-from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
+from ee_spark.store.schema import JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 
 
 def layout_of(plan: Plan) -> Layout:
@@ -118,27 +117,6 @@ def open_tables(store: Store, layout: Layout) -> None:
     store.create(f"{TILES}/{layout.schema_part}", zero_rows(layout.tiles, layout))
 
 
-def publish_images(store: Store, images: Images, *, fresh: bool = False) -> Images:
-    """Add the images to the dataset's table; return them with the versions that they first had there.
-
-    ``fresh``: forget the images of the job that was there.
-    """
-    while True:
-        found = store.read(IMAGES)
-        old = pq.read_table(pa.BufferReader(found[0])) if found and not fresh else table_schema().empty_table()
-        known = dict(zip(old["image_id"].to_pylist(), old["version"].cast(pa.int64()).to_pylist(), strict=True))
-        new = [index for index, name in enumerate(images.ids) if name not in known]
-        if new or not found or fresh:
-            table = pa.concat_tables([old, _image_rows(images, new)])
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd")
-            if not store.replace(IMAGES, sink.getvalue().to_pybytes(), found[1] if found else None):
-                continue
-        pinned = [known.get(name) for name in images.ids]
-        version = [int(mine) if held is None else held for mine, held in zip(images.version, pinned, strict=True)]
-        return replace(images, version=np.array(version, np.int64))
-
-
 def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
     """Record that a run begins, with all that is needed to enumerate its plan again; return the id that it gets."""
     stem = run_id or dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -208,40 +186,6 @@ def _job_bytes(plan: Plan, replaced: Iterable[str]) -> bytes:
             "created_at": _now(),
         }
     )
-
-
-def _image_rows(images: Images, index: list[int]) -> pa.Table:
-    def times(values: Any) -> pa.Array:
-        kept = [None if int(values[i]) in (NO_TIME, -1) else int(values[i]) for i in index]
-        return pa.array(kept, pa.timestamp("us", "UTC"))
-
-    return pa.table(
-        [
-            pa.array([images.ids[i] for i in index], pa.string()),
-            times(images.time),
-            times(images.end),
-            times(images.version),
-            pa.array([False] * len(index)),
-            pa.array([_footprint(images, i) for i in index], pa.binary()),
-            pa.array([images.properties[i] for i in index], pa.string()),
-        ],
-        schema=table_schema(),
-    )
-
-
-def _footprint(images: Images, index: int) -> bytes | None:
-    """Return an image's footprint as a WKB MultiPolygon."""
-    polygons = images.footprints[index]
-    if polygons is None:
-        return None
-    head = np.array([6, len(polygons)], "<u4").tobytes()
-    parts = [
-        b"\x01"
-        + np.array([3, len(rings)], "<u4").tobytes()
-        + b"".join(np.array([len(ring)], "<u4").tobytes() + ring.astype("<f8").tobytes() for ring in rings)
-        for rings in polygons
-    ]
-    return b"\x01" + head + b"".join(parts)
 
 
 def _json(value: dict[str, Any]) -> bytes:
