@@ -184,11 +184,14 @@ def bucket_days(pairs: Pairs, time: Ints, tile_bytes: int, *, packed: bool) -> i
         return LONGEST_DAYS
     total, length = pairs.count, pairs.stop - pairs.start
     block = np.repeat(np.arange(len(pairs)), np.diff(pairs.edges))
-    tiles = len(np.unique(np.column_stack([pairs.lattice, pairs.row, pairs.start, pairs.stop]), axis=0))
+    tiles = len(np.unique(_paired(_paired(pairs.lattice, pairs.row), _paired(pairs.start, length))))
+    day_of = np.where(time == NO_TIME, -(2**40), time // DAY)[pairs.image]
+    _, first = np.unique(_paired(block, day_of), return_index=True)
+    block, day_of = block[first], day_of[first]
     images_per_tile = total / max(1, tiles * float(length.mean()))
     days = LONGEST_DAYS
     while days > 1:
-        chunks = _count_chunks(block, time[pairs.image], days)
+        chunks = len(np.unique(_paired(block, day_of // days)))
         mean = total / chunks
         filled = images_per_tile * tile_bytes * days / LONGEST_DAYS < PACK_BYTES
         too_large = mean > CHUNK_PAIRS or mean * tile_bytes > CHUNK_BYTES
@@ -225,9 +228,10 @@ def _grouped(pairs: Pairs) -> Pairs:
     return replace(pairs, edges=edges, **{name: getattr(pairs, name)[order] for name in names})
 
 
-def _count_chunks(block: Ints, time: Ints, days: int) -> int:
-    bucket = np.where(time == NO_TIME, NO_TIME, time // (days * DAY))
-    return len(np.unique(np.column_stack([block, bucket]), axis=0))
+def _paired(first: Ints, second: Ints) -> Ints:
+    """Return one number for each pair of numbers, equal where both are."""
+    low = int(second.min())
+    return (first - int(first.min())) * (int(second.max()) - low + 1) + (second - low)
 
 
 def _joined(parts: list[Ints]) -> Ints:
