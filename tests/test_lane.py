@@ -84,7 +84,7 @@ def prepared(data: dict[str, Any], run_id: str = "run") -> list[Lane]:
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     records.open_tables(store, records.layout_of(plan))
     run_id = records.start_run(store, plan, run_id)
-    return extract.make_lanes(plan, run_id, None, extract.Options(), None)  # type: ignore[arg-type]
+    return extract.make_lanes(plan, plan.images.version, run_id, None, extract.Options(), None)  # type: ignore[arg-type]
 
 
 def rows(path: Path, table: str) -> dict[tuple[str, str], dict[str, Any]]:
