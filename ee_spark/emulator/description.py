@@ -13,44 +13,79 @@ import numpy as np
 from .element import Collection, Feature
 from .errors import ServiceError
 from .image import Band, Image
+from .limits import ELEMENTS, too_large
 
 _MOST_ELEMENTS = 5000
 """Elements of a collection that a description may have (developers.google.com/earth-engine/guides/debugging)."""
 
 
 def describe(value: Any) -> Any:
-    """The JSON of a value; a 400 for what has none, a collection of more than 5000 elements for one."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else ("NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity")
-    if isinstance(value, np.generic):
-        return describe(value.item())
-    if isinstance(value, (list, tuple)):
-        return [describe(part) for part in value]
-    if isinstance(value, dict):
-        return {str(key): describe(part) for key, part in value.items()}
-    if isinstance(value, Image):
-        return _image(value)
-    if isinstance(value, Feature):
-        return _feature(value)
-    if isinstance(value, Collection):
-        return _collection(value)
-    describing = getattr(value, "describe", None)
-    if describing is not None:
-        return describing()
-    raise ServiceError(f"A value of type {type(value).__name__} cannot be encoded as JSON.")
+    """The JSON of a value; a 400 for what has none or is too large, as a collection of more than 5000 elements is."""
+    return _Description().of(value)
 
 
-def _image(image: Image) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "Image", "bands": [_band(band) for band in image.bands]}
-    if image.id is not None:
-        found["id"] = image.id
-    if image.version is not None:
-        found["version"] = image.version
-    if image.properties:
-        found["properties"] = {key: describe(value) for key, value in image.properties.items()}
-    return found
+class _Description:
+    """One description; counts its parts, since a small graph can share a list into a huge value."""
+
+    def __init__(self) -> None:
+        self._parts = 0
+
+    def of(self, value: Any) -> Any:
+        self._parts += 1
+        if self._parts > ELEMENTS:
+            raise too_large()
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return _number(value)
+        if isinstance(value, np.generic):
+            return self.of(value.item())
+        if isinstance(value, (list, tuple)):
+            return [self.of(part) for part in value]
+        if isinstance(value, dict):
+            return {str(key): self.of(part) for key, part in value.items()}
+        if isinstance(value, (Image, Feature, Collection)):
+            return self._element(value)
+        describing = getattr(value, "describe", None)
+        if describing is not None:
+            return describing()
+        raise ServiceError(f"A value of type {type(value).__name__} cannot be encoded as JSON.")
+
+    def _element(self, value: Image | Feature | Collection) -> dict[str, Any]:
+        if isinstance(value, Feature):
+            return self._feature(value)
+        found = self._image(value) if isinstance(value, Image) else self._collection(value)
+        if value.id is not None:
+            found["id"] = value.id
+        if value.version is not None:
+            found["version"] = value.version
+        if value.properties:
+            found["properties"] = self.of(dict(value.properties))
+        return found
+
+    def _image(self, image: Image) -> dict[str, Any]:
+        return {"type": "Image", "bands": [_band(band) for band in image.bands]}
+
+    def _feature(self, feature: Feature) -> dict[str, Any]:
+        properties = {key: self.of(value) for key, value in feature.properties.items() if key != "system:index"}
+        geometry = None if feature.geometry is None else feature.geometry.describe()
+        found: dict[str, Any] = {"type": "Feature", "geometry": geometry, "properties": properties}
+        if "system:index" in feature.properties:
+            found["id"] = str(feature.properties["system:index"])
+        return found
+
+    def _collection(self, collection: Collection) -> dict[str, Any]:
+        elements = collection.elements
+        if len(elements) > _MOST_ELEMENTS:
+            raise ServiceError(f"Collection query aborted after accumulating over {_MOST_ELEMENTS} elements.")
+        kind: dict[str, Any] = {"type": "FeatureCollection", "columns": {}}
+        if collection.images:
+            kind = {"type": "ImageCollection", "bands": []}
+        return {**kind, "features": [self.of(part) for part in elements]}
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else ("NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity")
 
 
 def _band(band: Band) -> dict[str, Any]:
@@ -61,30 +96,4 @@ def _band(band: Band) -> dict[str, Any]:
             found["origin"] = list(band.dimensions[2:])
     found["crs"] = band.projection.crs
     found["crs_transform"] = list(band.projection.transform)
-    return found
-
-
-def _feature(feature: Feature) -> dict[str, Any]:
-    properties = {key: describe(value) for key, value in feature.properties.items() if key != "system:index"}
-    geometry = None if feature.geometry is None else feature.geometry.describe()
-    found: dict[str, Any] = {"type": "Feature", "geometry": geometry, "properties": properties}
-    if "system:index" in feature.properties:
-        found["id"] = str(feature.properties["system:index"])
-    return found
-
-
-def _collection(collection: Collection) -> dict[str, Any]:
-    elements = collection.elements
-    if len(elements) > _MOST_ELEMENTS:
-        raise ServiceError(f"Collection query aborted after accumulating over {_MOST_ELEMENTS} elements.")
-    kind = (
-        {"type": "ImageCollection", "bands": []} if collection.images else {"type": "FeatureCollection", "columns": {}}
-    )
-    found: dict[str, Any] = {**kind, "features": [describe(part) for part in elements]}
-    if collection.id is not None:
-        found["id"] = collection.id
-    if collection.version is not None:
-        found["version"] = collection.version
-    if collection.properties:
-        found["properties"] = {key: describe(value) for key, value in collection.properties.items()}
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from .geometry import Geometry
 from .image import Image
+from .limits import ELEMENTS, IMAGES, too_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,11 @@ class Collection:
 
     @cached_property
     def elements(self) -> Sequence[Any]:
-        """The elements."""
-        return self.source()
+        """The elements; a 400 where there are more than any memory should hold."""
+        found = self.source()
+        if len(found) > (IMAGES if self.images else ELEMENTS):
+            raise too_large()
+        return found
 
     def derived(self, source: Callable[[], Sequence[Any]]) -> Collection:
         """A collection made from this one: same metadata, other elements."""

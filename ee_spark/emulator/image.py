@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import ServiceError
 from .geometry import Geometry
+from .limits import BANDS, too_large
 from .pixeltype import PixelType
 from .projection import WGS84, Grid, Projection, transform_points
 from .pyramid import Centre
@@ -124,6 +125,10 @@ class Image:
     geometry: Geometry | None = None
     id: str | None = None
     version: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.bands) > BANDS:
+            raise too_large()
 
     @property
     def names(self) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from . import listing
+from . import limits, listing
 from .algorithms import Context, call, described
 from .algorithms.registry import packaged
 from .catalog import Catalog
@@ -21,6 +21,7 @@ from .element import Collection
 from .errors import ServiceError
 from .graph import Graph
 from .image import Image
+from .limits import Deadline
 from .raster import BlockCache
 from .render import Judge, Rendering, prepare
 from .thumbnail import Thumbnails
@@ -180,11 +181,14 @@ class Service:
     def _evaluate(self, body: dict[str, Any]) -> Any:
         if "expression" not in body:
             raise ServiceError("Invalid request: 'expression' is required.")
-        return Graph(body["expression"], self._call).evaluate()
+        return Graph(body["expression"], partial(self._call, Deadline())).evaluate()
 
 
-def _call(context: Context, name: str, arguments: Mapping[str, Callable[[], Any]]) -> Any:
-    return call(name, arguments, context)
+def _call(context: Context, deadline: Deadline, name: str, arguments: Mapping[str, Callable[[], Any]]) -> Any:
+    value = call(name, arguments, context)
+    limits.check(value)
+    deadline.check()
+    return value
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..errors import ServiceError
 from ..geometry import Geometry, from_geojson
 from ..graph import Function
 from ..image import Image, constant
+from ..limits import BANDS, too_large
 from ..moment import Date, DateRange
 from ..pixeltype import of_number
 from ..projection import IDENTITY, Projection, parse_crs
@@ -78,6 +79,8 @@ def image_of(value: Any) -> Image | None:
     if isinstance(value, Image):
         return value
     numbers = value if isinstance(value, list) and value else [value]
+    if len(numbers) > BANDS:
+        raise too_large()
     if not all(isinstance(n, (int, float)) for n in numbers):
         return None
     names = ["constant"] if len(numbers) == 1 else [f"constant_{i}" for i in range(len(numbers))]
