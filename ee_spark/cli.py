@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,8 +16,9 @@ from ee_spark import __version__
 from ee_spark import extract as program
 from ee_spark.config import load
 from ee_spark.emulator import main as emulator
-from ee_spark.errors import EESparkError
+from ee_spark.errors import EESparkError, JobError
 from ee_spark.objects import open_store
+from ee_spark.plan.plot import picture
 from ee_spark.plan.summary import figures, table
 from ee_spark.read.repair import repair
 from ee_spark.read.summary import how_to_open
@@ -93,13 +95,19 @@ def extract(path: str, settings: tuple[str, ...], dry_run: bool, **options: Any)
 @_job
 @_remote_code
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--plot", metavar="PICTURE.png", help="Draw tiles, footprints and region too.")
 @_one_line
-def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool) -> None:
+def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool, plot: str | None) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
     with program.service_of(config) as service:
         planned = program.preview(config, service, remote_code=remote_code)
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
+    if plot:
+        try:
+            Path(plot).write_bytes(picture(planned))
+        except OSError as error:
+            raise JobError(f"--plot: cannot write {plot!r}: {error.strerror}") from None
 
 
 @main.command()

@@ -19,7 +19,6 @@ from ee_spark import config as config_files
 from ee_spark.client import HIGH_VOLUME, STANDARD, Client, Service
 from ee_spark.errors import JobError
 from ee_spark.fetch import telemetry
-from ee_spark.fetch.pack import pack_size
 from ee_spark.fetch.quota import share
 from ee_spark.java import java_home
 from ee_spark.job import JobConfig
@@ -224,14 +223,7 @@ def make_lanes(
         fill=fill if isinstance(fill, dict) else dict.fromkeys(names, fill or 0.0),
         skip_failed=options.skip_failed,
         progress=progress,
-        pack=pack_size(
-            config.pixels.images_per_request,
-            plan.frozen.method,
-            len(plan.recipe.bands),
-            plan.frozen.tile_bytes,
-            plan.request_bytes,
-            max(map(len, plan.graphs), default=0),
-        ),
+        pack=plan.pack,
     )
     return [
         Lane(

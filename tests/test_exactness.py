@@ -244,6 +244,20 @@ def test_at_the_antimeridian_no_pixel_beyond_is_asked_for_and_that_part_is_maske
     assert beyond
 
 
+@pytest.mark.parametrize("mask", ["band", "bands"])
+def test_a_geotiff_carries_validity_in_the_bands_own_type(service, mask):
+    url, folder = service
+    grid = {"crs": "native", "tile": 32}
+    keys = {"source": {"asset": "T/POLAR"}, "region": {"bbox": box_of("POLAR")}, "grid": grid}
+    plan = planned(url, {**keys, "pixels": {"format": "GEO_TIFF", "mask": mask}})
+    for tiles, t, planes in blocks(plan):
+        values, validity, _ = expected(folder, "POLAR", "EPSG:3031", tiles.transform(t), 32, 32)
+        assert (planes["B1"] == values).all()
+        valid = planes["valid" if mask == "band" else "valid_B1"]
+        assert valid.dtype == np.uint8
+        assert (valid == validity).all()
+
+
 @pytest.mark.parametrize("form", ["NPY", "GEO_TIFF"])
 def test_fill_clip_and_renaming_keep_pixels_where_they_are(service, tmp_path, form):
     url, folder = service

@@ -13,6 +13,7 @@ from job_files import catalog, planned, scene
 from ee_spark import emulator
 from ee_spark.errors import JobError
 from ee_spark.plan.frozen import Frozen
+from ee_spark.plan.plot import picture
 from ee_spark.plan.summary import figures, table
 
 UTM10 = "EPSG:32610"
@@ -541,7 +542,8 @@ def test_the_table_and_the_figures_agree(world):
     plan = plan_of(world, {"source": {"collection": "SAME"}})
     data, text = json.loads(json.dumps(figures(plan))), table(plan)
     assert data["pairs"] + data["pairs_not_touched"] == data["images"] * data["tiles"]
-    assert data["request_bytes"] == 32 * 32 * (2 + 1 + 1 + 1)
+    assert data["images_per_request"] == 3
+    assert data["request_bytes"] == 3 * 32 * 32 * (2 + 1 + 1 + 1)
     assert data["raw_bytes"] == data["pairs"] * 32 * 32 * 3
     assert data["hours_at_quota"] == pytest.approx(data["requests"] / 6000 / 60)
     for piece in (
@@ -555,6 +557,39 @@ def test_the_table_and_the_figures_agree(world):
     ):
         assert piece in text
     assert max(map(len, text.splitlines())) < 250
+
+
+def test_requests_are_those_of_packs(world):
+    for images in (1, 2, "auto"):
+        plan = plan_of(world, {"source": {"collection": "OFFSETS"}, "pixels.images_per_request": images})
+        by_tile: dict[tuple[str, str], int] = {}
+        for chunk, tile, _ in keys_of(plan):
+            by_tile[chunk, tile] = by_tile.get((chunk, tile), 0) + 1
+        size = {1: 1, 2: 2, "auto": 1000}[images]
+        exact = sum(-(-count // size) for count in by_tile.values())
+        assert exact <= plan.requests <= plan.pairs.count
+        if images == 1:
+            assert plan.requests == plan.pairs.count
+    same = plan_of(
+        world, {"source": {"collection": "SAME", "bands": ["B1"]}, "region": {"bbox": [-122.99, 37.42, -122.97, 37.44]}}
+    )
+    assert same.requests == same.tiles
+
+
+def test_a_plan_is_drawn(world):
+    import io
+
+    from PIL import Image
+
+    for changes in ({}, {"region": {"sample": {"count": 5, "within": AREA}}}, {"grid.tile": 2}):
+        plan = plan_of(
+            world,
+            {"source": {"collection": "SAME"}, **{k: v for k, v in changes.items() if "." not in k}},
+            tile=changes.get("grid.tile", 32),
+        )
+        drawn = np.asarray(Image.open(io.BytesIO(picture(plan))).convert("RGB"))
+        assert drawn.shape[:2] == (800, 900)
+        assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 20
 
 
 def test_a_tile_size_is_proposed_that_a_request_can_hold(world):

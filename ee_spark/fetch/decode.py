@@ -47,6 +47,8 @@ def decode(
             images.append({})
         if plane.shape != (height, width):
             raise _damaged(f"band {name!r} is {plane.shape[1]} × {plane.shape[0]} pixels, not {width} × {height}")
+        if form == "GEO_TIFF" and (column == "valid" or column.startswith("valid_")):
+            plane = plane.astype(dtype)  # a TIFF has one type: validity comes in that of the bands
         if plane.dtype != dtype and not np.can_cast(plane.dtype, dtype, "safe"):
             raise ServiceError(
                 f"band {name!r} came as {plane.dtype}, and its column is {dtype}; write pixels.dtype: "

@@ -11,31 +11,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from ee_spark.fetch.piece import Ask
-from ee_spark.plan.request import MAX_BYTES, Recipe, filled
+from ee_spark.plan.request import MAX_BANDS, Recipe, filled, pack_size
 
-AUTO_BYTES = 1_000_000
-"""What ``images_per_request: auto`` fills, in raw bytes: beyond it a request's own cost no longer counts."""
-MAX_BANDS = 1024
-"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
-MAX_GRAPH_BYTES = 4_000_000
-"""Of the 10 MiB that a request's body may have."""
-
-
-def pack_size(
-    images: int | Literal["auto"], method: str, bands: int, tile_bytes: int, counted_bytes: int, graph_bytes: int
-) -> int:
-    """Return how many images of one tile go into one request: 1 where nothing is packed.
-
-    ``bands`` counts validity bands too, ``counted_bytes`` a tile's mask bytes too, ``graph_bytes`` one image's graph.
-    """
-    if method != "computePixels" or images == 1:
-        return 1
-    wanted = max(1, AUTO_BYTES // max(1, tile_bytes)) if images == "auto" else images
-    fits = MAX_BYTES // max(1, counted_bytes), MAX_BANDS // max(1, bands), MAX_GRAPH_BYTES // max(1, graph_bytes)
-    return max(1, min(wanted, *fits))
+__all__ = ["MAX_BANDS", "pack_size", "packed"]
 
 
 def packed(recipe: Recipe, asks: Sequence[Ask]) -> tuple[Recipe, str]:

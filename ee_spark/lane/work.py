@@ -13,6 +13,7 @@ import numpy as np
 
 from ee_spark.client import Client
 from ee_spark.errors import EESparkError, ServiceError, StoppedError
+from ee_spark.fetch.decode import Planes
 from ee_spark.fetch.fetcher import Fetcher
 from ee_spark.fetch.piece import Answer, Ask
 from ee_spark.fetch.quota import Quota
@@ -23,6 +24,8 @@ from ee_spark.lane.reporter import Reporter
 from ee_spark.objects import Store, open_store
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.request import Window
+from ee_spark.plan.tile import Tiles
+from ee_spark.plan.world import widened, within_world
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row
 
@@ -164,7 +167,7 @@ class _Run:
         asks = []
         for order, ((t, i), key) in enumerate(zip(pairs, keys, strict=True)):
             if key not in final and key not in failed:
-                window = Window(tiles.lattice.crs, tiles.transform(t), *frozen.shape.stored)
+                window, _ = within_world(tiles.window(t), tiles.lattice)
                 graph = lane.graphs[i if len(lane.graphs) > 1 else 0] if lane.graphs else None
                 asks.append(Ask((chunk, order, t, i), lane.image_ids[i], lane.image_versions[i], graph, window))
         return chunk, asks
@@ -179,12 +182,20 @@ class _Run:
         if answer.planes is not None:
             empty = self._is_empty(answer)
             self.empty += empty
-            block = None if empty else answer.planes
+            block = None if empty else self._whole(answer, chunk.tiles, place[1])
             chunk.rows.append(self._row(chunk, place, answer, "empty" if empty else "ok", block=block, http_status=200))
             chunk.waiting_bytes += 0 if empty else self.brief.layout.frozen.tile_bytes
         elif not answer.missing:
             self._fail(chunk, place, answer)
         return chunk
+
+    def _whole(self, answer: Answer, tiles: Tiles, tile: int) -> Planes:
+        """Return a block's planes as wide as the block: what lies beyond ±180° was not asked for, and is masked."""
+        planes, (width, _) = answer.planes or {}, tiles.shape.stored
+        if answer.ask.window.width == width:
+            return planes
+        _, left = within_world(tiles.window(tile), tiles.lattice)
+        return widened(planes, width, left, self.brief.fill)
 
     def _fail(self, chunk: OpenChunk, place: Any, answer: Answer) -> None:
         error = answer.error

@@ -115,6 +115,18 @@ class Pairs:
         """How many pairs each chunk has."""
         return np.add.reduceat(self.stop - self.start, self.edges[:-1]) if len(self) else np.zeros(0, np.int64)
 
+    def requests(self, pack: int) -> int:
+        """Return how many requests the pairs come to, ``pack`` images of one tile in one at most.
+
+        Images whose runs of tiles differ within a chunk are counted apart, so that it may be a few less.
+        """
+        if pack <= 1 or not len(self):
+            return self.count
+        chunk = np.repeat(np.arange(len(self)), np.diff(self.edges))
+        alike = _paired(_paired(chunk, self.row), _paired(self.start, self.stop))
+        _, first, images = np.unique(alike, return_index=True, return_counts=True)
+        return int(((self.stop - self.start)[first] * -(-images // pack)).sum())
+
     def chunk(self, index: int) -> Chunk:
         """Return one chunk."""
         part = slice(self.edges[index], self.edges[index + 1])

@@ -10,13 +10,11 @@ import numpy as np
 from ee_spark.errors import JobError
 from ee_spark.job import MAX_SIDE, Pixels
 from ee_spark.plan.frozen import Band, Frozen, fill_values
-from ee_spark.plan.request import MAX_BYTES
+from ee_spark.plan.request import MAX_BANDS, MAX_BYTES
 
 if TYPE_CHECKING:
     from ee_spark.plan.plan import Plan
 
-MAX_BANDS = 1024
-"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
 MAX_PAYLOAD = 10_485_760
 """Bytes of a request's body: "Request payload size exceeds the limit: 10485760 bytes."."""
 

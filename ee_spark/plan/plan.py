@@ -25,7 +25,7 @@ from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
 from ee_spark.plan.probe import Field, patiently, probe
 from ee_spark.plan.region import load as load_region
-from ee_spark.plan.request import MAX_BYTES, Recipe, is_null
+from ee_spark.plan.request import MAX_BYTES, Recipe, is_null, pack_size
 from ee_spark.plan.tile import Shape
 from ee_spark.plan.touch import patch_runs, region_runs, tile_runs
 from ee_spark.plan.world import within_world
@@ -80,6 +80,23 @@ class Plan:
     def points(self) -> Points | None:
         """The points, where the region is one of points."""
         return self.region if isinstance(self.region, Points) else None
+
+    @property
+    def pack(self) -> int:
+        """How many images of one tile go into one request at most."""
+        return pack_size(
+            self.config.pixels.images_per_request,
+            self.frozen.method,
+            len(self.recipe.bands),
+            self.frozen.tile_bytes,
+            self.request_bytes,
+            max(map(len, self.graphs), default=0),
+        )
+
+    @property
+    def requests(self) -> int:
+        """How many requests a first run comes to, if none is split or asked for again."""
+        return self.pairs.requests(self.pack)
 
     def graph(self, image: int) -> str | None:
         """Return the graph of one image: its own, the template of all, or none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ee_spark.client import asset_name
 from ee_spark.errors import ServiceError
@@ -16,6 +17,12 @@ from ee_spark.plan.images import ID, VERSION
 
 MAX_BYTES = 50_331_648
 """One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
+AUTO_BYTES = 1_000_000
+"""What ``images_per_request: auto`` fills, in raw bytes: beyond it a request's own cost no longer counts."""
+MAX_BANDS = 1024
+"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
+MAX_GRAPH_BYTES = 4_000_000
+"""Of the 10 MiB that a request's body may have."""
 
 
 _NULL = re.compile(r"Parameter '(input|image|value|object)' is required|may not be null", re.I)
@@ -80,3 +87,17 @@ def is_null(error: ServiceError) -> bool:
 def filled(template: str, image_id: str, version: int) -> str:
     """Return a stored image's graph with its id and version in the places of the placeholders."""
     return template.replace(json.dumps(ID), json.dumps(image_id)).replace(str(VERSION), str(version))
+
+
+def pack_size(
+    images: int | Literal["auto"], method: str, bands: int, tile_bytes: int, counted_bytes: int, graph_bytes: int
+) -> int:
+    """Return how many images of one tile go into one request: 1 where nothing is packed.
+
+    ``bands`` counts validity bands too, ``counted_bytes`` a tile's mask bytes too, ``graph_bytes`` one image's graph.
+    """
+    if method != "computePixels" or images == 1:
+        return 1
+    wanted = max(1, AUTO_BYTES // max(1, tile_bytes)) if images == "auto" else images
+    fits = MAX_BYTES // max(1, counted_bytes), MAX_BANDS // max(1, bands), MAX_GRAPH_BYTES // max(1, graph_bytes)
+    return max(1, min(wanted, *fits))

@@ -13,7 +13,7 @@ def figures(plan: Plan) -> dict[str, Any]:
     """Return the plan as one JSON object."""
     engine, frozen = plan.config.earth_engine, plan.frozen
     times = plan.images.time[plan.images.time != NO_TIME]
-    requests = plan.pairs.count
+    requests, pack = plan.requests, min(plan.pack, max(1, len(plan.images)))
     return {
         "name": plan.config.name,
         "fingerprint": plan.fingerprint,
@@ -27,7 +27,8 @@ def figures(plan: Plan) -> dict[str, Any]:
         "chunks": len(plan.pairs),
         "requests": requests,
         "raw_bytes": plan.pairs.count * frozen.tile_bytes,
-        "request_bytes": plan.request_bytes,
+        "images_per_request": pack,
+        "request_bytes": plan.request_bytes * pack,
         "request_limit_bytes": MAX_BYTES,
         "hours_at_quota": requests / engine.requests_per_minute / 60,
         "method": frozen.method,
@@ -53,7 +54,8 @@ def table(plan: Plan) -> str:
     width, height = frozen.shape.stored
     span = f"{data['first_time'][:10]} to {data['last_time'][:10]}" if data["first_time"] else "without time"
     left_out = f", {data['images_without_time']} without a time left out" if data["images_without_time"] else ""
-    share = plan.request_bytes / MAX_BYTES
+    share, pack = data["request_bytes"] / MAX_BYTES, data["images_per_request"]
+    packs = f"up to {pack} images of a tile in each, " if pack > 1 else ""
     pace = plan.config.earth_engine.requests_per_minute
     rows = [
         ("job", f"{data['name']}, fingerprint {data['fingerprint'][:8]}", ""),
@@ -67,7 +69,7 @@ def table(plan: Plan) -> str:
         (
             "requests",
             f"{data['requests']:,}",
-            f"{plan.request_bytes:,} bytes each, {share:.1%} of the limit of {MAX_BYTES:,}",
+            f"{packs}{data['request_bytes']:,} bytes each, {share:.1%} of the limit of {MAX_BYTES:,}",
         ),
         ("raw pixels", _size(data["raw_bytes"]), f"in {data['chunks']:,} chunks"),
         ("time", _hours(data["hours_at_quota"]), f"at {pace:,} requests a minute; latency may make it longer"),

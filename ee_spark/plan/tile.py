@@ -65,7 +65,7 @@ class Tiles:
         """The keys, georeference and point columns of the n tiles."""
         count, (width, height) = len(self), self.shape.stored
         transforms = np.array([self.transform(index) for index in range(count)], np.float64).reshape(-1, 6)
-        lon, lat = self._outline()
+        lon, lat = self.outline()
         bounds = [np.nanmin(lon, 1), np.nanmin(lat, 1), np.nanmax(lon, 1), np.nanmax(lat, 1)] if count else [[]] * 4
         columns = {
             "tile_id": pa.array(self.ids, pa.string()),
@@ -92,7 +92,7 @@ class Tiles:
                 columns[name] = self.points.columns[name].combine_chunks()
         return columns
 
-    def _outline(self) -> tuple[Floats, Floats]:
+    def outline(self) -> tuple[Floats, Floats]:
         """Return the cores' closed outlines in lon and lat (n, m), clockwise from the top left; NaN where undefined."""
         pieces = 1 if crs_of(self.lattice.crs).is_geographic else _EDGE
         step = np.arange(pieces) / pieces
