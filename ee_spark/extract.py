@@ -25,6 +25,7 @@ from ee_spark.job import JobConfig
 from ee_spark.lane import Brief, Lane, deal, work
 from ee_spark.lane.notes import Notes
 from ee_spark.lane.notes import clear as clear_notes
+from ee_spark.lane.remote import is_connect, run_on_connect
 from ee_spark.lane.rounds import Suspect, left_over, next_lanes
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.plan.chunk import Chunk
@@ -186,12 +187,17 @@ def session(job: JobConfig) -> SparkSession:
 
 def refuse_remote_emulator(job: JobConfig, spark: SparkSession) -> None:
     """Refuse the embedded emulator where workers could not reach it."""
-    master = spark.sparkContext.master
+    master = master_of(spark)
     if job.earth_engine.endpoint == "emulator" and not master.startswith("local"):
         raise JobError(
             f"earth_engine.endpoint: emulator listens on the driver's loopback only, and master is {master}; start "
             "'ee-spark emulator' where workers reach it and write endpoint: http://HOST:PORT"
         )
+
+
+def master_of(spark: SparkSession) -> str:
+    """Return where a session's tasks run, e.g. ``local[4]``; Spark Connect has no context that says it."""
+    return str(spark.conf.get("spark.master"))
 
 
 def make_lanes(
@@ -259,6 +265,10 @@ def even(chunks: list[Chunk], lanes: int) -> tuple[list[Chunk], list[list[int]]]
 
 def task_slots(spark: SparkSession) -> int:
     """Return how many tasks can run at once, after waiting for the configured minimum of executors."""
+    if is_connect(spark):
+        raise JobError(
+            "earth_engine.lanes: a Spark Connect session does not say how many tasks run at once; write lanes: N"
+        )
     context = spark.sparkContext
     if context.master.startswith("local"):
         return int(context.defaultParallelism)
@@ -301,18 +311,25 @@ def run_rounds(spark: SparkSession, first: list[Lane], store: Store) -> tuple[li
 
 def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
     """Run every lane in a partition of its own; return why the stage failed, if it did."""
-    from pyspark import TaskContext
+
+    def attempt() -> int:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        return int(context.attemptNumber()) if context else 0
 
     def partition(_: int, mine: Iterator[Lane]) -> Iterator[int]:
-        context = TaskContext.get()
         for lane in mine:
-            for _record in work(lane, context.attemptNumber() if context else 0):
+            for _record in work(lane, attempt()):
                 yield lane.index  # the record itself is among the lane's notes, where it outlives a stage that fails
 
-    context = spark.sparkContext
-    context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
     try:
-        context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
+        if is_connect(spark):
+            run_on_connect(spark, lanes, attempt)
+        else:
+            context = spark.sparkContext
+            context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
+            context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
     except Exception as error:  # whatever py4j makes of workers that died; what they published holds
         lines = [line.strip() for line in str(error).splitlines()]
         told = [line for line in lines if "Error" in line or "crashed" in line or "ExecutorLost" in line]
@@ -385,5 +402,5 @@ def summarise(
 
 def _progress_host(spark: SparkSession) -> str:
     """Return the address on which workers reach the driver."""
-    context = spark.sparkContext
-    return "127.0.0.1" if context.master.startswith("local") else str(context.getConf().get("spark.driver.host"))
+    local = is_connect(spark) or spark.sparkContext.master.startswith("local")
+    return "127.0.0.1" if local else str(spark.sparkContext.getConf().get("spark.driver.host"))
