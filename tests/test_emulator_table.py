@@ -11,6 +11,8 @@ from emulator_client import PROJECT, asset, connect, get, post, write_raster
 from numpy import ones
 
 from ee_spark import emulator
+from ee_spark.emulator.catalog import Catalog
+from ee_spark.emulator.errors import CatalogError
 
 COUNT = 25
 ROOT = "/v1/projects/earthengine-legacy/assets/"
@@ -145,8 +147,8 @@ def test_a_bad_table_is_refused_at_the_start(tmp_path, entry, content, said):
     if content is not None:
         (tmp_path / "t.geojson").write_text(content)
     (tmp_path / "catalog.json").write_text(json.dumps({"tables": [entry]}))
-    with pytest.raises(RuntimeError, match=said):
-        emulator.start(tmp_path)
+    with pytest.raises(CatalogError, match=said):
+        Catalog(tmp_path)
 
 
 # Folders and roots
