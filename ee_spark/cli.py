@@ -20,6 +20,7 @@ from ee_spark.errors import EESparkError, JobError
 from ee_spark.objects import open_store
 from ee_spark.plan.plot import picture
 from ee_spark.plan.summary import figures, table
+from ee_spark.read.export.split import CELL, parse
 from ee_spark.read.repair import repair
 from ee_spark.read.summary import how_to_open
 from ee_spark.read.verify import verify as check
@@ -139,6 +140,35 @@ def verify(dataset: str, mend: bool) -> None:
         click.echo(f"and {len(findings.problems) - SHOWN:,} more", err=True)
     click.echo(json.dumps(findings.to_json()))
     sys.exit(findings.exit_code)
+
+
+@main.command()
+@click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
+@click.option("--to", required=True, metavar="FORMAT", help="geotiff, cog, zarr, tfrecord or npz.")
+@click.option("--out", required=True, metavar="PATH", help="A local or mounted directory, or one .tif.")
+@click.option("--bands", metavar="A,B", help="Only these bands.")
+@click.option("--images", metavar="ID,ID", help="Only these images.")
+@click.option("--crs", metavar="CODE", help="Of tiles on several lattices, those in this CRS.")
+@click.option("--start", metavar="DATE", help="Only images from this time on (UTC).")
+@click.option("--end", metavar="DATE", help="Only images before this time.")
+@click.option("--bbox", type=float, nargs=4, metavar="W S E N", help="Only tiles that touch this box, in degrees.")
+@click.option("--split", metavar="80/10/10", help="Shares of train/validation/test, dealt by place (tfrecord, npz).")
+@click.option("--split-cell", type=float, default=CELL, show_default=True, help="Degrees a side of what is dealt.")
+@click.option("--lossy", is_flag=True, help="Allow tfrecord to round values to float32.")
+@click.pass_obj
+@_one_line
+def export(run: Callable[..., Any] | None, dataset: str, to: str, out: str, **given: Any) -> None:
+    """Write a dataset in another program's format; each file written is one line of JSON on stdout."""
+    from ee_spark.read import export as exports
+    from ee_spark.read.dataset import open_dataset
+
+    names = {key: given[key].split(",") for key in ("bands", "images") if given[key]}
+    time = (given["start"], given["end"]) if given["start"] or given["end"] else None
+    chosen = open_dataset(dataset).select(time=time, bbox=given["bbox"] or None, crs=given["crs"], **names)
+    split = parse(given["split"], given["split_cell"]) if given["split"] else None
+    tasks = exports.tasks(chosen, to, out, exports.Options(split, given["lossy"]))
+    for result in (run or exports.run)(tasks):
+        click.echo(json.dumps(result))
 
 
 main.add_command(emulator, "emulator")

@@ -1,7 +1,4 @@
-"""A dataset as an xarray.DataArray that reads its parts when its values are asked for.
-
-Coordinates and CRS as CF 1.11 (https://cfconventions.org) and rioxarray write them: pixel centres, ``spatial_ref``.
-"""
+"""A dataset as an xarray.DataArray that reads its parts when its values are asked for."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ee_spark.errors import JobError
-from ee_spark.plan.grid import crs_of
 from ee_spark.read.block import Array, Blocks, float_type
-from ee_spark.read.canvas import PLACE, Canvas, one_canvas, planned
+from ee_spark.read.canvas import PLACE, one_canvas, planned
+from ee_spark.read.coordinates import raster_coordinates, spatial_ref
 from ee_spark.read.dataset import Dataset, Piece
 
 try:
@@ -237,33 +234,6 @@ _GRID = (
 def _position(keys: pa.Table, of: pa.Table, column: str) -> npt.NDArray[np.int64]:
     found = pc.index_in(keys[column], of[column].combine_chunks())
     return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
-
-
-def raster_coordinates(canvas: Canvas) -> dict[str, Any]:
-    """Return x, y and spatial_ref of a raster as (dims, values, attributes)."""
-    geographic = crs_of(canvas.crs).is_geographic
-    names = ("longitude", "latitude") if geographic else ("projection_x_coordinate", "projection_y_coordinate")
-    units = ("degrees_east", "degrees_north") if geographic else (_unit(canvas.crs),) * 2
-    return {
-        "y": ("y", canvas.ys, {"standard_name": names[1], "units": units[1], "axis": "Y"}),
-        "x": ("x", canvas.xs, {"standard_name": names[0], "units": units[0], "axis": "X"}),
-        "spatial_ref": spatial_ref(canvas.crs, canvas),
-    }
-
-
-def spatial_ref(crs: str, canvas: Canvas | None = None) -> tuple[tuple[str, ...], int, dict[str, str]]:
-    """Return the grid mapping variable that CF readers, rioxarray and GDAL look for."""
-    wkt = str(crs_of(crs).to_wkt(version="WKT2_2019"))
-    attributes = {"crs_wkt": wkt, "spatial_ref": wkt}
-    if canvas:
-        corner = (canvas.x, canvas.res_x, 0.0, canvas.y, 0.0, -canvas.res_y)
-        attributes["GeoTransform"] = " ".join(repr(value) for value in corner)
-    return (), 0, attributes
-
-
-def _unit(crs: str) -> str:
-    name = str(crs_of(crs).linear_units)
-    return {"metre": "m", "meter": "m"}.get(name, name)
 
 
 def _fill_value(dataset: Dataset) -> dict[str, float]:
