@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ee_spark.errors import EESparkError
@@ -19,7 +20,7 @@ from ee_spark.store.log import ChunkLog, Key
 from ee_spark.store.part import Row, build, failed_table
 from ee_spark.store.schema import PART_TILES
 
-HELD_PARTS = 2
+HELD_PARTS = 1.25
 """Raw bytes that wait or are being written, in parts; the part that is being written is held once more, encoded."""
 
 
@@ -90,7 +91,7 @@ class Publisher:
         chunk.rows, chunk.waiting_bytes = [], 0
         self._running[self._pool.submit(self._write, chunk, rows, last)] = size
 
-    def _settle(self, most: int) -> None:
+    def _settle(self, most: float) -> None:
         """Wait until no more than ``most`` bytes are held; raise what publishing raised that is not ours."""
         while self._running:
             over = self._waiting() + sum(self._running.values()) > most
@@ -109,6 +110,7 @@ class Publisher:
                 make = partial(build, layout=layout, run_id=run_id, mask=layout.frozen.mask, fill=self._brief.fill)
                 chunk.mine.update({row.key: row.status for row in chunk.log.publish(rows, make)})
                 self.parts += 1
+                pa.default_memory_pool().release_unused()  # what the encoder took, the next answers may need
             if last:
                 self._close(chunk)
         except EESparkError as error:
