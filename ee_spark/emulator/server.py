@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 import httptools
 
 from . import credentials
+from .algorithms.registry import implemented
 from .errors import ServiceError
 from .service import JSON, Reply, Request, Service, algorithms
 from .traffic import Traffic
@@ -67,6 +68,8 @@ class Server:
         """The emulator's own pages: statistics, traffic, and credentials for programs that insist on them."""
         if request.path == "/_emulator/stats" and request.method == "GET":
             return Reply(200, JSON, json.dumps(self.traffic.stats()).encode())
+        if request.path == "/_emulator/algorithms" and request.method == "GET":
+            return Reply(200, JSON, json.dumps({"algorithms": implemented()}).encode())
         if request.path == "/_emulator/credentials" and request.method == "GET":
             key = credentials.key_file(request.headers.get("host", "127.0.0.1"))
             return Reply(200, JSON, json.dumps(key).encode())

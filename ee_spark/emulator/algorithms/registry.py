@@ -88,6 +88,11 @@ def described() -> dict[str, dict[str, Any]]:
     return {entry["name"].removeprefix("algorithms/"): entry for entry in listed}
 
 
+def implemented() -> list[str]:
+    """The names of the algorithms that are built here, sorted."""
+    return sorted(_ALGORITHMS)
+
+
 def algorithm(name: str, *, lazy: bool = False) -> Callable[[_F], _F]:
     """Register a function as the algorithm `name`; with `lazy` its arguments are callables not yet evaluated."""
 
