@@ -11,12 +11,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ee_spark"
 # Each room may import itself and rooms further to the right.
 FLOORS = (
-    ("cli", "__main__"),
-    ("extract", "read"),
+    ("cli", "submit", "__main__"),
+    ("extract", "read", "doctor"),
     ("progress", "lane", "java"),
     ("store", "fetch"),
     ("plan",),
-    ("config",),
+    ("config", "batch", "metrics"),
     ("job", "objects", "client"),
     ("errors",),
 )
