@@ -1,4 +1,4 @@
-"""The command line: ``ee-spark extract | plan | verify | report | emulator``; what is wrong is one line and exit 2."""
+"""The command line, ``ee-spark COMMAND``: what is wrong is one line on stderr and exit 2."""
 
 from __future__ import annotations
 
@@ -169,6 +169,26 @@ def export(run: Callable[..., Any] | None, dataset: str, to: str, out: str, **gi
     tasks = exports.tasks(chosen, to, out, exports.Options(split, given["lossy"]))
     for result in (run or exports.run)(tasks):
         click.echo(json.dumps(result))
+
+
+@main.command()
+@click.option("--config", "path", metavar="JOB.yaml", help="Check what this job needs too.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of it.")
+@click.option("--master", metavar="MASTER", help="The Spark master that it is for, e.g. spark://HOST:7077.")
+def doctor(path: str | None, settings: tuple[str, ...], master: str | None) -> None:
+    """Check Python, Spark and Java, and a job's account, endpoint and output; exit 2 if something has to be done."""
+    from ee_spark.doctor import Finding, examine
+
+    job, findings = None, []
+    if path:
+        try:
+            job = load(path, settings)
+        except EESparkError as error:
+            findings.append(Finding("job", *str(error).rpartition("; ")[::2]))
+    findings += examine(job, master)
+    for finding in findings:
+        click.echo(finding)
+    sys.exit(0 if all(finding.well for finding in findings) else 2)
 
 
 main.add_command(emulator, "emulator")
