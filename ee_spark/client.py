@@ -180,7 +180,11 @@ class Client:
         try:
             self._credentials.refresh(GoogleRequest(self._connections))
         except google_exceptions.GoogleAuthError as error:
-            raise ServiceError(f"cannot get a token: {one_line(error)}", kind="access", status=401) from None
+            passing = isinstance(error, google_exceptions.TransportError) or error.retryable
+            kind: Kind = "unavailable" if passing else "access"
+            raise ServiceError(
+                f"cannot get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
+            ) from None
 
     @cached_property
     def _credentials(self) -> google_credentials.Credentials:

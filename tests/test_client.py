@@ -305,6 +305,18 @@ def test_a_second_refusal_ends_it(google: tuple[Google, Wire, Wire]) -> None:
     assert far.tokens == 2
 
 
+def test_a_token_that_cannot_be_fetched_just_now_is_no_matter_of_access(
+    google: tuple[Google, Wire, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far, _, _ = google
+    with silence() as listener:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    client = Client(Service(STANDARD, "my-project", f"service-account:{far.account}"))
+    with pytest.raises(ServiceError, match="cannot get a token") as caught:
+        client.call("POST", "/v1/x", b"{}")
+    assert (caught.value.kind, caught.value.status) == ("unavailable", 0)
+
+
 def test_a_certificate_of_nobody_is_refused_before_any_token_is_sent(
     google: tuple[Google, Wire, Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
