@@ -33,6 +33,8 @@ RETRIED_LANE_WAIT = 5.0
 DEATHS = 2
 """How many workers a tile may cost, alone, before it is failed without being asked for again."""
 WORKER_DIED = "worker_died"
+MESSAGES = 200
+"""Different error messages that a lane counts; all of them are in its rows."""
 
 
 def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
@@ -201,7 +203,8 @@ class _Run:
         error = answer.error
         assert error is not None
         self.failed += 1
-        self.errors[error.message] += 1
+        if error.message in self.errors or len(self.errors) < MESSAGES:
+            self.errors[error.message] += 1
         status = error.status or None
         row = self._row(
             chunk, place, answer, "failed", error_class=error.label, error_message=error.message, http_status=status
