@@ -53,7 +53,7 @@ def flag(store: Store, today: Mapping[str, int]) -> list[str]:
         names, was = table["image_id"].to_pylist(), table["changed"].to_pylist()
         known = _versions(table)
         now = [flagged or today.get(name, known[name]) != known[name] for name, flagged in zip(names, was, strict=True)]
-        changed = table.set_column(_CHANGED, table.schema.field(_CHANGED), pa.array(now))
+        changed = table.set_column(_CHANGED, table.schema.field(_CHANGED), pa.array(now, pa.bool_()))
         if now == was or _replace(store, changed, found[1]):
             return [name for name, flagged in zip(names, now, strict=True) if flagged]
 
