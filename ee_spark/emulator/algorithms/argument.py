@@ -21,6 +21,9 @@ from ..moment import Date, DateRange
 from ..pixeltype import of_number
 from ..projection import IDENTITY, Projection, parse_crs
 
+_MOST_IMAGES = 20_000
+"""Images that a list argument may hold."""
+
 
 def convert(value: Any, type_name: str, what: str) -> Any:
     """`value` as `type_name` (a type of the packaged list); `what` begins the message when it does not fit."""
@@ -35,6 +38,8 @@ def convert(value: Any, type_name: str, what: str) -> Any:
         inner = type_name[5:-1]
         if inner in ("Object", "List<Object>"):
             return result
+        if inner.startswith("Image") and len(result) > _MOST_IMAGES:
+            raise ServiceError("User memory limit exceeded.")
         return [convert(part, inner, what) for part in result]
     return result
 

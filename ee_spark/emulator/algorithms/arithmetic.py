@@ -28,13 +28,18 @@ Compute = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 def binary(left: Image, right: Image, name: str, typing: Typing, compute: Compute, *, cast: bool = True) -> Image:
-    """Apply `compute` to the matched bands; with `cast` both are converted to the result's type before."""
+    """Apply `compute` to the matched bands; with `cast` both are converted to the result's type before.
+
+    Nothing matches an image without bands.
+    """
     if len(left.bands) != len(right.bands) and 1 not in (len(left.bands), len(right.bands)):
         raise ServiceError(
             f"{name}: Images must contain either 1 or the same number of bands. "
             f"image1: {len(left.bands)} bands, image2: {len(right.bands)} bands."
         )
     longer = right if len(right.bands) > len(left.bands) else left
+    if not left.bands or not right.bands:
+        longer = Image()
     bands = []
     for i, named in enumerate(longer.bands):
         first = left.bands[i if len(left.bands) > 1 else 0]

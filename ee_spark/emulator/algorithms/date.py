@@ -177,7 +177,7 @@ def update(
         fields |= {"second": int(second), "microsecond": round(second % 1 * 1_000_000)}
     try:
         return moment.instant(date.local(moment.zone_of(time_zone)).replace(**fields))  # type: ignore[arg-type]
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ServiceError(f"Date.update: {error}: {fields}.") from error
 
 

@@ -168,7 +168,7 @@ def to_image(dictionary: Values, names: list[str] | None) -> Image:
     """A constant band for each number. https://developers.google.com/earth-engine/apidocs/ee-dictionary-toimage"""
     bands = []
     for key in sorted(dictionary) if names is None else names:
-        found = image_of(get(dictionary, key, None))
+        found = image_of(get(dictionary, key, None)) if key else None
         if found is None or len(found.bands) != 1:
             raise ServiceError(f"Dictionary.toImage: '{key}' is not a number: {dictionary[key]!s:.60}.")
         bands.append(found.bands[0].renamed(key))

@@ -220,7 +220,7 @@ def blend(bottom: Image, top: Image) -> Image:
     if sizes[0] != sizes[1] and 1 not in sizes:
         raise ServiceError(f"Image.blend: images of {sizes[0]} and {sizes[1]} bands.")
     bands = []
-    for i in range(max(sizes)):
+    for i in range(max(sizes) if min(sizes) else 0):
         below, above = bottom.bands[i if sizes[0] > 1 else 0], top.bands[i if sizes[1] > 1 else 0]
         name = (bottom if sizes[0] >= sizes[1] else top).names[i]
         blended = _blended(below, above)

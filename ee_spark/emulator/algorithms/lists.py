@@ -16,7 +16,7 @@ from .string import text_of
 
 Values = list[Any]
 
-_LONGEST = 1_000_000
+_LONGEST = 200_000
 """Elements that a generated list may have."""
 
 

@@ -25,8 +25,9 @@ from .stack import Shared, pixel_type
 
 _CHUNK = 1 << 22
 """Values of a stack of neighbours held at a time."""
-_MOST_WORK = 1 << 31
-"""Pixels times places of a kernel that one strip may take: some seconds."""
+_MOST_VALUES = 1 << 27
+_MOST_PLACES = 1 << 14
+"""Values of all stacks of one strip, and places of a kernel, where each neighbour must be looked at: some seconds."""
 
 
 def padded(canvas: Canvas, margins: tuple[int, int, int, int]) -> Canvas:
@@ -61,6 +62,8 @@ def convolve(image: Image, kernel: Any) -> Image:
 def _convolved(band: Band, kernel: Kernel) -> Callable[[Canvas], Pixels]:
     def read(canvas: Canvas) -> Pixels:
         weights, shape = kernel.on(canvas.grid), canvas.grid.shape
+        if len(weights.places()) * shape[0] * shape[1] > 8 * _MOST_VALUES:
+            raise ServiceError("Computation timed out.")
         values, mask = padded(canvas, weights.margins).pixels(band)
         total, least = np.zeros(shape), np.ones(shape, mask.dtype)
         for (weight, part), (_, valid) in zip(
@@ -148,14 +151,14 @@ def _reduced(
 ) -> Results:
     """The reducer's results, from stacks of at most `_CHUNK` values at a time."""
     places = weights.places()
-    if len(places) * shape[0] * shape[1] > _MOST_WORK and _spans(weights) is None:
-        raise ServiceError("Computation timed out.")
     if not places:
         empty = np.zeros(shape)
         return [(empty, empty.astype(bool)) for _ in reducer.outputs]
     quick = _running(reducer, inputs, weights, shape, input_weight)
     if quick is not None:
         return quick
+    if len(places) > _MOST_PLACES or len(places) * shape[0] * shape[1] > _MOST_VALUES:
+        raise ServiceError("Computation timed out.")
     rows = max(1, _CHUNK // (len(places) * shape[1]))
     parts = []
     factors = np.array([weight for _, _, weight in places])
@@ -192,6 +195,9 @@ def _running(
         return None
     values, mask = inputs[0]
     seen = np.zeros(shape, bool)
+    spans = _spans(weights) if kind in ("mean", "sum") else None
+    if spans is None and len(weights.places()) * shape[0] * shape[1] > 8 * _MOST_VALUES:
+        raise ServiceError("Computation timed out.")
     if kind in ("min", "max"):
         choose = np.minimum if kind == "min" else np.maximum
         least = values[: shape[0], : shape[1]].copy()
@@ -202,7 +208,6 @@ def _running(
             seen |= valid
         return [(least, seen)]
     total, mass = np.zeros(shape), np.zeros(shape)
-    spans = _spans(weights)
     counted = np.where(mask > 0, values, 0).astype(np.float64)
     if spans is not None:
         # one running sum along the rows serves every run of equal weights
@@ -277,20 +282,19 @@ def neighborhood_to_bands(image: Image, kernel: Any) -> Image:
     https://developers.google.com/earth-engine/apidocs/ee-image-neighborhoodtobands
     """
     weights = as_kernel(kernel, "Image.neighborhoodToBands").on(Grid(WGS84, 1, 1))
-    places = [(row - weights.row, column - weights.column) for row, column, _ in weights.places()]
+    places = [(row, column) for row, column, _ in weights.places()]
     if len(places) * len(image.bands) > 5000:
         raise ServiceError(
             f"Image.neighborhoodToBands: {len(places) * len(image.bands)} bands; at most 5000 are allowed."
         )
 
-    def moved(band: Band, down: int, right: int) -> Band:
+    def moved(band: Band, row: int, column: int) -> Band:
         def read(canvas: Canvas) -> Pixels:
-            grid = canvas.grid
-            up, left = max(0, -down), max(0, -right)
-            values, mask = padded(canvas, (up, max(0, down), left, max(0, right))).pixels(band)
-            cut = slice(up + down, up + down + grid.height), slice(left + right, left + right + grid.width)
+            values, mask = padded(canvas, weights.margins).pixels(band)
+            cut = slice(row, row + canvas.grid.height), slice(column, column + canvas.grid.width)
             return values[cut], mask[cut]
 
-        return Band(f"{band.name}_{right}_{down}", band.type, read, band.projection, band.extent, band.dimensions)
+        name = f"{band.name}_{column - weights.column}_{row - weights.row}"
+        return Band(name, band.type, read, band.projection, band.extent, band.dimensions)
 
-    return image.with_bands(moved(band, down, right) for band in image.bands for down, right in places)
+    return image.with_bands(moved(band, row, column) for band in image.bands for row, column in places)

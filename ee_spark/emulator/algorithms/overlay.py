@@ -6,6 +6,7 @@ else in longitude and latitude. Metres are those of a projection about the middl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from .measure import gap, outline
 from .registry import algorithm
 
 _LONLAT = "EPSG:4326"
+_FARTHEST = 5e6
 _QUARTER = 16
 """Edges of a quarter of a buffer's circle."""
 
@@ -104,6 +106,8 @@ for _name, _compute in {
 
 def _buffered(geometry: Geometry, distance: float, proj: Projection | None) -> Geometry:
     """Points become circles whose vertices lie at the distance; anything else is done in metres about its middle."""
+    if not abs(distance) <= _FARTHEST:
+        raise ServiceError(f"Geometry.buffer: distances above {_FARTHEST:.0f} are not implemented, got {distance:g}.")
     if proj is not None:
         return geometry_of(shape_in(geometry, proj.crs).buffer(distance, quad_segs=_QUARTER), proj.crs)
     if geometry.kind == "Point" and geometry.planar is None and distance > 0:
@@ -130,6 +134,8 @@ def feature_buffer(feature: Any, distance: float, max_error: Any, proj: Projecti
 
 def _simplified(geometry: Geometry, max_error: Any, proj: Projection | None) -> Geometry:
     tolerance = metres(max_error)
+    if not 0 <= tolerance < math.inf:
+        raise ServiceError(f"Geometry.simplify: 'maxError' must not be negative, got {tolerance}.")
     if proj is not None:
         return geometry_of(shape_in(geometry, proj.crs).simplify(tolerance), proj.crs)
     shape = shape_in(geometry)

@@ -70,6 +70,8 @@ class Reducer:
         """The outputs by name of flat stacks; None where there is no result."""
         if self.numeric and any(stack.dtype == object for stack in values):
             raise ServiceError(f"Reducer '{self.names[0]}' takes numbers only.")
+        if len(values[0]) == 0:
+            return {output.name: 0 if output.always else output.empty for output in self.outputs}
         results = self.apply(values, weights)
         found: dict[str, Any] = {}
         for output, (value, mask) in zip(self.outputs, results, strict=True):

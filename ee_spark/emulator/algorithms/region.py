@@ -6,6 +6,7 @@ reducer takes it whole where its centre is in the region.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from .registry import Context, algorithm
 _MOST_SAMPLES = 1 << 26
 """Values, of all bands together, that are held at a time."""
 _MOST_BLOCKS = 1 << 14
+_SECONDS = 60
+"""How long one aggregation may take; the service's own limit is five minutes."""
 _ADVICE = (
     "\nEnsure that you are not aggregating at a higher resolution than you intended; that is the most common cause of "
     "this error. If not, then you may set the 'maxPixels' argument to a limit suitable for your computation; set "
@@ -90,7 +93,7 @@ def reduced(
     weighing = reducer.weighting
     found: dict[tuple[str, str], Any] = {}
     for weighted in sorted(set(weighing)):
-        values, weights = _collected(context, image, region, weighted)
+        values, weights = collected(context, image, region, weighted)
         wanted = {name for name, flag in zip(reducer.names, weighing, strict=True) if flag == weighted}
         if reducer.inputs > 1 or len(image.bands) == 1:
             parts = [("", reducer.scalars(values, weights))]
@@ -104,13 +107,16 @@ def reduced(
     return found
 
 
-def _collected(
+def collected(
     context: Context, image: Image, region: Region, weighted: bool
 ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
     """The values of the region's pixels band by band, and their weights."""
     values: list[list[NDArray[Any]]] = [[np.empty(0, band.type.dtype)] for band in image.bands]
     weights: list[list[NDArray[Any]]] = [[np.empty(0, np.float32 if weighted else bool)] for _ in image.bands]
+    deadline = time.monotonic() + _SECONDS
     for grid in region.blocks():
+        if time.monotonic() > deadline:
+            raise ServiceError("Computation timed out.")
         shares = region.weights(grid) if weighted else region.centres(grid)
         inside = shares > 0
         if not inside.any():

@@ -21,10 +21,12 @@ from ..projection import Grid, Projection, transform_points
 from .array import Array
 from .composite import members
 from .image import matching
-from .region import area_of, grid_of, limited
+from .region import area_of, collected, grid_of, limited
 from .registry import Context, algorithm
 
 _MOST_PIXELS = 10_000_000
+_MOST_OBJECTS = 1 << 21
+"""Values that one sample may have."""
 _MOST_VALUES = 1 << 20
 """Values that getRegion returns at most."""
 _MOST_RECTANGLE = 262_144
@@ -46,6 +48,8 @@ def pixels_in(region: Region) -> Places:
 def values_at(context: Context, image: Image, projection: Projection, places: Places) -> list[list[Any]]:
     """For each band its values at some pixels, None where masked."""
     columns, rows = places
+    if columns.size * max(1, len(image.bands)) > _MOST_OBJECTS:
+        raise ServiceError("User memory limit exceeded.")
     found = [np.empty(columns.size, object) for _ in image.bands]
     for grid, where in _windows(projection, places):
         down, right = rows[where] - grid.row, columns[where] - grid.column
@@ -58,10 +62,9 @@ def values_at(context: Context, image: Image, projection: Projection, places: Pl
 def _windows(projection: Projection, places: Places) -> Iterator[tuple[Grid, NDArray[Any]]]:
     """Grids that hold the pixels, with the places of theirs."""
     columns, rows = places
-    numbers = np.stack([rows // BLOCK, columns // BLOCK], axis=1)
-    blocks, which = np.unique(numbers, axis=0, return_inverse=True)
-    order = np.argsort(which.ravel(), kind="stable")
-    for where in np.split(order, np.cumsum(np.bincount(which.ravel(), minlength=len(blocks)))[:-1]):
+    _, which = np.unique((rows // BLOCK) * (1 << 31) + columns // BLOCK, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    for where in np.split(order, np.cumsum(np.bincount(which))[:-1]):
         if where.size:
             left, top = int(columns[where].min()), int(rows[where].min())
             width, height = int(columns[where].max()) - left + 1, int(rows[where].max()) - top + 1
@@ -225,17 +228,17 @@ def stratified_sample(
 
     def elements() -> Sequence[Any]:
         columns, rows = pixels_in(found)
-        classes = values_at(context, image.with_bands([band]), grid, (columns, rows))[0]
-        known = np.array([i for i, value in enumerate(classes) if value is not None], np.int64)
-        order = known[_random(seed).permutation(known.size)]
-        chosen: list[int] = []
-        taken: dict[int, int] = {}
-        for i in order.tolist():
-            value = classes[i]
-            if taken.get(value, 0) < counts.get(value, num_points):
-                taken[value] = taken.get(value, 0) + 1
-                chosen.append(i)
-        chosen.sort(key=lambda i: classes[i])
+        # the values come in the order of the pixels
+        (classes,), (valid,) = collected(context, image.with_bands([band]), found, weighted=False)
+        order = _random(seed).permutation(classes.size)
+        order = order[valid[order]]
+        chosen = np.concatenate(
+            [np.empty(0, np.int64)]
+            + [
+                order[classes[order] == value][: counts.get(value, num_points)]
+                for value in np.unique(classes[valid]).tolist()
+            ]
+        )
         places = columns[chosen], rows[chosen]
         points = centres_of(grid, places) if geometries else None
         return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements

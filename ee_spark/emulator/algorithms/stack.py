@@ -58,6 +58,8 @@ def common_type(bands: Sequence[Band]) -> PixelType:
 
 def reduced(inputs: Sequence[Sequence[Band]], reducer: Reducer, names: Sequence[str], operation: str) -> list[Band]:
     """One band for each output from one stack of bands for each input; they have the projection of a composite."""
+    if not all(names):
+        raise ServiceError(f"{operation}: a band needs a name; the reducer's outputs are {list(reducer.names)}.")
     types = [common_type(bands) for bands in inputs]
     extent = images.join(*(band.extent for bands in inputs for band in bands))
 

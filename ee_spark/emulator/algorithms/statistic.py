@@ -121,9 +121,12 @@ def runs(values: Stack, weights: Stack) -> tuple[Stack, Stack]:
     order = np.argsort(np.where(weights > 0, wide, np.inf), axis=0, kind="stable")
     ordered = np.take_along_axis(values, order, axis=0)
     mass = np.take_along_axis(weights.astype(np.float64), order, axis=0)
-    sums = mass.copy()
-    for i in range(1, len(sums)):
-        sums[i] += np.where((ordered[i] == ordered[i - 1]) & (mass[i] > 0), sums[i - 1], 0)
+    cumulated = np.cumsum(mass, axis=0)
+    places = np.arange(len(mass)).reshape(-1, *[1] * (mass.ndim - 1))
+    begins = np.ones(mass.shape, bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    starts = np.maximum.accumulate(np.where(begins, places, 0), axis=0)
+    sums = np.where(mass > 0, cumulated - np.take_along_axis(cumulated - mass, starts, axis=0), 0)
     return ordered, sums
 
 
