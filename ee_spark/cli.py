@@ -20,6 +20,7 @@ from ee_spark.errors import EESparkError, JobError
 from ee_spark.objects import open_store
 from ee_spark.plan.plot import picture
 from ee_spark.plan.summary import figures, table
+from ee_spark.read import refetch as again
 from ee_spark.read.export.split import CELL, parse
 from ee_spark.read.repair import repair
 from ee_spark.read.summary import how_to_open
@@ -124,9 +125,10 @@ def report(dataset: str, out: str) -> None:
 
 @main.command()
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
+@click.option("--refetch", type=click.IntRange(min=0), default=0, metavar="N", help="Fetch N tiles again and compare.")
 @click.option("--repair", "mend", is_flag=True, help="Put right what can be; what is lost becomes missing.")
 @_one_line
-def verify(dataset: str, mend: bool) -> None:
+def verify(dataset: str, refetch: int, mend: bool) -> None:
     """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3."""
     store = open_store(dataset)
     findings = check(store)
@@ -134,6 +136,10 @@ def verify(dataset: str, mend: bool) -> None:
         for line in repair(store, findings.problems):
             click.echo(line, err=True)
         findings = check(store)
+    if refetch:
+        config = again.last_job(store)
+        with program.service_of(config) as service:
+            findings.problems += again.refetch(store, program.preview(config, service), refetch)
     for problem in findings.problems[:SHOWN]:
         click.echo(str(problem), err=True)
     if len(findings.problems) > SHOWN:

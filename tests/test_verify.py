@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from emulator_client import write_raster
 
 import ee_spark
 from ee_spark.cli import main
@@ -215,6 +217,26 @@ def test_an_unreadable_record_is_said_and_blames_no_tile(dataset: Path) -> None:
     next((dataset / "_ee_spark/runs").glob("*.json")).write_text("{torn")
     assert kinds(verify(FileStore(dataset))) <= {"run", "missing"}
     assert "run" in kinds(verify(FileStore(dataset)))
+
+
+def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: SparkSession, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    catalog.mkdir()
+    values = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
+    band = {"id": "v", "file": "v.tif", "index": 1}
+    times = dict.fromkeys(("startTime", "endTime", "updateTime"), "2020-01-01T00:00:00Z")
+    (catalog / "catalog.json").write_text(json.dumps({"assets": [{"id": "ONE/A", **times, "bands": [band]}]}))
+    write_raster(catalog / "v.tif", values, [30, 0, 336_000, 0, -30, 4_462_920], "EPSG:32613")
+    engine = {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}, "requests_per_minute": 60_000}
+    job = {"earth_engine": engine, "source": {"asset": "ONE/A"}, "pixels": {"mask": "none"}}
+    assert run(spark, tmp_path / "out", **job)["status"] == "complete"
+    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "5"]
+    same = CliRunner().invoke(main, command)
+    assert same.exit_code == 0, same.output
+    write_raster(catalog / "v.tif", values + 1, [30, 0, 336_000, 0, -30, 4_462_920], "EPSG:32613")
+    other = CliRunner().invoke(main, command)
+    assert other.exit_code == 3, other.output
+    assert json.loads(other.stdout.splitlines()[-1])["problems"] == {"changed": 5}
 
 
 def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_path: Path) -> None:
