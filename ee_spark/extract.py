@@ -86,7 +86,8 @@ def run(
         spark = spark or session(job)
         refuse_remote_emulator(job, spark)
         layout = records.layout_of(plan)
-        records.open_tables(store, layout)
+        if plan.decides:
+            records.open_tables(store, layout)
         pinned = pins.publish(store, plan.images, repin=options.repin)
         versions = (plan.images if plan.frozen.method == "getPixels" else pinned).version
         run_id = records.start_run(store, plan, options.run_id)
@@ -139,6 +140,8 @@ def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool 
     """
     found = records.read_job(store)
     plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
+    if found is None and not plan.decides:
+        return plan  # a day without images leaves the choice of bands and types to the first that has some
     if found is None and not records.claim(store, plan):
         found = records.read_job(store)  # another driver was first: its plan holds
         plan = make(job, service, records.frozen_job(found), remote_code=remote_code)

@@ -381,8 +381,14 @@ def test_images_without_a_time_are_left_out_when_dates_are_given(world):
 def test_no_image_is_a_plan_of_nothing(world):
     plan = plan_of(world, {"source": {"collection": "SAME", "start": "1999-01-01", "end": "1999-02-01"}})
     assert (plan.pairs.count, len(plan.images)) == (0, 0)
+    assert not plan.decides  # of bands and types it knows nothing
     far = plan_of(world, {"source": {"collection": "FAR"}})
     assert (far.pairs.count, len(far.images)) == (0, 0)
+    first = plan_of(world, {"source": {"collection": "SAME"}})
+    later = plan_of(world, {"source": {"collection": "SAME", "start": "1999-01-01", "end": "1999-02-01"}}, first.frozen)
+    assert first.decides
+    assert later.decides
+    assert later.fingerprint == first.fingerprint
     assert json.loads(json.dumps(figures(plan)))["pairs"] == 0
     assert "0" in table(plan)
 

@@ -38,7 +38,7 @@ class Plan:
     """Images × tiles of one run, and why they are what they are.
 
     ``graphs`` are the graphs to send: none for getPixels, the template of all stored images, or one for each computed
-    image. ``notes`` explain each decision as (what, value, why).
+    image. ``notes`` explain each decision as (what, value, why). ``resumed``: a dataset's first plan was made before.
     """
 
     config: JobConfig
@@ -52,6 +52,7 @@ class Plan:
     tiles: int
     identity: dict[str, Any]
     notes: tuple[Note, ...]
+    resumed: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +81,11 @@ class Plan:
     def points(self) -> Points | None:
         """The points, where the region is one of points."""
         return self.region if isinstance(self.region, Points) else None
+
+    @property
+    def decides(self) -> bool:
+        """False for a first plan that saw no image: it cannot know bands and types, and must not freeze any."""
+        return bool(self.frozen.bands) and bool(len(self.images) or self.resumed)
 
     @property
     def pack(self) -> int:
@@ -151,6 +157,7 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None, *, r
         tiles=tiles,
         identity=_identity(config, service, fixed, region, graphs.identity if graphs else None),
         notes=tuple(notes),
+        resumed=frozen is not None,
     )
     check(plan)
     if pairs.count:
