@@ -64,7 +64,7 @@ def job_file(folder: Path, service: str) -> Path:
         "source": {"collection": "TRUTH", "bands": ["v"], "start": "2020-01-01", "end": "2020-03-01"},
         "region": {"bbox": [-107.3665, 40.490, -107.185, 40.630]},
         "grid": {"crs": "EPSG:32613", "scale": 30, "tile": TILE},
-        "output": {"path": str(folder / "out"), "part_size": "40kB"},
+        "output": {"path": str(folder / "out"), "part_size": "120kB"},
     }
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(job))
@@ -147,7 +147,7 @@ def report_of(folder: Path, name: str) -> dict[str, Any]:
     return dict(json.loads(lines[-1]))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_kill_9_of_everything_that_works(tmp_path: Path, service: str) -> None:
     job, out = job_file(tmp_path, service), tmp_path / "out"
     began = requests(service)
@@ -166,7 +166,7 @@ def test_kill_9_of_everything_that_works(tmp_path: Path, service: str) -> None:
         speculative = (*half, "speculation=true", "speculation.interval=100ms", "speculation.multiplier=1.01")
         again = cluster.submit(job, "again", conf=(*speculative, "speculation.quantile=0.1"))
         later = cluster.submit(job, "later", "source.end=2020-04-01", conf=half)
-        codes = [again.wait(200), later.wait(200)]
+        codes = [again.wait(400), later.wait(400)]
     assert codes == [0, 0], (tmp_path / "again.err").read_text()[-1500:] + (tmp_path / "later.err").read_text()[-1500:]
     reports = [report_of(tmp_path, name) for name in ("again", "later")]
     assert [report["status"] for report in reports] == ["complete", "complete"]
