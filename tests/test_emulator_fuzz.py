@@ -5,9 +5,12 @@ Time is the emulator's own processor time, so that a busy machine does not fail 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
+import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -353,6 +356,43 @@ def test_values_that_would_fill_memory(running, node):
 )
 def test_paths_that_are_none(running, path, method):
     running.refused(path, {}, method)
+
+
+def raw(url: str, data: bytes, until: int) -> bytes:
+    """What comes back on a connection of its own, at most until that many bytes."""
+    host, port = url.removeprefix("http://").split(":")
+    found = b""
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data)
+        while len(found) < until:
+            try:
+                part = connection.recv(1 << 16)
+            except ConnectionResetError:  # it closed with more of the request on its way
+                part = b""
+            if not part:
+                break
+            found += part
+    return found
+
+
+def test_heads_without_end_and_nonsense(running):
+    endless = b"GET / HTTP/1.1\r\n" + b"".join(b"x-%d: %s\r\n" % (i, b"y" * 1000) for i in range(200))
+    before = running.process.memory_info().rss
+    assert raw(running.url, endless, 1 << 20).partition(b"\r\n")[0] in (b"", b"HTTP/1.1 400 Bad Request")
+    assert running.process.memory_info().rss - before < 100 << 20
+    assert b" 400 " in raw(running.url, b"\x00\x01\x02 nonsense\r\n\r\n", 1 << 20).partition(b"\r\n")[0]
+
+
+def test_pipelined_requests_are_answered_in_order(running):
+    count = 100
+    asked = b""
+    for i in range(count):
+        body = json.dumps({"expression": expression({"constantValue": i})}).encode()
+        asked += b"POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n" % (VALUE.encode(), len(body))
+        asked += (b"Connection: close\r\n" if i == count - 1 else b"") + b"\r\n" + body
+    answers = raw(running.url, asked, 1 << 24)
+    assert re.findall(rb'{"result":(\d+)}', answers) == [b"%d" % i for i in range(count)]
 
 
 def test_it_still_works(running):

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from . import pyramid
 from .pixeltype import PixelType, of_dtype
-from .projection import Affine6, Grid
+from .projection import Affine6, Grid, code_of
 
 Pixels = tuple[NDArray[Any], NDArray[Any]]
 """Values and mask of one band on one grid, both (height, width); the mask is bool, or float32 in [0, 1]."""
@@ -107,9 +107,8 @@ class RasterBand:
         at_row, at_column = row // height, column // width
         top, left = row - at_row * height, column - at_column * width
         bottom, right = top + grid.height, left + grid.width
-        if row < 0 or column < 0 or bottom > height or right > width:
-            return None
-        if row + grid.height > self.height or column + grid.width > self.width:
+        inside = 0 <= row <= self.height - grid.height and 0 <= column <= self.width - grid.width
+        if not inside or bottom > height or right > width:
             return None
         values, mask = cache.block(self, at_row, at_column)
         if mask is None:
@@ -219,25 +218,38 @@ class BlockCache:
         self.limit = limit
         self._size = 0
         self._blocks: OrderedDict[tuple[Any, ...], tuple[NDArray[Any], NDArray[Any] | None]] = OrderedDict()
+        self._making: dict[tuple[Any, ...], threading.Event] = {}
         self._lock = threading.Lock()
 
     def block(self, band: RasterBand, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """The block at that place of the band's blocks."""
+        """The block at that place of the band's blocks; made once, whoever else asks meanwhile waits for it."""
         key = (band.path, band.stamp, band.index, band.nodata, band.type, band.level, band.policy, at_row, at_column)
+        while True:
+            with self._lock:
+                found = self._blocks.get(key)
+                if found is not None:
+                    self._blocks.move_to_end(key)
+                    return found
+                made = self._making.get(key)
+                if made is None:
+                    self._making[key] = threading.Event()
+                    break
+            made.wait()
+        try:
+            block = band.make_block(at_row, at_column, self)
+            self._keep(key, block)
+        finally:
+            with self._lock:
+                self._making.pop(key).set()
+        return block
+
+    def _keep(self, key: tuple[Any, ...], block: tuple[NDArray[Any], NDArray[Any] | None]) -> None:
         with self._lock:
-            found = self._blocks.get(key)
-            if found is not None:
-                self._blocks.move_to_end(key)
-                return found
-        block = band.make_block(at_row, at_column, self)
-        with self._lock:
-            if key not in self._blocks:
-                self._blocks[key] = block
-                self._size += _nbytes(block)
+            self._blocks[key] = block
+            self._size += _nbytes(block)
             while self._size > self.limit and len(self._blocks) > 1:
                 _, old = self._blocks.popitem(last=False)
                 self._size -= _nbytes(old)
-        return block
 
 
 def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
@@ -245,8 +257,6 @@ def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
 
     Raises rasterio's error when the file cannot be opened, ValueError when it is no georeferenced real raster.
     """
-    from .projection import code_of
-
     stat = path.stat()
     with rasterio.open(path) as dataset:
         if dataset.crs is None and crs is None:

@@ -27,6 +27,10 @@ from .traffic import Traffic
 
 MAX_BODY = 10485760
 """Bytes of a request body (the service's own limit)."""
+_MAX_HEAD = 1 << 16
+"""Bytes of a request's line and headers."""
+_WAITING = 16
+"""Requests of one connection that may wait for their turn before no more is read from it."""
 SLOW_SECONDS = 3.0
 """How long the `slow` fault takes to trickle out a reply."""
 _GZIP_FROM = 1024
@@ -126,6 +130,8 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._held = False
+        self._broken = False
         self._start()
 
     def _start(self) -> None:
@@ -133,6 +139,7 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._size = 0
+        self._head = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -149,9 +156,12 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._broken = True
             self._enqueue(ServiceError(f"Malformed HTTP request: {error!s:.100}"), keep=False)
 
     # What httptools calls while it parses.
@@ -161,8 +171,15 @@ class _Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+        self._count(len(url))
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > _MAX_HEAD:
+            raise ValueError("the head of the request is too large")  # httptools makes a parser error of it
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -191,6 +208,9 @@ class _Connection(asyncio.Protocol):
 
     def _enqueue(self, request: Request | ServiceError, keep: bool) -> None:
         self._waiting.append((request, keep))
+        if len(self._waiting) > _WAITING and not self._held:
+            self._held = True
+            self._transport.pause_reading()
         if self._task is None:
             self._task = self._loop.create_task(self._drain())
 
@@ -198,6 +218,9 @@ class _Connection(asyncio.Protocol):
         try:
             while self._waiting:
                 request, keep = self._waiting.popleft()
+                if self._held and not self._waiting:
+                    self._held = False
+                    self._transport.resume_reading()
                 if isinstance(request, ServiceError):
                     self._send(_failed(request), {}, keep)
                 else:
