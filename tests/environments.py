@@ -18,7 +18,7 @@ def environment(name: str, *packages: str) -> Path:
         return python
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(home)],
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
+        [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", *packages],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
