@@ -114,13 +114,14 @@ def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool,
 
 @main.command()
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset.")
-@click.option("--out", required=True, metavar="PICTURE.png", help="The picture to write.")
+@click.option("--out", required=True, metavar="PAGE.html", help="The page to write, or PICTURE.png: one picture.")
 @_one_line
 def report(dataset: str, out: str) -> None:
-    """Draw a dataset: a time series as small multiples and a curve, patches as a contact sheet."""
-    from ee_spark.read.picture import draw
+    """Show a dataset: a self-contained page with a map, quick looks, charts, failures and numbers; or one picture."""
+    from ee_spark.read import picture
+    from ee_spark.read import report as pages
 
-    click.echo(draw(dataset, out), err=True)
+    click.echo(picture.draw(dataset, out) if out.endswith(".png") else pages.write(dataset, out), err=True)
 
 
 @main.command()

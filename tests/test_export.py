@@ -8,7 +8,6 @@ import math
 import os
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,8 +192,7 @@ def test_a_record_is_what_protobuf_and_the_format_say(tmp_path: Path) -> None:
     assert list(parsed["long"].int64_list.value) == [-(2**40)]
     assert list(parsed["text"].bytes_list.value) == ["grün".encode()]
     assert list(parsed["x" * 200].bytes_list.value) == [b"\x00\xff"]
-    # A record of TensorFlow's own tests: https://github.com/tensorflow/tensorflow, record_writer_test / crc32c_test.
-    assert records.framed(b"")[8:12] == bytes.fromhex("29039807"), "masked CRC-32C of eight zero bytes"
+    assert records.framed(b"") == bytes(8) + bytes.fromhex("29039807d8ea82a2"), "an empty record as TensorFlow has it"
 
 
 def test_npz_is_the_blocks(two: tuple[Dataset, Any, Any], tmp_path: Path) -> None:
@@ -231,7 +229,6 @@ def test_splits_have_their_shares() -> None:
     found = parse("80/10/10", 0.5).sets(lon.ravel(), lat.ravel())
     shares = [float((found == name).mean()) for name in NAMES]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.01)
-    assert all(high > 0.7 for high, _ in pairwise([shares[0], 0]))
 
 
 def test_refusals_say_why_and_what_to_write(
@@ -258,16 +255,15 @@ def test_refusals_say_why_and_what_to_write(
             export(chosen, to, str(tmp_path / "out"), options)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists(), "nothing is begun"
-    with pytest.raises(JobError, match="gs://b/x.*written to a local or mounted directory"):
+    with pytest.raises(JobError, match=r"gs://b/x.*written to a local or mounted directory"):
         tasks(dataset, "cog", "gs://b/x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(JobError, match="is there already"):
         export(dataset, "npz", str(tmp_path / "taken"))
-    for text in ("80", "a/b", "1/2/3/4", "-1/2"):
-        if text != "80":
-            with pytest.raises(JobError, match="is no split"):
-                parse(text)
+    for text in ("a/b", "1/2/3/4", "-1/2", "0/0", ""):
+        with pytest.raises(JobError, match="is no split"):
+            parse(text)
 
 
 def test_a_failed_export_leaves_nothing(two: tuple[Dataset, Any, Any], tmp_path: Path) -> None:
