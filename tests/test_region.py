@@ -383,6 +383,23 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
     assert said.startswith("region.table: there is no asset 'users/me/none' that the caller can read")
 
 
+def test_a_table_of_the_emulators_catalog(tmp_path):
+    entry = scene(tmp_path, "A/B", [10, 0, 500000, 0, -10, 4200000], "EPSG:32610")
+    squares = [shapely.box(i * 2, 0, i * 2 + 1, 1) for i in range(3)]
+    plots = {
+        "type": "FeatureCollection",
+        "features": [feature(i, shapely.geometry.mapping(s)) for i, s in enumerate(squares)],
+    }
+    (tmp_path / "plots.geojson").write_text(json.dumps(plots))
+    tables = [{"id": "users/me/plots", "file": "plots.geojson"}]
+    (tmp_path / "catalog.json").write_text(json.dumps({"assets": [entry], "tables": tables}))
+    with emulator.start(tmp_path) as service:
+        area = load(
+            job({"region": {"table": "users/me/plots"}}).region, Client(Service(service.url, "demo", "anonymous"))
+        )
+    assert shape_of(area).equals(shapely.union_all(squares))
+
+
 def test_geojson_of_degrees_beyond_180_lies_at_both_sides():
     area = polygons_of(
         json.dumps({"type": "Polygon", "coordinates": [[[170, 0], [190, 0], [190, 5], [170, 5]]]}).encode(), "x"

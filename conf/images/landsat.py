@@ -7,3 +7,9 @@ def clear_ndvi(image: ee.Image) -> ee.Image:
     """NDVI where Fmask says clear (0); water, shadow, snow, cloud and no data are masked."""
     ndvi = image.normalizedDifference(["nir", "red"]).rename("NDVI")
     return ndvi.updateMask(image.select("fmask").eq(0))
+
+
+def greenest(region: ee.Geometry, start: str, end: str) -> ee.Image:
+    """The highest clear NDVI of a period, pixel by pixel."""
+    images = ee.ImageCollection("EOBOX/LANDSAT").filterBounds(region).filterDate(start, end)
+    return images.map(clear_ndvi).max()
