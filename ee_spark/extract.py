@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
@@ -94,7 +94,7 @@ def run(
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, _progress_host(spark)) as progress:
-            lanes = make_lanes(plan, versions, run_id, spark, options, progress.address)
+            lanes = unspeculative(spark, make_lanes(plan, versions, run_id, spark, options, progress.address))
             found, stopped = run_rounds(spark, lanes, store)
         changes = look_again(plan, store, run_id)
         report = summarise(plan, run_id, found, stopped, changes, time.monotonic() - started)
@@ -249,6 +249,14 @@ def make_lanes(
         )
         for lane in range(count)
     ]
+
+
+def unspeculative(spark: SparkSession, lanes: list[Lane]) -> list[Lane]:
+    """Return lanes that keep to the quota even where the session may run two copies of each: at half their share."""
+    if str(spark.conf.get("spark.speculation", "false")).lower() != "true":
+        return lanes
+    log.warning("spark.speculation is on: each lane may run twice, and gets half of its share; turn it off")
+    return [replace(lane, threads=max(1, lane.threads // 2), per_second=lane.per_second / 2) for lane in lanes]
 
 
 def even(chunks: list[Chunk], lanes: int) -> tuple[list[Chunk], list[list[int]]]:
