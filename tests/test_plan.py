@@ -614,3 +614,14 @@ def test_nothing_is_logged_by_the_plan_of_a_plain_job(world, caplog):
     with caplog.at_level(logging.WARNING):
         plan_of(world, {"source": {"collection": "SAME"}})
     assert not caplog.records
+
+
+def test_what_a_map_makes_of_images_that_differ_is_probed_for_each_kind(world):
+    _, folder = world
+    (folder / "own.py").write_text(
+        "def own(image):\n    return image.addBands(image.select(['B1']).add(1).rename('more'))\n"
+    )
+    source = {"collection": "BANDS", "map": "own.py:own"}
+    assert [band.name for band in plan_of(world, {"source": source}).frozen.bands] == ["B1", "more"]
+    said = refusal(world, {"source": {**source, "bands": ["B2"]}})
+    assert said.startswith("source.bands: 1 of 3 images lack 'B2', e.g. BANDS/I1; leave them out with source.filter")

@@ -25,7 +25,7 @@ from ee_spark.fetch.piece import Answer, Ask, Piece, Sizes, Task, first_pieces
 from ee_spark.fetch.quota import Quota
 from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
-from ee_spark.plan.request import Recipe
+from ee_spark.plan.request import Recipe, is_null
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -314,7 +314,7 @@ class Fetcher:
 
     def _storm(self, error: ServiceError) -> None:
         """Stop the run where a lane's first answers are all the same refusal: there is no point in asking for more."""
-        if self._first is None:
+        if self._first is None or is_null(error):
             return
         self._first.append(re.sub(r"'[^']*'|\d+", "…", error.message))
         if len(self._first) < SAME_ANSWERS:

@@ -53,12 +53,21 @@ def choose_bands(
     if not len(images):
         return frozen.bands if frozen else _unseen_bands(config)
     if computes and graphs:
-        found = [
-            _probe_base(client, config, images, graphs, alike, region, grounds) for alike in _by_types(images).values()
-        ]
+        kinds = _by_types(images)
+        probed = [_probe_base(client, config, images, graphs, alike[:PROBES], region, grounds) for alike in kinds]
+        owners = [alike for alike, signature in zip(kinds, probed, strict=True) if signature]
+        found = [signature for signature in probed if signature]
     else:
         found = list(images.signatures)
-    renamed = _renamed(config, found, images, frozen)
+        owners = [np.flatnonzero(images.signature == index).tolist() for index in range(len(found))]
+    if not found:
+        if frozen:
+            return frozen.bands
+        raise JobError(
+            f"source.map: {source.map} gave no image for any of the images that were tried, so that its bands are not "
+            "known; choose images with source.filter or dates"
+        )
+    renamed = _renamed(config, found, owners, images, frozen)
     bands = tuple(Band(new, old, config.pixels.dtype.get(new) or _promoted(old, found)) for new, old in renamed.items())
     unknown = set(config.pixels.dtype) - {band.name for band in bands}
     if unknown:
@@ -67,15 +76,13 @@ def choose_bands(
     return _frozen_types(bands, frozen) if frozen else bands
 
 
-def _by_types(images: Images) -> dict[tuple[tuple[str, str], ...], list[int]]:
-    """Return the images of each distinct set of band names and types, some of each: what they compute is alike too."""
+def _by_types(images: Images) -> list[list[int]]:
+    """Return the images of each distinct set of band names and types: what is computed of them is alike too."""
     kinds = [tuple((band.name, band.dtype) for band in signature) for signature in images.signatures]
     found: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for image, signature in enumerate(images.signature.tolist()):
-        alike = found.setdefault(kinds[signature], [])
-        if len(alike) < PROBES:
-            alike.append(image)
-    return found
+        found.setdefault(kinds[signature], []).append(image)
+    return list(found.values())
 
 
 def _probe_base(
@@ -89,7 +96,7 @@ def _probe_base(
 ) -> Signature:
     """Ask for one pixel of all bands of a computed image, to learn their names and types.
 
-    Where ``map`` gives no image (null) for one, the next that is like it is asked.
+    Where ``map`` gives no image (null) for one, the next that is like it is asked; empty where it gives none for all.
     """
     for image in alike:
         ground = _ground_of(image, grounds, region)
@@ -102,6 +109,8 @@ def _probe_base(
         except ServiceError as error:
             if is_null(error) and image != alike[-1]:
                 continue
+            if is_null(error):
+                return ()
             raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
         return tuple(StoredBand(field.name, field.dtype, ground.lattice) for field in fields)
     raise AssertionError("there is at least one image")
@@ -135,8 +144,14 @@ def _ground_of(image: int, grounds: Sequence[Ground], region: Polygons | Points)
     return mine[0]
 
 
-def _renamed(config: JobConfig, found: Sequence[Signature], images: Images, frozen: Frozen | None) -> dict[str, str]:
-    """Return {new: old} for the bands asked for, or for those that every image has."""
+def _renamed(
+    config: JobConfig,
+    found: Sequence[Signature],
+    owners: Sequence[Sequence[int]],
+    images: Images,
+    frozen: Frozen | None,
+) -> dict[str, str]:
+    """Return {new: old} for the bands asked for, or for those that every image has; ``owners`` are found's images."""
     asked = config.source.bands
     common = [band.name for band in found[0] if all(band.name in {b.name for b in other} for other in found)]
     if asked is None and frozen:
@@ -151,8 +166,8 @@ def _renamed(config: JobConfig, found: Sequence[Signature], images: Images, froz
             lacking = [index for index, signature in enumerate(found) if old not in {band.name for band in signature}]
             if len(lacking) == len(found):
                 raise JobError(f"source.bands: no band {old!r}; the bands are {names(found[0])}")
-            first = next(i for i, s in enumerate(images.signature.tolist()) if s in lacking)
-            count = int(np.isin(images.signature, lacking).sum())
+            without = sorted(image for index in lacking for image in owners[index])
+            first, count = without[0], len(without)
             raise JobError(
                 f"source.bands: {count} of {len(images)} images lack {old!r}, e.g. {images.ids[first]}; leave them "
                 "out with source.filter, or write to another output.path without it"

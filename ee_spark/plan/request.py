@@ -25,7 +25,7 @@ MAX_GRAPH_BYTES = 4_000_000
 """Of the 10 MiB that a request's body may have."""
 
 
-_NULL = re.compile(r"Parameter '(input|image|value|object)' is required|may not be null", re.I)
+_NULL = re.compile(r"^Image\.select: Parameter 'input' is required")  # the first thing that a job's graph does with it
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,11 @@ class Recipe:
 def is_null(error: ServiceError) -> bool:
     """Return True if a request failed because ``map`` gave no image (null) for it."""
     return bool(_NULL.search(error.message))
+
+
+def of_stored_image(graph: str | None) -> bool:
+    """Return True if a graph is the template of a stored image, which ``map`` may drop."""
+    return graph is not None and json.dumps(ID) in graph
 
 
 def filled(template: str, image_id: str, version: int) -> str:
