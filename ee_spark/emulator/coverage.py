@@ -28,6 +28,7 @@ BLOCK = 256
 """Pixels a side of the parts in which a region is gone through."""
 _LEVELS = 255
 _FEW = 64
+_FARTHEST = 2.0**40
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,10 @@ class Region:
         if self.shape.is_empty:
             return 0, 0, 0, 0
         left, top, right, bottom = self.shape.bounds
+        if not max(map(abs, self.shape.bounds)) < _FARTHEST:
+            raise ServiceError(
+                f"Region: it lies {max(map(abs, self.shape.bounds)):g} pixels from the projection's origin."
+            )
         first, above = math.floor(left + 1e-9), math.floor(top + 1e-9)
         return first, above, max(first + 1, math.ceil(right - 1e-9)), max(above + 1, math.ceil(bottom - 1e-9))
 

@@ -28,7 +28,8 @@ Affine6 = tuple[float, float, float, float, float, float]
 IDENTITY: Affine6 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _SEMI_MAJOR = 6378137.0
 _METRES_PER_DEGREE = math.pi * _SEMI_MAJOR / 180
-_FARTHEST = 1e9
+FARTHEST = 1e9
+"""No place on the earth has a coordinate that is larger, in any unit."""
 _COORDINATE_CACHE_BYTES = 64 << 20
 
 _ONLY_EARTH_ENGINE = {
@@ -77,8 +78,8 @@ def transform_points(source: str, target: str, xs: NDArray[Any], ys: NDArray[Any
         return xs, ys
     shape = xs.shape
     flat_x, flat_y = np.ascontiguousarray(xs).ravel(), np.ascontiguousarray(ys).ravel()
-    # no place on the earth is farther out in any unit, and PROJ turns round and round for such a longitude
-    valid = (np.abs(flat_x) < _FARTHEST) & (np.abs(flat_y) < _FARTHEST)
+    # PROJ turns round and round for a longitude that is farther out
+    valid = (np.abs(flat_x) < FARTHEST) & (np.abs(flat_y) < FARTHEST)
     if parse_crs(source).is_geographic:
         valid &= np.abs(flat_y) <= 90
     out_x, out_y = np.full(flat_x.size, np.nan), np.full(flat_x.size, np.nan)

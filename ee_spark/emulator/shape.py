@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from .errors import ServiceError
 from .geometry import Geometry, from_geojson, points_of, replace_points
-from .projection import parse_crs, same_crs, transform_points
+from .projection import FARTHEST, parse_crs, same_crs, transform_points
 
 _STEPS = 256
 """Parts of a shape's larger side that an edge is cut into before it is bent."""
@@ -84,6 +84,8 @@ def _assembled(kind: str, coordinates: Any) -> BaseGeometry:
         found = _make(kind, coordinates)
     except (shapely.errors.GEOSException, ValueError, TypeError, IndexError) as error:
         raise ServiceError(f"Geometry: invalid {kind} coordinates: {error!s:.100}") from error
+    if not found.is_empty and not max(map(abs, found.bounds)) < FARTHEST:
+        raise ServiceError(f"Geometry: the coordinate {max(map(abs, found.bounds)):g} is no place on the earth.")
     return found if found.is_valid else shapely.make_valid(found)
 
 

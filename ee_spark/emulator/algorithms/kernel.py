@@ -189,6 +189,8 @@ for _name in _EDGES:
 @algorithm("Kernel.fixed")
 def fixed(width: int, height: int, weights: list[Any], x: int, y: int, normalize: bool) -> Kernel:
     """Given weights, row by row; the centre pixel is the middle one, or at (x, y). https://developers.google.com/earth-engine/apidocs/ee-kernel-fixed"""
+    if not all(isinstance(row, list) for row in weights):
+        raise ServiceError("Kernel.fixed: 'weights' must be rows of numbers, all of one length.")
     lengths = {len(row) for row in weights}
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for row in weights for v in row)
     if len(lengths) != 1 or 0 in lengths or not numbers:

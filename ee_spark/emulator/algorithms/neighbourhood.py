@@ -62,9 +62,13 @@ def convolve(image: Image, kernel: Any) -> Image:
 def _convolved(band: Band, kernel: Kernel) -> Callable[[Canvas], Pixels]:
     def read(canvas: Canvas) -> Pixels:
         weights, shape = kernel.on(canvas.grid), canvas.grid.shape
-        if len(weights.places()) * shape[0] * shape[1] > 8 * _MOST_VALUES:
-            raise ServiceError("Computation timed out.")
         values, mask = padded(canvas, weights.margins).pixels(band)
+        places, spans = weights.places(), _spans(weights)
+        if spans is not None and mask.dtype == bool:
+            total, _, seen = _summed(values.astype(np.float64), mask, spans, shape)
+            return total, seen == len(places)
+        if len(places) > _MOST_PLACES or len(places) * shape[0] * shape[1] > 8 * _MOST_VALUES:
+            raise ServiceError("Computation timed out.")
         total, least = np.zeros(shape), np.ones(shape, mask.dtype)
         for (weight, part), (_, valid) in zip(
             _windows(values, weights, shape), _windows(mask, weights, shape), strict=True
@@ -74,6 +78,22 @@ def _convolved(band: Band, kernel: Kernel) -> Callable[[Canvas], Pixels]:
         return total, least
 
     return read
+
+
+def _summed(
+    values: NDArray[Any], valid: NDArray[Any], spans: list[tuple[int, int, int, float]], shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Weighted sum, sum of weights and number of the valid neighbours: one running sum along the rows serves all."""
+    sums, counts = _running_sum(np.where(valid, values, 0)), _running_sum(valid)
+    total, mass, seen = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for row, start, stop, weight in spans:
+        rows = slice(row, row + shape[0])
+        first, last = slice(start, start + shape[1]), slice(stop, stop + shape[1])
+        here = counts[rows, last] - counts[rows, first]
+        total += (sums[rows, last] - sums[rows, first]) * weight
+        mass += here * weight
+        seen += here
+    return total, mass, seen
 
 
 @algorithm("Image.reduceNeighborhood")
@@ -196,7 +216,8 @@ def _running(
     values, mask = inputs[0]
     seen = np.zeros(shape, bool)
     spans = _spans(weights) if kind in ("mean", "sum") else None
-    if spans is None and len(weights.places()) * shape[0] * shape[1] > 8 * _MOST_VALUES:
+    many = len(weights.places())
+    if spans is None and (many > _MOST_PLACES or many * shape[0] * shape[1] > 8 * _MOST_VALUES):
         raise ServiceError("Computation timed out.")
     if kind in ("min", "max"):
         choose = np.minimum if kind == "min" else np.maximum
@@ -207,18 +228,12 @@ def _running(
             least = np.where(valid, np.where(seen, choose(least, part), part), least)
             seen |= valid
         return [(least, seen)]
-    total, mass = np.zeros(shape), np.zeros(shape)
-    counted = np.where(mask > 0, values, 0).astype(np.float64)
     if spans is not None:
-        # one running sum along the rows serves every run of equal weights
-        sums, counts = _running_sum(counted), _running_sum(mask > 0)
-        for row, start, stop, weight in spans:
-            rows = slice(row, row + shape[0])
-            first, last = slice(start, start + shape[1]), slice(stop, stop + shape[1])
-            total += (sums[rows, last] - sums[rows, first]) * weight
-            mass += (counts[rows, last] - counts[rows, first]) * weight
-        seen = mass > 0.5 * min(span[3] for span in spans)
+        total, mass, number = _summed(values.astype(np.float64), mask > 0, spans, shape)
+        seen = number > 0
     else:
+        total, mass = np.zeros(shape), np.zeros(shape)
+        counted = np.where(mask > 0, values, 0).astype(np.float64)
         for (weight, part), (_, valid) in zip(
             _windows(counted, weights, shape), _windows(mask > 0, weights, shape), strict=True
         ):

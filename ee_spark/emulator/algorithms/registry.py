@@ -93,6 +93,11 @@ def implemented() -> list[str]:
     return sorted(_ALGORITHMS)
 
 
+def built() -> frozenset[str]:
+    """The names of the algorithms that are registered here."""
+    return frozenset(_ALGORITHMS)
+
+
 def algorithm(name: str, *, lazy: bool = False) -> Callable[[_F], _F]:
     """Register a function as the algorithm `name`; with `lazy` its arguments are callables not yet evaluated."""
 
