@@ -17,6 +17,7 @@ import rasterio
 from conftest import DATA
 
 from ee_spark.objects import FileStore
+from ee_spark.plan.chunk import morton
 from ee_spark.plan.frozen import Band, Frozen
 from ee_spark.plan.grid import Lattice
 from ee_spark.plan.images import table_schema
@@ -174,3 +175,36 @@ def landsat() -> dict[str, tuple[Array, Array]]:
 
 SCENE = (336375.0, 4462425.0)
 """The Landsat scenes' top left corner; 61 × 61 pixels of 30 m."""
+
+
+def write_raster_dataset(root: Path, side: int, *, bands: int) -> None:
+    """Write ``side`` × ``side`` tiles of 256 pixels of uint16, without masks, in parts of about 128 MB, Morton order.
+
+    Pixels are windows of one picture with the texture of a scene, so that making them costs less than encoding them.
+    """
+    shape = Shape(256, 256)
+    names = tuple(f"B{number}" for number in range(1, bands + 1))
+    frozen = Frozen(
+        "getPixels", tuple(Band(name, name, "uint16") for name in names), "none", shape, LATTICE, "crs", 32, 16384
+    )
+    layout = Layout(FINGERPRINT, frozen)
+    store = FileStore(root)
+    write_job(store, layout)
+    open_tables(store, layout)
+    picture = texture((2048, 2048), "uint16", 7)
+    rows, columns = np.divmod(np.arange(side * side), side)
+    order = np.argsort(morton(rows, columns), kind="stable")
+    step = max(1, 128_000_000 // frozen.tile_bytes)
+    for number, first in enumerate(range(0, len(order), step)):
+        part = order[first : first + step]
+        tiles = grid_tiles(LATTICE, shape, rows[part] + ORIGIN[0], columns[part] + ORIGIN[1])
+        made = []
+        for index, (row, column) in enumerate(zip(rows[part].tolist(), columns[part].tolist(), strict=True)):
+            block = {}
+            for band, name in enumerate(names):
+                top, left = (row * 211 + band * 97) % 1792, (column * 223 + band * 89) % 1792
+                block[name] = picture[top : top + 256, left : left + 256]
+            made.append(Row(index, tiles, index, "scene", 1_620_000_000_000_000, 1, "ok", block))
+        log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
+        log.publish(made, partial(build, layout=layout, run_id="run", mask="none", fill={}))
+        log.fold(failed_table([], layout, "run"))

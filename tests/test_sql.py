@@ -164,7 +164,7 @@ def test_readme_examples_in_duckdb(series: Path) -> None:
 def test_readme_examples_in_spark(series: Path, spark: SparkSession) -> None:
     examples = [block for block in readme_blocks("sql", series) if "read_parquet" not in block]
     assert len(examples) == 3
-    [python] = readme_blocks("python", series)
+    [python] = [block for block in readme_blocks("python", series) if "ee_spark.pixels" in block]
     spark.createDataFrame(LABELS, "label string, x double, y double").createOrReplaceTempView("labels")
     zone = spark.conf.get("spark.sql.session.timeZone")
     spark.conf.set("spark.sql.session.timeZone", "UTC")

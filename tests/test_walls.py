@@ -22,7 +22,7 @@ FLOORS = (
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Rooms of one floor that may see each other.
-NEIGHBOURS = {("lane", "progress"), ("extract", "read")}
+NEIGHBOURS = {("lane", "progress"), ("read", "extract")}
 DOORS = {
     "pyspark": {"extract.py", "read/sql.py", "read/datasource.py"},
     "ee": {"plan/source.py"},

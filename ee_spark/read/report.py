@@ -37,7 +37,7 @@ h2{font-size:1.05em;margin:0 0 .5em}p{margin:.3em 0;overflow-wrap:anywhere}
 img{display:block;width:100%;height:auto}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9em}
 th,td{text-align:left;padding:4px 10px 4px 0;vertical-align:top}th{font-weight:600;border-bottom:1px solid #c9ced6}
-td{border-bottom:1px solid #e3e6ea;overflow-wrap:anywhere}.table{margin:12px 0}
+td{border-bottom:1px solid #e3e6ea;overflow-wrap:anywhere}td:first-child{white-space:nowrap}.table{margin:12px 0}
 footer{color:#667;font-size:.85em;margin:16px 0}
 """
 
