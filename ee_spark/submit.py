@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from ee_spark import batch
+from ee_spark import batch, gcloud
 from ee_spark.config import load
 from ee_spark.errors import EESparkError, JobError, StoppedError
 from ee_spark.objects import read_input
@@ -91,14 +91,14 @@ def main(
         uploads.append((shipment.folder(options), shipment.files))
         if cluster:
             message = batch.cluster_job(job, shipment, code, options, cluster)
-            words, there = batch.gcloud_job(message, options), False
+            words, there = gcloud.job_command(message, options), False
         else:
             message = batch.message(job, shipment, code, options)
             if as_json:
                 name, there = batch.batch_id(shipment.stem, 1), False
             else:
                 name, there = batch.choose(shipment.stem, lambda name: _state(name, options), new=new)
-            words = batch.gcloud_batch(message, name, options)
+            words = gcloud.batch_command(message, name, options)
         if as_json:
             click.echo(json.dumps(message, indent=1))
             return

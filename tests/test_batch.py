@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from job_files import changed
 
-from ee_spark import batch, config
+from ee_spark import batch, config, gcloud
 from ee_spark.errors import JobError
 from ee_spark.job import JobConfig
 from ee_spark.objects import read_input
@@ -221,7 +221,7 @@ def test_wrong_options(options: dict[str, Any], says: str) -> None:
 @given(st.lists(st.text("ab,|;~= ", min_size=1), min_size=1))
 def test_flags_with_commas_come_apart_again(words: list[str]) -> None:
     """Joined as ``gcloud topic escaping`` says: a first ^X^ names the delimiter."""
-    text = batch.joined(words)
+    text = gcloud.joined(words)
     mark = re.match(r"\^(.+?)\^", text)
     assert text[mark.end() :].split(mark[1]) == words if mark else text.split(",") == words
 

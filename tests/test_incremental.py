@@ -1,4 +1,4 @@
-"""What the DAGs stage and send for Dataproc: the builder's message, files on a store on loopback, two weeks' lookback."""
+"""What the DAGs stage and send for Dataproc: the builder's message, files on a store on loopback, the lookback."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import yaml
 from conftest import REPO
 from dataproc_service import Dataproc, dataproc_python, gcloud_environment, serving
 
-from ee_spark import batch
+from ee_spark import batch, gcloud
 from ee_spark.config import load
 from ee_spark.objects import read_input
 
@@ -209,8 +209,8 @@ def test_every_flag_is_one_that_gcloud_has(tmp_path: Path) -> None:
     shipment = batch.ship(config, b"", read_input)
     code = batch.Code("gs://b/m.py", "gs://b/p.zip")
     for command, known in (
-        (batch.gcloud_batch(batch.message(config, shipment, code, options), "a-batch", options), BATCH_FLAGS),
-        (batch.gcloud_job(batch.cluster_job(config, shipment, code, options, "c"), options), JOB_FLAGS),
+        (gcloud.batch_command(batch.message(config, shipment, code, options), "a-batch", options), BATCH_FLAGS),
+        (gcloud.job_command(batch.cluster_job(config, shipment, code, options, "c"), options), JOB_FLAGS),
     ):
         flags = [word[2:].partition("=")[0] for word in command[: command.index("--")] if word.startswith("--")]
         assert len(flags) > 5

@@ -13,18 +13,19 @@ PACKAGE = Path(__file__).parents[1] / "ee_spark"
 FLOORS = (
     ("cli", "submit", "__main__"),
     ("extract", "read", "doctor"),
-    ("progress", "lane", "java"),
+    ("progress", "lane", "java", "cluster"),
     ("store", "fetch"),
     ("plan",),
-    ("config", "batch", "metrics"),
+    ("config", "gcloud", "metrics"),
+    ("batch",),
     ("job", "objects", "client"),
     ("errors",),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Rooms of one floor that may see each other.
-NEIGHBOURS = {("lane", "progress"), ("read", "extract")}
+NEIGHBOURS = {("cluster", "lane"), ("cluster", "java"), ("lane", "progress"), ("read", "extract")}
 DOORS = {
-    "pyspark": {"extract.py", "read/sql.py", "read/datasource.py"},
+    "pyspark": {"cluster.py", "read/sql.py", "read/datasource.py"},
     "ee": {"plan/source.py"},
     "urllib3": {"client.py", "objects/gs.py", "objects/s3.py"},
     "requests": set(),
