@@ -22,6 +22,7 @@ from rasterio.transform import Affine
 from ee_spark import config, emulator, extract
 from ee_spark.client import Service
 from ee_spark.lane import Lane, work
+from ee_spark.lane.deal import make_lanes
 from ee_spark.objects import open_store
 from ee_spark.store import records
 
@@ -83,7 +84,7 @@ def lanes_of(data: dict[str, Any]) -> list[Lane]:
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     records.open_tables(store, records.layout_of(plan))
     run_id = records.start_run(store, plan, "bench")
-    return extract.make_lanes(plan, plan.images.version, run_id, None, extract.Options(), None)  # type: ignore[arg-type]
+    return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
 
 
 def run_side_by_side(lanes: list[Lane]) -> list[dict[str, Any]]:

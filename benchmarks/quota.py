@@ -16,7 +16,7 @@ CASES = ((40, 6_000, 50, 40, 0.95), (200, 30_000, 100, 60, 0.9))
 
 def main() -> int:
     os.environ.setdefault("MASTER", "local[2]")
-    from ee_spark import extract
+    from ee_spark import cluster, extract
     from ee_spark.config import parse
 
     spark, good = None, True
@@ -26,7 +26,7 @@ def main() -> int:
             with bench.served(catalog, latency_ms=500, quota=concurrent, requests_per_minute=minute) as url:
                 engine = {"concurrent_requests": concurrent, "requests_per_minute": minute, "lanes": 2}
                 data = bench.job(url, folder / "out", columns * 128, rows * 128, 128, earth_engine=engine)
-                spark = spark or extract.session(parse(data))
+                spark = spark or cluster.session(parse(data))
                 report = extract.run(data, spark, extract.Options(progress="none"))
                 refused = bench.stats(url)["by_status"].get("429", 0)
         good &= report["quota_use"] >= least and not refused and report["ok"] == columns * rows

@@ -11,6 +11,7 @@ from job_files import LEAST, catalog, scene
 from ee_spark import config, emulator, extract
 from ee_spark.client import Service
 from ee_spark.lane import work
+from ee_spark.lane.deal import make_lanes
 from ee_spark.objects import open_store
 from ee_spark.store import records
 
@@ -49,7 +50,7 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
         plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
         records.open_tables(store, records.layout_of(plan))
         run_id = records.start_run(store, plan, "run")
-        (lane,) = extract.make_lanes(plan, plan.images.version, run_id, None, extract.Options(), None)
+        (lane,) = make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
         (record,) = work(lane)
     tiles = plan.tiles
     assert plan.pairs.count >= 3 * 20

@@ -23,7 +23,8 @@ from wire import Said, Told, wire
 
 from ee_spark import config, emulator, extract
 from ee_spark.client import Service
-from ee_spark.lane import Lane, deal, work
+from ee_spark.lane import Lane, work
+from ee_spark.lane.deal import deal, make_lanes
 from ee_spark.lane.notes import Notes, clear
 from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes
 from ee_spark.objects import open_store
@@ -84,7 +85,7 @@ def prepared(data: dict[str, Any], run_id: str = "run") -> list[Lane]:
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     records.open_tables(store, records.layout_of(plan))
     run_id = records.start_run(store, plan, run_id)
-    return extract.make_lanes(plan, plan.images.version, run_id, None, extract.Options(), None)  # type: ignore[arg-type]
+    return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
 
 
 def rows(path: Path, table: str) -> dict[tuple[str, str], dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ee_spark.client import Service
@@ -54,13 +53,3 @@ class Lane:
     round: int = 0
     alone: bool = False
     deaths: tuple[int, ...] = ()
-
-
-def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
-    """Return for each lane the indices of its chunks: largest first, each to the lane that has the least so far."""
-    loads, dealt = [0] * lanes, [[] for _ in range(lanes)]  # type: tuple[list[int], list[list[int]]]
-    for index in sorted(range(len(counts)), key=lambda i: (-counts[i], i)):
-        lane = loads.index(min(loads))
-        dealt[lane].append(index)
-        loads[lane] += counts[index]
-    return [sorted(indices) for indices in dealt]

@@ -6,13 +6,19 @@ other in a single lane, so that the next death points at one half, down to a sin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ee_spark.fetch.quota import share
-from ee_spark.lane.lane import Lane, deal
+from ee_spark.lane.deal import deal
+from ee_spark.lane.lane import Lane
+from ee_spark.lane.notes import Notes, clear
+from ee_spark.objects import Store
 from ee_spark.plan.chunk import Chunk
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,37 @@ class Suspect:
 
     chunk: Chunk
     deaths: int = 0
+
+
+def run_rounds(
+    first: list[Lane], store: Store, run_lanes: Callable[[list[Lane]], str | None]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Run lanes, and again what was left when workers died, until nothing is left or a round achieves nothing.
+
+    ``run_lanes`` runs them side by side and says why that failed, if it did. Returns the lanes' records, and why the
+    run ended before its end, if it did.
+    """
+    records: list[dict[str, Any]] = []
+    lanes, chunks, suspects, number = first, list[Chunk](), list[Suspect](), 0
+    try:
+        while True:
+            reason = run_lanes(lanes)
+            notes = [Notes(store, lane.brief.run_id, lane.round, lane.index) for lane in lanes]
+            found = [note.record() for note in notes]
+            records += [record for record in found if record is not None]
+            stopped = next((record["stopped"] for record in records if record["stopped"]), None)
+            begun = lanes[0].alone, chunks, suspects
+            chunks, new = left_over(lanes, found, [note.left_open() for note in notes])
+            suspects = new if lanes[0].alone else [*suspects, *new]
+            if stopped or not (chunks or suspects):
+                return records, stopped
+            if (lanes[0].alone, chunks, suspects) == begun:
+                return records, f"{reason}; a round of work achieved nothing"
+            number += 1
+            log.warning("%s; round %d: %d chunks, %d suspects", reason, number + 1, len(chunks), len(suspects))
+            lanes = next_lanes(first, chunks, suspects, number)
+    finally:
+        clear(store, first[0].brief.run_id)
 
 
 def left_over(

@@ -1,0 +1,157 @@
+"""Spark: a session, how many tasks it runs at once, and lanes side by side in its partitions.
+
+What lanes do is in :mod:`ee_spark.lane`; here is only how Spark runs them, with RDDs or, on Spark Connect, without.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ee_spark.errors import JobError
+from ee_spark.java import java_home
+from ee_spark.job import JobConfig
+from ee_spark.lane import Lane, work
+from ee_spark.lane.notes import LANES
+from ee_spark.objects import open_store
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+EXECUTOR_WAIT = 60.0
+
+log = logging.getLogger(__name__)
+
+
+def session(job: JobConfig) -> SparkSession:
+    """Return the Spark session: the one that spark-submit configured, else a local one on all cores."""
+    from pyspark import SparkConf
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if not submitted:
+        os.environ["JAVA_HOME"] = str(java_home())
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    local = not submitted or str(SparkConf().get("spark.master", "local")).startswith("local")
+    if local:  # a cluster's workers have a Python of their own
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(job.name).config("spark.ui.showConsoleProgress", "false")
+    if not submitted:
+        builder = builder.config("spark.ui.enabled", "false").config("spark.log.level", "ERROR")
+    return builder.getOrCreate()
+
+
+def master_of(spark: SparkSession) -> str:
+    """Return where a session's tasks run, e.g. ``local[4]``; Spark Connect has no context that says it."""
+    return str(spark.conf.get("spark.master"))
+
+
+def progress_host(spark: SparkSession) -> str:
+    """Return the address on which workers reach the driver."""
+    local = is_connect(spark) or spark.sparkContext.master.startswith("local")
+    return "127.0.0.1" if local else str(spark.sparkContext.getConf().get("spark.driver.host"))
+
+
+def refuse_remote_emulator(job: JobConfig, spark: SparkSession) -> None:
+    """Refuse the embedded emulator where workers could not reach it."""
+    master = master_of(spark)
+    if job.earth_engine.endpoint == "emulator" and not master.startswith("local"):
+        raise JobError(
+            f"earth_engine.endpoint: emulator listens on the driver's loopback only, and master is {master}; start "
+            "'ee-spark emulator' where workers reach it and write endpoint: http://HOST:PORT"
+        )
+
+
+def task_slots(spark: SparkSession) -> int:
+    """Return how many tasks can run at once, after waiting for the configured minimum of executors."""
+    if is_connect(spark):
+        raise JobError(
+            "earth_engine.lanes: a Spark Connect session does not say how many tasks run at once; write lanes: N"
+        )
+    context = spark.sparkContext
+    if context.master.startswith("local"):
+        return int(context.defaultParallelism)
+    conf = context.getConf()
+    wanted = int(conf.get("spark.executor.instances") or conf.get("spark.dynamicAllocation.minExecutors") or 1)
+    cores = int(conf.get("spark.executor.cores") or 1)
+    until = time.monotonic() + EXECUTOR_WAIT
+    while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < wanted and time.monotonic() < until:
+        time.sleep(0.2)
+    return max(1, int(executors)) * max(1, cores // int(conf.get("spark.task.cpus") or 1))
+
+
+def unspeculative(spark: SparkSession, lanes: list[Lane]) -> list[Lane]:
+    """Return lanes that keep to the quota even where the session may run two copies of each: at half their share."""
+    if str(spark.conf.get("spark.speculation", "false")).lower() != "true":
+        return lanes
+    log.warning("spark.speculation is on: each lane may run twice, and gets half of its share; turn it off")
+    return [replace(lane, threads=max(1, lane.threads // 2), per_second=lane.per_second / 2) for lane in lanes]
+
+
+def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
+    """Run every lane in a partition of its own; return why the stage failed, if it did."""
+
+    def attempt() -> int:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        return int(context.attemptNumber()) if context else 0
+
+    def partition(_: int, mine: Iterator[Lane]) -> Iterator[int]:
+        for lane in mine:
+            for _record in work(lane, attempt()):
+                yield lane.index  # the record itself is among the lane's notes, where it outlives a stage that fails
+
+    try:
+        if is_connect(spark):
+            _run_on_connect(spark, lanes, attempt)
+        else:
+            context = spark.sparkContext
+            context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
+            context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
+    except Exception as error:  # whatever py4j makes of workers that died; what they published holds
+        lines = [line.strip() for line in str(error).splitlines()]
+        told = [line for line in lines if "Error" in line or "crashed" in line or "ExecutorLost" in line]
+        return f"a Spark stage failed: {(told or [type(error).__name__])[0][:300]}"
+    return None
+
+
+def is_connect(spark: Any) -> bool:
+    """Return True if ``spark`` is a Spark Connect session."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def _run_on_connect(spark: Any, lanes: list[Lane], attempt: Callable[[], int]) -> None:
+    """Run every lane in a partition of its own; ``attempt`` gives, in a task, which try of it this is.
+
+    Lanes are read from beside the dataset, among their run's notes: a session's messages have no room for a plan.
+    """
+    brief = lanes[0].brief
+    store = open_store(brief.path, brief.storage)
+    names = [f"{LANES}/{brief.run_id}/r{lane.round}-l{lane.index}.lane" for lane in lanes]
+    for name, lane in zip(names, lanes, strict=True):
+        store.create(name, pickle.dumps(lane))
+    path, storage = brief.path, brief.storage
+
+    def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        mine = open_store(path, storage)
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                found = mine.read(names[index])
+                if found is not None:  # gone only after the run has ended
+                    for _record in work(pickle.loads(found[0]), attempt()):
+                        pass
+                yield pa.RecordBatch.from_pydict({"id": [index]})
+
+    spark.range(0, len(lanes), 1, len(lanes)).mapInArrow(task, "id long").collect()
