@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 
 from ee_spark import config as config_files
 from ee_spark.errors import JobError, StoppedError
-from ee_spark.extract import LEAST_SHARE, Options, as_config, make_lanes, service_of
+from ee_spark.extract import service_of
 from ee_spark.job import JobConfig
 from ee_spark.lane import Lane, work
+from ee_spark.lane.deal import make_lanes
 from ee_spark.lane.notes import Notes
 from ee_spark.objects import FileStore, Settings
 from ee_spark.plan.plan import Plan, make
@@ -106,7 +107,7 @@ class EarthEngine(DataSource):  # type: ignore[misc]
             job = job_of(self.options)
             with service_of(job) as service:
                 plan = make(job, service)
-            self._held = layout_of(plan), lanes_of(plan, job)
+            self._held = layout_of(plan), lanes_of(plan)
 
     @property
     def _layout(self) -> Layout:
@@ -146,25 +147,20 @@ def job_of(options: Mapping[str, str]) -> JobConfig:
     if not path:
         raise JobError(f"format('{FORMAT}'): no option 'config'; write .option('config', 'JOB.yaml')")
     settings = [f"{key[4:]}={value}" for key, value in options.items() if key.lower().startswith("set.")]
-    job = as_config(config_files.load(path, settings))
+    job = config_files.load(path, settings)
     if job.earth_engine.endpoint == "emulator":
         raise JobError(
             f"format('{FORMAT}'): endpoint: emulator lives beside a driver's run; start 'ee-spark emulator' and write "
             "earth_engine.endpoint: http://127.0.0.1:PORT"
         )
-    engine = job.earth_engine
-    if engine.lanes == "auto":
-        lanes = min(os.cpu_count() or 1, max(1, engine.concurrent_requests // LEAST_SHARE))
-        job = job.model_copy(update={"earth_engine": engine.model_copy(update={"lanes": lanes})})
     return job
 
 
-def lanes_of(plan: Plan, job: JobConfig) -> list[Lane]:
+def lanes_of(plan: Plan) -> list[Lane]:
     """Return the plan's lanes; none for a plan without any pair of image and tile."""
-    if not plan.pairs.count:
-        return []
-    no_session: Any = None  # lanes are given, so nobody asks a session for its slots
-    return make_lanes(plan, plan.images.version, "read", no_session, Options(progress="none"), None)
+    lanes = plan.config.earth_engine.lanes
+    slots = lanes if isinstance(lanes, int) else os.cpu_count() or 1
+    return make_lanes(plan, plan.images.version, "read", slots) if plan.pairs.count else []
 
 
 def fetched(lane: Lane) -> Iterator[pa.Table]:
