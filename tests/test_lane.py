@@ -26,7 +26,7 @@ from ee_spark.client import Service
 from ee_spark.lane import Lane, work
 from ee_spark.lane.deal import deal, make_lanes
 from ee_spark.lane.notes import Notes, clear
-from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes
+from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes, run_rounds
 from ee_spark.objects import open_store
 from ee_spark.store import records
 
@@ -337,3 +337,22 @@ def _kill(port: str, killed: list[int]) -> None:
             killed.append(child.pid)
             os.kill(child.pid, signal.SIGKILL)
             return
+
+
+def test_a_cluster_that_is_gone_ends_the_run_in_two_rounds(url: str, tmp_path: Path) -> None:
+    lanes = prepared(job(url, tmp_path / "out"))
+    store = open_store(str(tmp_path / "out"))
+    tried: list[int] = []
+
+    def dying(these: list[Lane]) -> str:
+        """The first time every lane dies over its first chunk; after that nothing runs at all."""
+        if not tried:
+            for lane in these:
+                Notes(store, lane.brief.run_id, lane.round, lane.index).opened(0)
+        tried.append(len(these))
+        return "the session is gone"
+
+    records_, reason = run_rounds(lanes, store, dying)
+    assert (records_, len(tried)) == ([], 2)
+    assert reason == "the session is gone; a round of work achieved nothing"
+    assert not store.list("_ee_spark/lanes/"), "its notes are cleared"

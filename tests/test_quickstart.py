@@ -66,7 +66,13 @@ def submit(config: str, path: Path, *options: str) -> subprocess.Popen[str]:
         *("--set", f"output.path={path}", *options),
     ]
     return subprocess.Popen(
-        command, cwd=REPO, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=REPO,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that the driver's JVM and its Python can be killed at once
     )
 
 
@@ -213,7 +219,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     final = sum(pq.read_metadata(part).num_rows for part in (path / "pixels").glob("part-*.parquet"))
     return path, final

@@ -46,12 +46,14 @@ def run_rounds(
             found = [note.record() for note in notes]
             records += [record for record in found if record is not None]
             stopped = next((record["stopped"] for record in records if record["stopped"]), None)
+            noted = [note.left_open() for note in notes]
             begun = lanes[0].alone, chunks, suspects
-            chunks, new = left_over(lanes, found, [note.left_open() for note in notes])
+            chunks, new = left_over(lanes, found, noted)
             suspects = new if lanes[0].alone else [*suspects, *new]
             if stopped or not (chunks or suspects):
                 return records, stopped
-            if (lanes[0].alone, chunks, suspects) == begun:
+            idle = not any(noted) and all(record is None for record in found)  # no lane ever ran: Spark itself is gone
+            if idle or (lanes[0].alone, chunks, suspects) == begun:
                 return records, f"{reason}; a round of work achieved nothing"
             number += 1
             log.warning("%s; round %d: %d chunks, %d suspects", reason, number + 1, len(chunks), len(suspects))
