@@ -6,6 +6,7 @@ Each operator and function is the algorithm of that name, with its types, masks 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -51,7 +52,7 @@ def number_expression(context: Context, expression: str, vars: dict[str, Any] | 
     return found
 
 
-class _Evaluation:
+class _Evaluation(ABC):
     """Walks a tree and calls the algorithms of one type."""
 
     type = ""
@@ -86,14 +87,17 @@ class _Evaluation:
     def constant(self, value: float) -> Any:
         return value
 
+    @abstractmethod
     def named(self, name: str | None) -> Any:
-        raise NotImplementedError
+        """Return the value of a variable, or of the default image."""
 
+    @abstractmethod
     def bands(self, node: Node) -> Any:
-        raise NotImplementedError
+        """Return the value of a path into a variable."""
 
+    @abstractmethod
     def choice(self, test: Any, first: Any, second: Any) -> Any:
-        raise NotImplementedError
+        """Return what `test ? first : second` gives."""
 
 
 class _Numbers(_Evaluation):
