@@ -26,7 +26,7 @@ from ee_spark.objects import Store, open_store, probe
 from ee_spark.plan.images import stored
 from ee_spark.plan.plan import Plan, make
 from ee_spark.progress import Progress
-from ee_spark.store import pins, records
+from ee_spark.store import pins, records, samples
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
@@ -129,32 +129,35 @@ def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool 
     Raises:
         JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
     """
-    found = records.read_job(store)
-    plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
+    found, sample = records.read_job(store), job.region.sample
+    draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, sample))
+    plan = draft(records.frozen_job(found))
     if found is None and not plan.decides:
         return plan  # a day without images leaves the choice of bands and types to the first that has some
     if found is None and not records.claim(store, plan):
         found = records.read_job(store)  # another driver was first: its plan holds
-        plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
+        plan = draft(records.frozen_job(found))
     if found and found["fingerprint"] != plan.fingerprint:
         if not job.output.overwrite:
             records.refuse_other(store, plan, found)
-        plan = make(job, service, remote_code=remote_code)
+        plan = draft()
         records.take_over(store, plan)
         pins.publish(store, plan.images, fresh=True)
     records.remove_replaced(store)
-    return plan
+    others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
+    return draft(plan.frozen, region=others) if others else plan
 
 
 def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job))
     found = records.read_job(store)
-    plan = make(job, service, records.frozen_job(found), remote_code=remote_code)
+    draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, job.region.sample))
+    plan = draft(records.frozen_job(found))
     if found and found["fingerprint"] != plan.fingerprint:
         if not job.output.overwrite:
             records.refuse_other(store, plan, found)
-        plan = make(job, service, remote_code=remote_code)
+        plan = draft()
     return plan
 
 

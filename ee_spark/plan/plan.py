@@ -109,10 +109,18 @@ class Plan:
         return self.graphs[image if len(self.graphs) > 1 else 0] if self.graphs else None
 
 
-def make(config: JobConfig, service: Service, frozen: Frozen | None = None, *, remote_code: bool = False) -> Plan:
+def make(
+    config: JobConfig,
+    service: Service,
+    frozen: Frozen | None = None,
+    *,
+    remote_code: bool = False,
+    region: Polygons | Points | None = None,
+) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
 
-    ``remote_code``: functions may come from object storage.
+    ``remote_code``: functions may come from object storage. ``region`` is the job's, where it was read before: a sample
+    that was drawn and kept.
 
     Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
 
@@ -120,7 +128,7 @@ def make(config: JobConfig, service: Service, frozen: Frozen | None = None, *, r
         JobError: for everything that is wrong with the job, in one line.
     """
     client = Client(service)
-    region = load_region(config.region, client, remote_code=remote_code)
+    region = region or load_region(config.region, client, remote_code=remote_code)
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
     if method == "computePixels":
