@@ -57,7 +57,7 @@ class Airflow:
     def run(self, *words: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(self.python), *words],
-            **{"capture_output": True, "text": True, "timeout": 280, "env": {**self.environment, **more}},
+            **{"capture_output": True, "text": True, "timeout": 900, "env": {**self.environment, **more}},
         )
         assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done

@@ -53,7 +53,7 @@ def strictly(message: dict[str, Any], kind: str = "Batch") -> dict[str, Any]:
         "print(kind.to_json(kind(json.load(sys.stdin), ignore_unknown_fields=False)))"
     )
     command = [str(dataproc_python()), "-c", program, kind]
-    done = subprocess.run(command, input=json.dumps(message), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=json.dumps(message), capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -237,7 +237,7 @@ def test_the_builder_needs_no_cloud_library() -> None:
     program = (
         "import ee_spark.batch, sys; print([m for m in ('numpy', 'ee', 'pyarrow', 'rasterio') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=180)
     assert done.stdout.strip() == "[]", done.stderr
 
 

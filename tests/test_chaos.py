@@ -183,7 +183,7 @@ def kill_one(cluster: Cluster, when: Callable[[], bool], which: Callable[[Cluste
     which(cluster)[0].kill()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_full_disk_stops_the_run_and_the_next_one_ends_it(tmp_path: Path, service: str) -> None:
     """No file may grow beyond 60 kB: parts of 200 tiles of 1,280 bytes cannot be written. Then the disk has room."""
     job, drivers = job_file(tmp_path, service), list[psutil.Popen]()

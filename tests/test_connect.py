@@ -51,7 +51,7 @@ def test_a_job_runs_and_resumes_on_a_connect_session(service_url: str, tmp_path:
         [sys.executable, "-c", textwrap.dedent(SCRIPT), *jobs],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
         env=environment(),
     )

@@ -95,7 +95,7 @@ def test_on_spark_3_a_clear_message(tmp_path: Path) -> None:
         "class Session: version = '3.5.9'\n"
         "register(Session())\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, timeout=360)
     assert "format('earthengine') needs Spark 4, and this is 3.5.9; write a dataset with ee_spark.run" in done.stderr
 
 

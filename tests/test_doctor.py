@@ -38,7 +38,7 @@ def doctor(folder: Path, changes: dict[str, Any] | None, *more: str, **environme
     paths = os.pathsep.join([environment.pop("PYTHONPATH", ""), str(REPO)])
     done = subprocess.run(
         [sys.executable, "-c", "from ee_spark.cli import main; main()", "doctor", *words],
-        **{"capture_output": True, "text": True, "timeout": 60, "cwd": folder},
+        **{"capture_output": True, "text": True, "timeout": 180, "cwd": folder},
         env={**os.environ, **environment, "PYTHONPATH": paths},
     )
     assert "Traceback" not in done.stderr, done.stderr

@@ -50,7 +50,7 @@ def environment(program: str) -> Path:
         if done.exists() and done.read_text() == wanted:
             return folder
         done.unlink(missing_ok=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=360)
         install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "1", wanted]
         ended = subprocess.run(install, capture_output=True, text=True, timeout=600)
         if ended.returncode and UNREACHABLE.search(ended.stdout + ended.stderr):
@@ -63,7 +63,7 @@ def environment(program: str) -> Path:
 def run(command: list[str | Path], home: Path, **variables: str) -> str:
     """Run a foreign program without any of this machine's credentials; its standard output."""
     variables |= {"HOME": str(home), "PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1", "NO_GCE_CHECK": "true"}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables, cwd=home)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=360, env=variables, cwd=home)
     assert ended.returncode == 0, (ended.stdout + ended.stderr)[-3000:]
     return ended.stdout
 

@@ -299,7 +299,7 @@ def test_the_command_and_spark_submit(series: Path, tmp_path: Path) -> None:
     ]
     found = []
     for command in (plain, submit):
-        done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         found.append({Path(line["path"]).name: Path(line["path"]).read_bytes() for line in lines})

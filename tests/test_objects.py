@@ -262,7 +262,7 @@ def in_a_process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

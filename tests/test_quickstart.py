@@ -78,7 +78,7 @@ def submit(config: str, path: Path, *options: str) -> subprocess.Popen[str]:
 
 def extract(config: str, path: Path, *options: str) -> Run:
     process = submit(config, path, *options)
-    stdout, stderr = process.communicate(timeout=240)
+    stdout, stderr = process.communicate(timeout=600)
     assert stdout.strip(), stderr
     return Run(process.returncode, json.loads(stdout.splitlines()[-1]), stdout + stderr, path)
 
@@ -195,7 +195,7 @@ def test_the_picture_is_drawn(quickstart: Run, tmp_path: Path) -> None:
 
     out = tmp_path / "picture.png"
     command = [str(Path(sys.executable).with_name("ee-spark")), "report", "--dataset", str(quickstart.path)]
-    subprocess.run([*command, "--out", str(out)], check=True, timeout=120, capture_output=True)
+    subprocess.run([*command, "--out", str(out)], check=True, timeout=360, capture_output=True)
     with Image.open(out) as picture:
         colours = picture.convert("RGB").getcolors(maxcolors=2**24)
         assert picture.width > 1000
@@ -220,7 +220,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     final = sum(pq.read_metadata(part).num_rows for part in (path / "pixels").glob("part-*.parquet"))
     return path, final
 

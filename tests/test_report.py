@@ -67,7 +67,7 @@ def browser(**capabilities: Any) -> Iterator[Any]:
     def ask(method: str, path: str, body: Any = None) -> Any:
         data = json.dumps(body or {}).encode() if method == "POST" else None
         request = urllib.request.Request(base + path, data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=360) as answer:
             return json.load(answer)["value"]
 
     try:

@@ -63,7 +63,7 @@ class Submitter:
         command = [str(REPO / "submit_dataproc.sh"), "--config", str(self.job_file), *self.where]
         command += [*([] if "--package" in more else ["--package", str(self.package)]), *more]
         return subprocess.run(
-            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=120
+            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=360
         )
 
     def built(self, *, date: str = "") -> dict[str, Any]:
@@ -90,7 +90,7 @@ def alike(*messages: dict[str, Any]) -> list[dict[str, Any]]:
         "print(json.dumps([Batch.to_dict(a), Batch.to_dict(b)]))"
     )
     done = subprocess.run(
-        [str(dataproc_python()), "-c", program], input=json.dumps(messages), capture_output=True, text=True, timeout=60
+        [str(dataproc_python()), "-c", program], input=json.dumps(messages), capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
@@ -181,7 +181,7 @@ def test_it_says_what_it_needs(without: str, says: str, tmp_path: Path) -> None:
     if without == "python":
         environment["PYTHON"] = "/nowhere/python"
     done = subprocess.run(
-        [str(REPO / "submit_dataproc.sh"), *words], env=environment, capture_output=True, text=True, timeout=60
+        [str(REPO / "submit_dataproc.sh"), *words], env=environment, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -193,7 +193,7 @@ def test_a_job_for_this_machine_only_is_refused(tmp_path: Path) -> None:
     words = ["--project", "p", "--region", "r", "--staging", "gs://b", "--image", "i", "--package", "gs://b/p.zip"]
     done = subprocess.run(
         [sys.executable, "-m", "ee_spark.submit", "--config", "conf/quickstart.yaml", *words, "--main", "gs://b/m.py"],
-        **{"env": environment, "cwd": REPO, "capture_output": True, "text": True, "timeout": 60},
+        **{"env": environment, "cwd": REPO, "capture_output": True, "text": True, "timeout": 180},
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("output.path: ")
@@ -225,7 +225,7 @@ def test_the_recorded_flags_are_gclouds(kind: str, known: set[str], tmp_path: Pa
         **{
             "capture_output": True,
             "text": True,
-            "timeout": 120,
+            "timeout": 360,
             "env": {**os.environ, "CLOUDSDK_CONFIG": str(tmp_path)},
         },
     )
@@ -236,5 +236,5 @@ def test_the_recorded_flags_are_gclouds(kind: str, known: set[str], tmp_path: Pa
 def test_the_script_is_clean() -> None:
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert shellcheck, "shellcheck comes with the test extra"
-    done = subprocess.run([shellcheck, str(REPO / "submit_dataproc.sh")], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([shellcheck, str(REPO / "submit_dataproc.sh")], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout

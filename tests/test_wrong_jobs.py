@@ -112,7 +112,7 @@ def test_one_line_and_exit_2(case: str, folder: Path, service_url: str) -> None:
 def test_wrong_usage_is_exit_2(command: list[str], folder: Path) -> None:
     (folder / "job.txt").write_text("a: [1")
     program = Path(sys.executable).with_name("ee-spark")
-    result = subprocess.run([str(program), *command], cwd=folder, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([str(program), *command], cwd=folder, capture_output=True, text=True, timeout=180)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
@@ -122,7 +122,7 @@ def test_wrong_usage_is_exit_2(command: list[str], folder: Path) -> None:
 def test_the_script_says_the_same(script: str, folder: Path, service_url: str) -> None:
     path = job_file(folder, service_url, {"region": {}})
     result = subprocess.run(
-        [sys.executable, str(REPO / script), "--config", str(path)], capture_output=True, text=True, timeout=60
+        [sys.executable, str(REPO / script), "--config", str(path)], capture_output=True, text=True, timeout=180
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.strip().splitlines()) == 1
