@@ -17,6 +17,9 @@ from ee_spark.java import java_home
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# What the stores' servers on loopback are told; set here, since Spark's workers inherit it from the first session.
+os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
+os.environ["NO_GCE_CHECK"] = "true"
 REPO = Path(__file__).parents[1]
 DATA = REPO / "ee_spark" / "emulator" / "data"
 

@@ -190,8 +190,6 @@ def test_ordered_and_bounded_by_row_group(tmp_path: Path) -> None:
 def test_the_same_from_object_storage(
     series: Path, opened: Dataset, scheme: str, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     with server() as endpoint:
         reach = settings_for(scheme, endpoint)
         store = open_store(f"{scheme}://{BUCKET}/some/series", reach)

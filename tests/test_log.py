@@ -401,7 +401,6 @@ def test_logs_are_opened_ahead_in_order_with_what_is_final_and_failed() -> None:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, str]]:
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
     with gcs_server() as gs, s3_server() as s3:
         yield {"gs": gs, "s3": s3}
 

@@ -34,7 +34,6 @@ _folders = count()
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, str]]:
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
     with gcs_server() as gs, s3_server() as s3:
         yield {"gs": gs, "s3": s3}
 
