@@ -68,7 +68,6 @@ def run(
     """
     job, options, started = as_config(config), options or Options(), time.monotonic()
     store = open_store(job.output.path, config_files.storage_of(job))
-    probe(store)
     with service_of(job) as service:
         plan = settle(job, service, store, remote_code=options.remote_code)
         spark = spark or session(job)
@@ -132,6 +131,7 @@ def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool 
     found, sample = records.read_job(store), job.region.sample
     draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, sample))
     plan = draft(records.frozen_job(found))
+    probe(store)  # after the plan: a wrong job writes nothing
     if found is None and not plan.decides:
         return plan  # a day without images leaves the choice of bands and types to the first that has some
     if found is None and not records.claim(store, plan):
