@@ -7,7 +7,7 @@ import json
 import ee
 import numpy as np
 import pytest
-from emulator_client import PROJECT, array, asset, compute, connect, grid, post, write_catalog, write_raster
+from emulator_client import PROJECT, array, asset, compute, connect, get, grid, post, write_catalog, write_raster
 
 from ee_spark import emulator
 
@@ -356,3 +356,43 @@ def test_shared_values_are_computed_once(service):
         {"expression": json.loads(image.serialize()), "grid": GRID},
     )
     np.testing.assert_array_equal(array(reply)["a"], A * 2.0**40)
+
+
+PROMISED = {
+    "": "Date DateRange Dictionary ErrorMargin Feature Projection String Collection",
+    "AggregateFeatureCollection.": "array",
+    "Classifier.": "smileRandomForest setOutputMode train",
+    "Collection.": "distinct errorMatrix filter first flatten iterate limit loadTable map merge reduceColumns size "
+    "toList",
+    "ConfusionMatrix.": "accuracy kappa",
+    "Date.": "advance difference format get millis",
+    "Dictionary.": "get",
+    "Element.": "copyProperties get set toDictionary",
+    "FeatureCollection.": "classify randomPoints",
+    "Filter.": "and calendarRange dateRangeContains equals greaterThan inList intersects lessThan listContains "
+    "maxDifference not notNull or stringContains",
+    "Geometry.": "bounds buffer",
+    "GeometryConstructors.": "BBox MultiPolygon Point Polygon",
+    "Image.": "abs add addBands and bandNames bitwiseAnd bitwiseOr clamp classify clip clipToBoundsAndScale constant "
+    "copyProperties divide double eq exp float floor focalMean gt gte int16 leftShift linkCollection load log log10 lt "
+    "lte mask max min mod multiply neq normalizedDifference not or parseExpression pixelLonLat pow projection reduce "
+    "reduceNeighborhood reduceRegion reduceResolution remap rename reproject resample rightShift round sample select "
+    "selfMask setDefaultProjection slice sqrt subtract toDouble toFloat toInt16 toInt32 toUint16 toUint8 uint8 "
+    "unitScale unmask updateMask where",
+    "ImageCollection.": "combine fromImages load merge mosaic qualityMosaic reduce toBands",
+    "Join.": "apply inner saveFirst",
+    "Kernel.": "square",
+    "List.": "get map sequence",
+    "Number.": "add multiply",
+    "Projection.": "atScale",
+    "Reducer.": "anyNonZero combine count first last max mean median min minMax mode percentile stdDev sum toList "
+    "variance",
+    "Terrain.": "products slope",
+    "reduce.": "and count max mean median min mode or product sum",
+}
+"""What the two official notebooks, other people's programs and common pipelines call."""
+
+
+def test_what_notebooks_programs_and_pipelines_call_is_there(service):
+    built = set(json.loads(get(service.url, "/_emulator/algorithms").data)["algorithms"])
+    assert {f"{family}{name}" for family, names in PROMISED.items() for name in names.split()} <= built

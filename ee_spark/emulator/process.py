@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import IO
 
 _READY = "listening on "
-_START_SECONDS = 600.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 
 
@@ -100,7 +100,7 @@ def start(
     cache_mb: int | None = None,
     seed: int | None = None,
 ) -> Emulator:
-    """Start the emulator in a process of its own and wait until it listens, at most ten minutes.
+    """Start the emulator in a process of its own and wait until it listens, at most two minutes.
 
     The options are those of the command; None leaves its default (no latency, no limits, no faults, a free port, the
     packaged catalog). Raises RuntimeError with the process's last line on stderr when it does not start.
