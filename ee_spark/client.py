@@ -90,7 +90,7 @@ class Client:
     """
 
     def __init__(self, service: Service, connections: int = 40) -> None:
-        self.service = service
+        self.service, self.connections = service, connections
         self._connections = _Connections(connections)
         self._tokens = threading.Lock()
         self._refused: str | None = None

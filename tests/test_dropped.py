@@ -44,7 +44,7 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
         parsed = config.parse(data, base=str(tmp_path))
         store = open_store(parsed.output.path)
         if dropped == 3:
-            with pytest.raises(config.JobError, match=r"source\.map: .* gave no image for any of the images"):
+            with pytest.raises(config.JobError, match=r"source\.map: .* gave no image for any of the 3 images"):
                 extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
             return
         plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
@@ -62,3 +62,61 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
     assert len(gone) == plan.pairs.count // 3 * dropped
     assert all(row["status"] in ("ok", "empty") for row in found)
     assert tiles
+
+
+COMPOSITE = """
+import ee
+
+def newest(region, start, end):
+    return ee.ImageCollection("SERIES").filterDate(start, end).select("B1").reduce(ee.Reducer.max()).rename("B1")
+"""
+
+
+@pytest.mark.parametrize("packed", [1, 8])
+def test_periods_without_images_are_empty_and_asked_for_once(tmp_path: Path, packed: int) -> None:
+    """Twelve months, of which three have images: in the others ``reduce`` makes an image without bands."""
+    transform = [30.0, 0.0, 336375.0, 0.0, -30.0, 4462425.0]
+    months = (6, 7, 10)
+    scenes = [
+        scene(
+            tmp_path, f"SERIES/I{month}", transform, "EPSG:32613", size=(60, 60), start=f"2020-{month:02}-15T00:00:00Z"
+        )
+        for month in months
+    ]
+    catalog(tmp_path, scenes)
+    (tmp_path / "c.py").write_text(COMPOSITE)
+    source = {"image": "c.py:newest", "every": "1 month", "start": "2020-01-01", "end": "2021-01-01"}
+    with emulator.start(tmp_path) as service:
+        data = {
+            **LEAST,
+            "earth_engine": {
+                "endpoint": service.url,
+                "lanes": 1,
+                "concurrent_requests": 1,
+                "requests_per_minute": 60_000,
+            },
+            "source": source,
+            "pixels": {"images_per_request": packed, "mask": "band"},
+            "output": {"path": str(tmp_path / "out")},
+        }
+        parsed = config.parse(data, base=str(tmp_path))
+        store, place = open_store(parsed.output.path), Service(service.url, "local", "anonymous")
+        plan = extract.settle(parsed, place, store)
+        records.open_tables(store, records.layout_of(plan))
+        (lane,) = make_lanes(plan, plan.images.version, records.start_run(store, plan, "run"), slots=1)
+        (record,) = work(lane)
+        winter = config.parse(
+            {**data, "source": {**source, "end": "2020-05-01"}, "output": {"path": str(tmp_path / "w")}},
+            base=str(tmp_path),
+        )
+        with pytest.raises(config.JobError, match=r"source\.image: .*newest gave no bands for any of the 4 periods"):
+            extract.settle(winter, place, open_store(winter.output.path))
+    assert (record["failed"], record["missing"], record["stopped"]) == (0, 0, None)
+    rows = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
+    tiles = len(rows) // 12
+    assert tiles >= 20
+    seen = {(row["status"], row["error_class"]) for row in rows if int(row["image_id"][5:7]) in months}
+    assert seen == {("ok", None), ("empty", None)}, "the scenes do not fill the box"
+    gone = [row for row in rows if int(row["image_id"][5:7]) not in months]
+    assert {(row["status"], row["error_class"]) for row in gone} == {("empty", "dropped")}
+    assert sum(row["requests"] for row in gone) <= 5 * 9, "known after the first of its tiles, and those beside it"

@@ -6,6 +6,7 @@ import http.server
 import json
 import math
 import threading
+from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -25,6 +26,7 @@ from ee_spark.plan.points import point_ids, read_points
 from ee_spark.plan.polygon import Polygons, at_both_sides, boxes, contains, polygons_of
 from ee_spark.plan.region import load
 from ee_spark.plan.sample import draw
+from ee_spark.plan.stratify import draw_by_class
 
 NOBODY = Client(Service("http://127.0.0.1:1", "demo", "anonymous"))
 TRIANGLE = [[0.0, 0.0], [2.0, 0.0], [1.0, 2.0], [0.0, 0.0]]
@@ -303,6 +305,47 @@ def test_a_stratified_sample_has_so_many_of_each_class_and_says_what_is_short(tm
     assert len(set(points.ids)) == len(points.ids)
     short = [record.getMessage() for record in caplog.records if "fewer than" in record.getMessage()]
     assert bool(short) == (min((inside == value).sum() for value in (1, 2, 3)) < 50 or (inside == 9).any())
+
+
+def test_of_a_large_area_as_many_blocks_are_read_as_the_rarest_class_needs(tmp_path, caplog):
+    """16 blocks of 1,024 pixels a side, 20 pixels of class 3 in each: 150 points of it need eight, 250 all."""
+    from emulator_client import asset, get, write_raster
+
+    values = np.ones((4096, 4096), np.uint8)
+    rng = np.random.default_rng(6)
+    for block in range(16):
+        row, column = divmod(block, 4)
+        place = rng.choice(1024 * 1024, 20, replace=False)
+        values[row * 1024 + place // 1024, column * 1024 + place % 1024] = 3
+    west, north = 10 * 1.024, 52 * 1.024
+    write_raster(tmp_path / "classes.tif", values, [0.001, 0, west, 0, -0.001, north], "EPSG:4326")
+    folder = catalog(tmp_path, [asset("CLASSES", {"class": "classes.tif"})])
+    (tmp_path / "c.py").write_text(CLASSES)
+    edge = 0.0005
+    keys = {
+        "seed": 3,
+        "within": {"bbox": [west + edge, 48 * 1.024 + edge, 14 * 1.024 - edge, north - edge]},
+        "stratify": {"image": "c.py:classes", "band": "class", "scale": 0.001 * math.pi * 6378137 / 180},
+    }
+
+    def drawn(count: int, service) -> tuple[Counter, int]:
+        before = json.loads(get(service.url, "/_emulator/stats").data)["requests"]
+        sample = job({"region": {"sample": {**keys, "count": count}}}, tmp_path).region.sample
+        points = draw_by_class(sample, Client(Service(service.url, "demo", "anonymous"), 4), enough=4)
+        column, row = np.floor((points.lon - west) / 0.001), np.floor((north - points.lat) / 0.001)
+        assert (values[row.astype(int), column.astype(int)] == points.columns["class"].to_numpy()).all()
+        assert len(set(points.ids)) == len(points.ids)
+        asked = json.loads(get(service.url, "/_emulator/stats").data)["requests"] - before
+        return Counter(points.columns["class"].to_pylist()), asked
+
+    with emulator.start(folder, quota=4) as service:
+        assert drawn(150, service) == (Counter({1: 150, 3: 150}), 8)
+        assert "8 of 16 blocks stand for the whole area" in caplog.text
+        caplog.clear()
+        assert drawn(250, service) == (Counter({1: 250, 3: 250}), 16)
+        assert caplog.text == ""
+        assert drawn(400, service) == (Counter({1: 400, 3: 320}), 16)
+        assert "fewer than 400 points of some classes (class 3: 320)" in caplog.text
 
 
 # Tables

@@ -73,6 +73,7 @@ class Fetcher:
         self._first: list[str] | None = []
         self._trouble: float | None = None
         self._silent: set[Task] = set()
+        self._nothing: dict[str, ServiceError] = {}
         self._random = random.Random()
 
     @property
@@ -111,6 +112,7 @@ class Fetcher:
 
     def send(self, piece: Piece) -> None:
         """Send one piece and deal with its answer."""
+        self._drop(piece)
         tasks = [task for task in piece.tasks if not task.done]
         if not tasks:
             return
@@ -161,6 +163,13 @@ class Fetcher:
         with self._line.lock:
             left, self._open = list(self._open), {}
             return [self._closed(task, None) for task in left]
+
+    def _drop(self, piece: Piece) -> None:
+        """End those tasks of a piece whose image is known to be none: it is none at every tile."""
+        with self._line.lock:
+            for task in piece.tasks if self._nothing else ():
+                if error := self._nothing.get(task.answer.ask.image_id):
+                    self._end(task, error)
 
     def _request(self, piece: Piece) -> tuple[Recipe, str, bytes]:
         ask = piece.tasks[0].answer.ask
@@ -309,6 +318,8 @@ class Fetcher:
             way = "run with --repin to take today's versions"
             self.stop(_stopping(error, f"{error.message} It was there when it was pinned; {way}"))
             return
+        if is_null(error):
+            self._nothing[ask.image_id] = error
         self._storm(error)
         self._end_all(piece, error)
 

@@ -23,7 +23,7 @@ from ee_spark.lane.publisher import OpenChunk, Publisher
 from ee_spark.lane.reporter import Reporter
 from ee_spark.objects import Store, open_store
 from ee_spark.plan.chunk import Chunk
-from ee_spark.plan.request import Window, is_null, of_stored_image
+from ee_spark.plan.request import Window, is_null
 from ee_spark.plan.tile import Tiles
 from ee_spark.plan.world import widened, within_world
 from ee_spark.store.log import ChunkLog, Key, open_logs
@@ -188,8 +188,8 @@ class _Run:
             block = None if empty else self._whole(answer, chunk.tiles, place[1])
             chunk.rows.append(self._row(chunk, place, answer, "empty" if empty else "ok", block=block, http_status=200))
             chunk.waiting_bytes += 0 if empty else self.brief.layout.frozen.tile_bytes
-        elif answer.error is not None and is_null(answer.error) and of_stored_image(answer.ask.graph):
-            self.empty += 1  # map gave no image: there are no pixels, and never will be
+        elif answer.error is not None and is_null(answer.error):
+            self.empty += 1  # there is no image: there are no pixels, and never will be
             chunk.rows.append(self._row(chunk, place, answer, "empty", error_class=DROPPED))
         elif not answer.missing:
             self._fail(chunk, place, answer)

@@ -30,8 +30,8 @@ COLUMNS = {
 }  # fmt: skip
 
 
-PROBES = 5
-"""How many images of one kind are asked for their bands, where the first ones are dropped by ``map``."""
+PROBES = 9
+"""How many images of one kind are asked for their bands, where those asked before turn out to be none."""
 
 
 def choose_bands(
@@ -54,7 +54,7 @@ def choose_bands(
         return frozen.bands if frozen else _unseen_bands(config)
     if computes and graphs:
         kinds = _by_types(images)
-        probed = [_probe_base(client, config, images, graphs, alike[:PROBES], region, grounds) for alike in kinds]
+        probed = [_probe_base(client, config, images, graphs, some_of(alike), region, grounds) for alike in kinds]
         owners = [alike for alike, signature in zip(kinds, probed, strict=True) if signature]
         found = [signature for signature in probed if signature]
     else:
@@ -63,10 +63,7 @@ def choose_bands(
     if not found:
         if frozen:
             return frozen.bands
-        raise JobError(
-            f"source.map: {source.map} gave no image for any of the images that were tried, so that its bands are not "
-            "known; choose images with source.filter or dates"
-        )
+        raise JobError(_nothing_found(config, images))
     renamed = _renamed(config, found, owners, images, frozen)
     bands = tuple(Band(new, old, config.pixels.dtype.get(new) or _promoted(old, found)) for new, old in renamed.items())
     unknown = set(config.pixels.dtype) - {band.name for band in bands}
@@ -96,7 +93,8 @@ def _probe_base(
 ) -> Signature:
     """Ask for one pixel of all bands of a computed image, to learn their names and types.
 
-    Where ``map`` gives no image (null) for one, the next that is like it is asked; empty where it gives none for all.
+    Where there is no image for one (``map`` drops it, a period is without any), the next that is like it is asked;
+    empty where there is none for all.
     """
     for image in alike:
         ground = _ground_of(image, grounds, region)
@@ -107,13 +105,31 @@ def _probe_base(
         try:
             fields = patiently(partial(probe, client, path, body, config.pixels.format))
         except ServiceError as error:
-            if is_null(error) and image != alike[-1]:
-                continue
             if is_null(error):
-                return ()
+                continue
             raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
         return tuple(StoredBand(field.name, field.dtype, ground.lattice) for field in fields)
-    raise AssertionError("there is at least one image")
+    return ()
+
+
+def some_of(images: Sequence[int]) -> list[int]:
+    """Return up to nine of some images, spread over all of them: the first, the last, the middle, then those between.
+
+    A series may well begin before its first image, or end after its last.
+    """
+    places = np.unique(np.linspace(0, len(images) - 1, PROBES).round().astype(int)).tolist()
+    return [images[place] for place in dict.fromkeys((places[0], places[-1], places[len(places) // 2], *places))]
+
+
+def _nothing_found(config: JobConfig, images: Images) -> str:
+    source, tried = config.source, len(some_of(range(len(images))))
+    if source.map:
+        tale = f"source.map: {source.map} gave no image for any of the {tried} images that were tried"
+    elif source.every:
+        tale = f"source.{source.kind}: {source.name} gave no bands for any of the {tried} periods that were tried"
+    else:
+        tale = f"source.{source.kind}: {source.name} gave no bands"
+    return f"{tale}, so that the bands are not known; choose images with source.filter, dates or another region"
 
 
 def middle(region: Polygons | Points, ground: Ground) -> Window:

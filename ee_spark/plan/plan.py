@@ -15,7 +15,7 @@ from ee_spark.client import Client, Service, is_google
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import JobConfig
 from ee_spark.plan import source as ee_source
-from ee_spark.plan.bands import PROBES, choose_bands
+from ee_spark.plan.bands import choose_bands, some_of
 from ee_spark.plan.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.plan.frozen import Band, Frozen, Note
 from ee_spark.plan.images import Images, refused, stored
@@ -127,7 +127,7 @@ def make(
     Raises:
         JobError: for everything that is wrong with the job, in one line.
     """
-    client = Client(service)
+    client = Client(service, config.earth_engine.concurrent_requests)
     region = region or load_region(config.region, client, remote_code=remote_code)
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
@@ -228,10 +228,10 @@ def _pairs(
 
 
 def _probe_last(plan: Plan, client: Client) -> None:
-    """Ask for one pixel exactly as the tiles will be asked for; of another image where ``map`` dropped one."""
+    """Ask for one pixel exactly as the tiles will be asked for; of another where there is no image."""
     chunk = plan.pairs.chunk(0)
     fields: Sequence[Field] = ()
-    for image in np.unique(chunk.image)[:PROBES].tolist():
+    for image in some_of(np.unique(chunk.image).tolist()):
         run = chunk.run(int(np.flatnonzero(chunk.image == image)[0]))
         tiles, _, _ = run.pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
         inside, _ = within_world(tiles.window(len(tiles) // 2), tiles.lattice)

@@ -25,7 +25,10 @@ MAX_GRAPH_BYTES = 4_000_000
 """Of the 10 MiB that a request's body may have."""
 
 
-_NULL = re.compile(r"^Image\.select: Parameter 'input' is required")  # the first thing that a job's graph does with it
+_NULL = re.compile(  # what is said of null, and of the image without bands that a reducer makes of no images
+    r"^Image\.select: Parameter 'input' is required"
+    r"|to an Image with no bands|Image has no bands|Available band names: \[\]|the number of bands \(0\)"
+)
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,11 @@ class Recipe:
 
 
 def is_null(error: ServiceError) -> bool:
-    """Return True if a request failed because ``map`` gave no image (null) for it."""
+    """Return True if a request failed because there is no image: ``map`` gave null, or a period is without any.
+
+    That is so at every place: such a pair of image and tile is empty, not failed.
+    """
     return bool(_NULL.search(error.message))
-
-
-def of_stored_image(graph: str | None) -> bool:
-    """Return True if a graph is the template of a stored image, which ``map`` may drop."""
-    return graph is not None and json.dumps(ID) in graph
 
 
 def filled(template: str, image_id: str, version: int) -> str:

@@ -6,7 +6,10 @@ import hashlib
 import heapq
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +33,21 @@ log = logging.getLogger(__name__)
 
 CRS = "EPSG:4326"
 SIDE = 1024  # pixels a side of a block: with 8-byte classes and masks some 10 MB
-MAX_BLOCKS = 256
-"""Blocks read at most: of a larger area, this many drawn at random stand for all."""
+BLOCKS_AT_ONCE = 8
+ENOUGH_BLOCKS = 256
+"""Of a larger area, so many blocks drawn at random stand for all, if every class that they hold has its points."""
+MOST_BLOCKS = 4096
+"""Blocks read for a class that is still short then: 4 billion pixels, some hours of a busy service."""
 MAX_CLASSES = 1000
 
 
-def draw_by_class(sample: Sample, client: Client, *, remote_code: bool = False) -> Points:
+def draw_by_class(sample: Sample, client: Client, *, remote_code: bool = False, enough: int = ENOUGH_BLOCKS) -> Points:
     """Return ``count`` points of each class, uniform by area: centres of the class image's pixels at its scale.
 
     Each pixel gets a random key that depends on the seed and its place, weighted by its area; of each class the
-    smallest keys win (Efraimidis and Spirakis 2006). The class stands in a column of the band's name.
+    smallest keys win (Efraimidis and Spirakis 2006). The class stands in a column of the band's name. Blocks are read
+    in an order drawn with the seed, eight at a time and no more than the job may have in flight; of a large area only
+    as many as the classes need, once there are ``enough``.
 
     Raises:
         JobError: if the image cannot be computed, or is no image of classes.
@@ -51,20 +59,27 @@ def draw_by_class(sample: Sample, client: Client, *, remote_code: bool = False) 
     lattice, shape = Lattice(CRS, resolution, resolution), Shape(SIDE, SIDE)
     graph = ee_source.class_graph(classes, area.geojson(), client.service, remote_code=remote_code)
     blocks = list(zip(*(axis.tolist() for axis in touched_tiles(area, lattice, shape)), strict=True))
-    chosen = _some(blocks, sample.seed)
+    if len(blocks) > enough:
+        blocks.sort(key=lambda block: hashlib.sha256(f"{sample.seed} {block}".encode()).digest())
     best: dict[int, list[tuple[float, int, int]]] = {}
-    for row, column in chosen:
-        window = Window(CRS, lattice.transform(column * SIDE, row * SIDE), SIDE, SIDE)
-        for value, keys, y, x in _drawn(_ask(client, graph, classes, window), area, lattice, row, column, sample.seed):
-            if value not in best and len(best) == MAX_CLASSES:
-                raise JobError(f"region.sample.stratify: band {classes.band!r} has more than {MAX_CLASSES} classes")
-            mine = best.setdefault(value, [])
-            for item in zip((-keys).tolist(), y.tolist(), x.tolist(), strict=True):
-                (heapq.heappush if len(mine) < sample.count else heapq.heappushpop)(mine, item)
+    places = iter(blocks[:MOST_BLOCKS])
+    read = 0
+    with ThreadPoolExecutor(min(BLOCKS_AT_ONCE, client.connections)) as pool:
+        fetch = partial(_ask, client, graph, classes, lattice)
+        while (read < enough or _short(best, sample.count)) and (some := list(islice(places, BLOCKS_AT_ONCE))):
+            read += len(some)
+            for (row, column), block in zip(some, pool.map(fetch, some), strict=True):
+                for value, keys, y, x in _drawn(block, area, lattice, row, column, sample.seed):
+                    if value not in best and len(best) == MAX_CLASSES:
+                        raise JobError(
+                            f"region.sample.stratify: band {classes.band!r} has more than {MAX_CLASSES} classes"
+                        )
+                    _keep(best.setdefault(value, []), sample.count, keys, y, x)
+    if read < len(blocks):
+        log.warning("region.sample: %d of %d blocks stand for the whole area", read, len(blocks))
     if not best:
         raise JobError(f"region.sample.stratify: {classes.image} has no valid pixel of {classes.band!r} in the area")
-    short = {value: len(found) for value, found in best.items() if len(found) < sample.count}
-    if short:
+    if short := _short(best, sample.count):
         counts = ", ".join(f"class {value}: {count}" for value, count in sorted(short.items()))
         log.warning("region.sample: fewer than %d points of some classes (%s)", sample.count, counts)
     rows = [(value, -key, y, x) for value, found in sorted(best.items()) for key, y, x in sorted(found, reverse=True)]
@@ -75,15 +90,23 @@ def draw_by_class(sample: Sample, client: Client, *, remote_code: bool = False) 
     )
 
 
-def _some(blocks: list[tuple[int, int]], seed: int) -> list[tuple[int, int]]:
-    """Return all blocks, or as many as are read, each chosen by a hash of its place."""
-    if len(blocks) <= MAX_BLOCKS:
-        return blocks
-    log.warning("region.sample: %d of %d blocks stand for the whole area", MAX_BLOCKS, len(blocks))
-    return sorted(blocks, key=lambda block: hashlib.sha256(f"{seed} {block}".encode()).digest())[:MAX_BLOCKS]
+def _short(best: Mapping[int, Sequence[object]], count: int) -> dict[int, int]:
+    """Return how many points each class has that has not yet all of its own."""
+    return {value: len(found) for value, found in best.items() if len(found) < count}
 
 
-def _ask(client: Client, graph: str, classes: Stratify, window: Window) -> npt.NDArray[np.void]:
+def _keep(mine: list[tuple[float, int, int]], count: int, keys: Floats, y: Ints, x: Ints) -> None:
+    """Keep the ``count`` smallest keys of a class with their rows and columns, as a heap of what is largest first."""
+    least = np.argpartition(keys, count)[:count] if len(keys) > count else slice(None)
+    for item in zip((-keys[least]).tolist(), y[least].tolist(), x[least].tolist(), strict=True):
+        (heapq.heappush if len(mine) < count else heapq.heappushpop)(mine, item)
+
+
+def _ask(
+    client: Client, graph: str, classes: Stratify, lattice: Lattice, place: tuple[int, int]
+) -> npt.NDArray[np.void]:
+    row, column = place
+    window = Window(CRS, lattice.transform(column * SIDE, row * SIDE), SIDE, SIDE)
     recipe = Recipe("computePixels", client.service.project, (classes.band, "valid"))
     path, body = recipe.call("", -1, graph, window)
     try:
