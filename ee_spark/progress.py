@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -20,6 +20,8 @@ LOG_SECONDS = 10.0
 SILENT_SECONDS = 5.0
 """A lane that says nothing for so long has nothing in flight: it ended, or died."""
 END_SECONDS = 2.0
+RATE_SECONDS = 20.0
+"""The rate is that of the last so many seconds: neither Spark's start nor an outage an hour ago is in it."""
 _WIDTH = 24
 
 
@@ -35,7 +37,7 @@ class Progress:
         self._lanes: dict[str, dict[str, int]] = defaultdict(dict)
         self._heard: dict[str, float] = {}
         self._end = threading.Event()
-        self._started = time.monotonic()
+        self._answered: deque[tuple[float, int]] = deque()
         self._socket: socket.socket | None = None
         if self._mode != "none":
             try:
@@ -73,8 +75,7 @@ class Progress:
                 if name != "in_flight" or now - self._heard[lane] < SILENT_SECONDS:
                     sums[name] += value
         done = min(self.planned, sums["answers"] + sums["skipped"])
-        seconds = max(1e-3, time.monotonic() - self._started)
-        rate = sums["answers"] / seconds
+        rate = self._rate(now, sums["answers"])
         left = f"{(self.planned - done) / rate:.0f} s to go" if rate and done < self.planned else ""
         share = done / self.planned if self.planned else 1.0
         bar = "█" * round(share * _WIDTH) + "·" * (_WIDTH - round(share * _WIDTH))
@@ -82,6 +83,16 @@ class Progress:
             f"{bar} {done:,}/{self.planned:,} tiles  {share:4.0%}  {rate:,.0f}/s  {sums['in_flight']} in flight  "
             f"{sums['empty']:,} empty  {sums['retries']} retries  {sums['failed']} failed  {left}"
         )
+
+    def _rate(self, now: float, answers: int) -> float:
+        """Return answers a second since the first look that is young enough, at most since lanes were first heard."""
+        if not self._answered:
+            return 0.0
+        self._answered.append((now, answers))
+        while now - self._answered[0][0] > RATE_SECONDS and len(self._answered) > 2:
+            self._answered.popleft()
+        then, before = self._answered[0]
+        return (answers - before) / max(1e-3, now - then)
 
     def _loop(self, listener: socket.socket) -> None:
         shown = time.monotonic() if self._mode == "log" else 0.0
@@ -107,6 +118,8 @@ class Progress:
         lane.update({key: max(value, lane.get(key, 0)) for key, value in values.items()})
         lane["in_flight"] = values.get("in_flight", 0)
         self._heard[name] = time.monotonic()
+        if not self._answered:
+            self._answered.append((self._heard[name], 0))
 
     def _show(self, line: str) -> None:
         self._write(f"\r\x1b[K{line}" if self._mode == "bar" else f"{line}\n")

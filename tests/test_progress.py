@@ -43,6 +43,20 @@ def test_lanes_add_up_and_doubled_or_late_datagrams_change_nothing() -> None:
         shows(progress, "37 in flight")
 
 
+def test_the_rate_is_that_of_the_lanes_and_not_of_the_time_before_them() -> None:
+    with Progress(1000, "log", out=io.StringIO()) as progress:
+        time.sleep(0.5)  # what Spark takes to start a worker
+        started = time.monotonic()
+        say(progress, lane=0, answers=0)
+        time.sleep(0.2)
+        say(progress, lane=0, answers=500)
+        line = shows(progress, "500/1,000 tiles")
+        slowest = 500 / (time.monotonic() - started)
+    found = re.search(r"([\d,]+)/s ", line)
+    assert found
+    assert float(found[1].replace(",", "")) >= 0.99 * slowest - 1
+
+
 @pytest.mark.parametrize(
     "noise", [b"", b"\xff\xfe", b"[]", b"{}", b'{"lane": "x"}', b'{"lane": 1, "answers": null}', b"7"]
 )
