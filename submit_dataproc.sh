@@ -15,13 +15,12 @@ It needs:
 and the dependencies, one of:
   --image     a container image          (or EE_SPARK_IMAGE), built from ./Dockerfile: what production should use
   --archive   a .tar.gz of packages, here or on gs://; without --image and --archive one is built for Python
-              $RUNTIME_PYTHON (3.12) from requirements.lock: 150 MB, good for a first try
+              $RUNTIME_PYTHON (3.12) from requirements.lock: 130 MB, good for a first try
 TEXT
 }
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="${PYTHON:-$here/.venv/bin/python}"
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/ee_spark"
 
 refuse() {
   echo "submit_dataproc.sh: $1" >&2
@@ -65,30 +64,15 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 if ! given --package "$@"; then
-  "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work" "$here" >&2 || refuse "the wheel cannot be built"
-  wheels=("$work"/ee_spark-*.whl)
-  cp "${wheels[0]}" "$work/ee_spark.zip" # a wheel of pure Python is a zip that Python imports from; Dataproc takes .zip
+  "$here/package.sh" "$work/ee_spark.zip" || exit 2
   ours+=(--package "$work/ee_spark.zip")
 fi
 given --main "$@" || ours+=(--main "$here/jobs/dataproc.py")
 
-# For the runtime's Python, not this machine's, and as plain packages: an environment would carry a link to this
-# machine's interpreter.
+# For the runtime's Python, not this machine's.
 if ! given --image "$@" && [ -z "${EE_SPARK_IMAGE:-}" ] && ! given --archive "$@"; then
-  runtime="${RUNTIME_PYTHON:-3.12}"
-  digest="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest()[:12])' "$here/requirements.lock")"
-  archive="$cache/dependencies-$runtime-$digest.tar.gz"
-  if [ ! -f "$archive" ]; then
-    echo "building $archive: a minute or two, once" >&2
-    mkdir -p "$cache"
-    "$python" -m pip install --quiet --target "$work/packages" --require-hashes --only-binary :all: --no-compile \
-      --python-version "$runtime" --implementation cp --platform manylinux_2_28_x86_64 \
-      --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-      --requirement "$here/requirements.lock" >&2 || refuse "the dependencies cannot be installed"
-    tar -C "$work/packages" -czf "$archive.$$" .
-    mv "$archive.$$" "$archive"
-  fi
-  ours+=(--archive "$archive")
+  RUNTIME_PYTHON="${RUNTIME_PYTHON:-3.12}" "$here/package.sh" "$work/dependencies.tar.gz" || exit 2
+  ours+=(--archive "$work/dependencies.tar.gz")
 fi
 
 "$python" -m ee_spark.submit "${ours[@]+"${ours[@]}"}" "$@"

@@ -17,7 +17,9 @@ from ee_spark import extract as program
 from ee_spark.config import load
 from ee_spark.emulator import main as emulator
 from ee_spark.errors import EESparkError, JobError
-from ee_spark.objects import open_store
+from ee_spark.logs import LEVELS, Logs, log_as
+from ee_spark.metrics import openmetrics
+from ee_spark.objects import check_output, open_store, write_output
 from ee_spark.plan.plot import picture
 from ee_spark.plan.summary import figures, table
 from ee_spark.read import refetch as again
@@ -28,6 +30,8 @@ from ee_spark.read.verify import verify as check
 
 SHOWN = 50
 """Problems that verify writes out one by one."""
+
+log = logging.getLogger(__name__)
 
 
 def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,7 +71,7 @@ def _job(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.version_option(__version__)
 def main() -> None:
     """Earth Engine pixels as complete, exact, resumable Parquet tables, with Spark."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    log_as(Logs())
 
 
 @main.command()
@@ -78,15 +82,35 @@ def main() -> None:
 @_remote_code
 @click.option("--run-id", metavar="ID", help="The name of the run; by default its time.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
+@click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
+@click.option("--log-json", is_flag=True, help="Each log line as a JSON object with run, lane, tile and image.")
+@click.option("--metrics", metavar="FILE", help="Write the report as OpenMetrics text too; gs:// or s3:// too.")
 @_one_line
-def extract(path: str, settings: tuple[str, ...], dry_run: bool, **options: Any) -> None:
+def extract(
+    path: str,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    log_level: str,
+    log_json: bool,
+    metrics: str | None,
+    **options: Any,
+) -> None:
     """Ask for every planned tile that is not final yet; the last line on stdout is the run report as JSON."""
+    logs = Logs(log_level, log_json)
+    log_as(logs)
     config = load(path, settings)
     if dry_run:
         with program.service_of(config) as service:
             click.echo(table(program.preview(config, service, remote_code=options["remote_code"])))
         return
-    report = program.run(config, options=program.Options(**options))
+    if metrics:
+        check_output(metrics, "--metrics")  # now, not after hours
+    report = program.run(config, options=program.Options(logs=logs, **options))
+    if metrics:
+        try:
+            write_output(metrics, openmetrics(report, config.name).encode())
+        except EESparkError as error:  # what was extracted stands
+            log.warning("--metrics: %s", error)
     click.echo(how_to_open(report), err=True)
     click.echo(json.dumps(report))
     sys.stdout.flush()

@@ -22,6 +22,7 @@ from ee_spark.fetch import telemetry
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_lanes
 from ee_spark.lane.rounds import run_rounds
+from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.plan.images import stored
 from ee_spark.plan.plan import Plan, make
@@ -45,13 +46,14 @@ class Changes:
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is told beside its job file."""
+    """What a run is told beside its job file; without ``logs`` nothing is set: the program has logging of its own."""
 
     skip_failed: bool = False
     repin: bool = False
     remote_code: bool = False
     run_id: str | None = None
     progress: str = "auto"
+    logs: Logs | None = None
 
 
 def run(
@@ -79,16 +81,26 @@ def run(
         pinned = pins.publish(store, plan.images, repin=options.repin)
         versions = (plan.images if plan.frozen.method == "getPixels" else pinned).version
         run_id = records.start_run(store, plan, options.run_id)
+        if options.logs is not None:
+            log_as(options.logs, run_id)
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, progress_host(spark)) as progress:
             lanes = make_lanes(
-                plan, versions, run_id, slots, skip_failed=options.skip_failed, progress=progress.address
+                plan,
+                versions,
+                run_id,
+                slots,
+                skip_failed=options.skip_failed,
+                progress=progress.address,
+                logs=options.logs,
             )
+            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(lanes))
             found, stopped = run_rounds(unspeculative(spark, lanes), store, partial(run_lanes, spark))
         changes = look_again(plan, store, run_id)
         report = summarise(plan, run_id, found, stopped, changes, time.monotonic() - started)
         records.finish_run(store, run_id, report)
+        log.info("%s after %.1f s", report["status"], report["seconds"])
         if report["status"] == "complete":
             records.succeed(store, report)
         records.remove_replaced(store)

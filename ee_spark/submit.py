@@ -33,6 +33,9 @@ Upload = tuple[str, tuple[tuple[str, bytes], ...]]
 @click.option("--command", default="extract", show_default=True, help="The command of ee-spark that runs.")
 @click.option("--skip-failed", is_flag=True, help="Do not ask again for tiles that failed before.")
 @click.option("--run-id", default="", metavar="ID", help="The name of the run.")
+@click.option("--log-level", default="", help="Of the driver's and workers' lines: debug, info, warning or error.")
+@click.option("--log-json", is_flag=True, help="Log lines as JSON objects.")
+@click.option("--metrics", default="", metavar="gs://FILE", help="The run report as OpenMetrics text too.")
 @click.option("--project", required=True, envvar="EE_SPARK_PROJECT", help="Cloud project of the batch.")
 @click.option("--region", required=True, envvar="EE_SPARK_REGION", help="Region, e.g. us-central1.")
 @click.option("--staging", required=True, envvar="EE_SPARK_STAGING", help="gs://BUCKET/PATH for what is shipped.")
@@ -60,8 +63,6 @@ def main(
     as_json: bool,
     date: str,
     command: str,
-    skip_failed: bool,
-    run_id: str,
     package: str,
     driver: str,
     cluster: str,
@@ -72,18 +73,20 @@ def main(
     """Submit a job to Dataproc. The rest after -- are flags of gcloud."""
     flags = tuple(places.pop("flags"))
     try:
+        switches = [f"--{name.replace('_', '-')}" for name in ("skip_failed", "log_json") if places.pop(name)]
+        named = {name: places.pop(name) for name in ("run_id", "log_level", "metrics")}
+        given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
         archive = places.pop("archive")
         options = batch.Options(labels=_pairs(labels), properties=_pairs(properties), **places)
         uploads, uris = _code(options.staging, [driver, package], [archive] if archive else [])
         options = batch.Options(**{**vars(options), "archive": uris[2] if archive else ""})
-        arguments = [*(["--skip-failed"] if skip_failed else []), *(["--run-id", run_id] if run_id else [])]
         job = load(path, settings)
         shipment = batch.ship(
             job,
             read_input(path, "--config"),
             read_input,
             settings=settings,
-            arguments=arguments,
+            arguments=[*switches, *given],
             date=date,
             name=command,
         )

@@ -20,7 +20,7 @@ REPO = Path(__file__).parents[1]
 SPARK_HOME = Path(pyspark.__file__).parent
 
 
-def environment() -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     return {
         **os.environ,
         "JAVA_HOME": str(java_home()),
@@ -31,6 +31,7 @@ def environment() -> dict[str, str]:
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYTHONPATH": str(REPO),
+        **more,
     }
 
 
@@ -88,14 +89,17 @@ def start_driver(
 
 
 @contextmanager
-def standalone(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    """Yield a cluster of ``workers`` workers with two cores each; all its processes end with the context."""
-    port, daemons = free_port(), []
+def standalone(folder: Path, workers: int = 2, **more: str) -> Iterator[Cluster]:
+    """Yield a cluster of ``workers`` workers with two cores each; all its processes end with the context.
+
+    ``more`` is what its daemons, and the executors that they start, have otherwise in their environment.
+    """
+    port, daemons, here = free_port(), [], environment(**more)
     spark_class = str(SPARK_HOME / "bin/spark-class")
 
     def daemon(name: str, *arguments: str) -> psutil.Popen:
         with (folder / f"{name}.log").open("wb") as out:
-            started = psutil.Popen([spark_class, *arguments], stdout=out, stderr=out, env=environment(), cwd=folder)
+            started = psutil.Popen([spark_class, *arguments], stdout=out, stderr=out, env=here, cwd=folder)
         daemons.append(started)
         return started
 

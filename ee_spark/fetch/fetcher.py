@@ -230,6 +230,10 @@ class Fetcher:
     def _failed(self, piece: Piece, error: ServiceError) -> None:
         """Decide what an error means: again, later, smaller, this tile's end, or the run's. The line's lock is held."""
         now = time.monotonic()
+        if log.isEnabledFor(logging.DEBUG):
+            for task in piece.tasks:
+                ask = task.answer.ask
+                log.debug("%s: %s", error.kind, error, extra={"tile": ask.tile, "image": ask.image_id})
         if self.stopping:
             return
         if error.status and error.kind not in ("overload", "unavailable"):

@@ -16,13 +16,14 @@ DEEPEST_START = 2
 
 @dataclass(frozen=True)
 class Ask:
-    """One pair of image and tile to fetch: ``ref`` is the caller's own."""
+    """One pair of image and tile to fetch: ``ref`` is the caller's own, ``tile`` what log lines call it."""
 
     ref: Any
     image_id: str
     version: int
     graph: str | None
     window: Window
+    tile: str = ""
 
 
 @dataclass

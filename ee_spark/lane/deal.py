@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ee_spark.config import storage_of
 from ee_spark.fetch.quota import share
 from ee_spark.lane.lane import Brief, Lane
+from ee_spark.logs import Logs
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.grid import Ints
 from ee_spark.plan.plan import Plan
@@ -25,6 +26,7 @@ def make_lanes(
     *,
     skip_failed: bool = False,
     progress: tuple[str, int] | None = None,
+    logs: Logs | None = None,
 ) -> list[Lane]:
     """Cut a plan into lanes: as many as share the quota, with chunks dealt so that all end at about the same time.
 
@@ -50,6 +52,7 @@ def make_lanes(
         skip_failed=skip_failed,
         progress=progress,
         pack=plan.pack,
+        logs=logs,
     )
     return [
         Lane(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ee_spark.client import Service
 from ee_spark.job import Retry
+from ee_spark.logs import Logs
 from ee_spark.objects import Settings
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.region import Points
@@ -15,7 +16,10 @@ from ee_spark.store.schema import Layout
 
 @dataclass(frozen=True)
 class Brief:
-    """What all lanes of a run share. ``pack`` is how many images of one tile go into one request."""
+    """What all lanes of a run share.
+
+    ``pack`` is how many images of one tile go into one request; without ``logs`` a worker's logging is left alone.
+    """
 
     run_id: str
     path: str
@@ -30,6 +34,7 @@ class Brief:
     skip_failed: bool
     progress: tuple[str, int] | None
     pack: int = 1
+    logs: Logs | None = None
 
 
 @dataclass(frozen=True)

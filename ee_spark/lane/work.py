@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ee_spark.lane.lane import Lane
 from ee_spark.lane.notes import Notes, Watch
 from ee_spark.lane.publisher import OpenChunk, Publisher
 from ee_spark.lane.reporter import Reporter
+from ee_spark.logs import log_as
 from ee_spark.objects import Store, open_store
 from ee_spark.plan.chunk import Chunk
 from ee_spark.plan.request import Window, is_null
@@ -37,6 +39,8 @@ DROPPED = "dropped"
 MESSAGES = 200
 """Different error messages that a lane counts; all of them are in its rows."""
 
+log = logging.getLogger(__name__)
+
 
 def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
     """Do a lane's work and yield one record: counts over its planned pairs, telemetry, and why it stopped, if it did.
@@ -48,6 +52,9 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
     if again:
         time.sleep(RETRIED_LANE_WAIT)
     brief = lane.brief
+    if brief.logs is not None:
+        log_as(brief.logs, brief.run_id, lane.index)
+    log.info("round %d, try %d: %d chunks, %d in flight", lane.round, attempt, len(lane.chunks), lane.threads)
     quota = Quota(lane.threads, lane.per_second, lane.threads / 2 if again else 0)
     client = Client(brief.service, lane.threads)
     fetcher = Fetcher(client, brief.recipe, brief.layout.planes, quota, brief.retry)
@@ -58,6 +65,8 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
         run.fetch_all()
     record = run.record()
     notes.ended(record)
+    counts = ", ".join(f"{record[name]} {name}" for name in ("ok", "empty", "failed", "skipped", "missing"))
+    log.info("ended after %.1f s: %s", record["seconds"], counts)
     yield record
 
 
@@ -135,11 +144,11 @@ class _Run:
     def _asks(self) -> Iterator[Ask | tuple[Ask, ...] | OpenChunk]:
         """Yield each chunk as it is opened, then its asks: the planned pairs that are final in no part."""
         mine = [index for index in range(len(self.lane.chunks)) if index not in self.left]
-        logs = open_logs(self.store, self.brief.layout, [self.lane.chunks[index].key for index in mine])
-        for index, log in zip(mine, logs, strict=True):
+        chunk_logs = open_logs(self.store, self.brief.layout, [self.lane.chunks[index].key for index in mine])
+        for index, chunk_log in zip(mine, chunk_logs, strict=True):
             if self.fetcher.stopping:
                 return
-            chunk, asks = self._open(index, self.lane.chunks[index], log)
+            chunk, asks = self._open(index, self.lane.chunks[index], chunk_log)
             chunk.left = len(asks)
             if asks:  # a chunk that is done needs no note: a resumed lane would write thousands of them first
                 self.notes.opened(index)
@@ -149,30 +158,32 @@ class _Run:
             while self.lane.alone and not chunk.closed.wait(0.2) and not self.fetcher.stopping:
                 pass
 
-    def _open(self, index: int, planned: Chunk, log: ChunkLog) -> tuple[OpenChunk, list[Ask]]:
+    def _open(self, index: int, planned: Chunk, chunk_log: ChunkLog) -> tuple[OpenChunk, list[Ask]]:
         """Return a chunk with what is known of it, and what is to be asked for."""
         lane, frozen = self.lane, self.brief.layout.frozen
         tiles, tile, image = planned.pairs(frozen.shape, lane.points, snap=self.brief.snap)
         pairs = list(zip(tile.tolist(), image.tolist(), strict=True))
         keys = [(tiles.ids[t], lane.image_ids[i]) for t, i in pairs]
-        final = log.final
-        chunk = OpenChunk(index, log, tiles, set(keys))
+        final = chunk_log.final
+        chunk = OpenChunk(index, chunk_log, tiles, set(keys))
         deaths = lane.deaths[index] if lane.deaths else 0
         if deaths >= DEATHS and len(keys) == 1 and keys[0] not in final:
             message = f"it was alone at work when its worker died, {deaths} times; run again with a smaller tile"
             error = ServiceError(message, kind="permanent", label=WORKER_DIED)
             (pair,) = pairs
             self._fail(
-                chunk, (0, *pair), Answer(Ask(None, keys[0][1], -1, None, _NOWHERE), error=error, attempts=deaths)
+                chunk,
+                (0, *pair),
+                Answer(Ask(None, keys[0][1], -1, None, _NOWHERE, keys[0][0]), error=error, attempts=deaths),
             )
             return chunk, []
-        failed: frozenset[Key] = log.failed if self.brief.skip_failed else frozenset()
+        failed: frozenset[Key] = chunk_log.failed if self.brief.skip_failed else frozenset()
         asks = []
         for order, ((t, i), key) in enumerate(zip(pairs, keys, strict=True)):
             if key not in final and key not in failed:
                 window, _ = within_world(tiles.window(t), tiles.lattice)
                 graph = lane.graphs[i if len(lane.graphs) > 1 else 0] if lane.graphs else None
-                asks.append(Ask((chunk, order, t, i), lane.image_ids[i], lane.image_versions[i], graph, window))
+                asks.append(Ask((chunk, order, t, i), lane.image_ids[i], lane.image_versions[i], graph, window, key[0]))
         return chunk, asks
 
     def _take(self, answer: Answer) -> OpenChunk:
@@ -180,6 +191,8 @@ class _Run:
         chunk: OpenChunk
         chunk, *place = answer.ask.ref
         chunk.left -= 1
+        tile = {"tile": answer.ask.tile, "image": answer.ask.image_id}
+        log.debug("answered: %d requests, %d ms", answer.requests, answer.milliseconds, extra=tile)
         self.bytes_in += answer.bytes_in
         self.answers += 1
         if answer.planes is not None:
@@ -207,6 +220,7 @@ class _Run:
         error = answer.error
         assert error is not None
         self.failed += 1
+        log.info("failed: %s", error, extra={"tile": answer.ask.tile, "image": answer.ask.image_id})
         if error.message in self.errors or len(self.errors) < MESSAGES:
             self.errors[error.message] += 1
         status = error.status or None

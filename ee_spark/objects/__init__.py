@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ee_spark.errors import JobError, StoreError
-from ee_spark.objects.file import FileStore
+from ee_spark.objects.file import FileStore, replace_file
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
 
 __all__ = [
@@ -16,11 +16,13 @@ __all__ = [
     "FileStore",
     "Settings",
     "Store",
+    "check_output",
     "local_path",
     "open_store",
     "probe",
     "read_input",
     "use_for_inputs",
+    "write_output",
 ]
 
 _inputs = Settings()
@@ -80,6 +82,33 @@ def read_input(path: str, key: str) -> bytes:
     if found is None:
         raise JobError(f"{key}: there is no {path!r}; relative paths start at the job file")
     return found[0]
+
+
+def check_output(path: str, key: str) -> None:
+    """Make sure, as far as can be told without writing it, that :func:`write_output` can write a file.
+
+    Raises:
+        JobError: if its folder is not there, or it names no store.
+    """
+    if urlsplit(path).scheme not in ("", "file"):
+        open_store(path.rpartition("/")[0])
+    elif not local_path(path).absolute().parent.is_dir() or local_path(path).is_dir():
+        raise JobError(f"{key}: cannot write {path!r}; name a file in a folder that is there")
+
+
+def write_output(path: str, data: bytes) -> None:
+    """Write a file by path or URL in one atomic step, in the place of what was there.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    if urlsplit(path).scheme in ("", "file"):
+        replace_file(local_path(path), data)
+        return
+    folder, _, name = path.rpartition("/")
+    store = open_store(folder)
+    while not store.replace(name, data, found[1] if (found := store.read(name)) else None):
+        pass  # somebody else replaced it meanwhile
 
 
 def probe(store: Store) -> None:

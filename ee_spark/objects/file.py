@@ -144,6 +144,17 @@ class FileStore:
             yield
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file by one rename in its own folder, where nothing else is left behind."""
+    temp = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    with _store_errors(path):
+        try:
+            temp.write_bytes(data)
+            temp.replace(path)
+        finally:
+            temp.unlink(missing_ok=True)
+
+
 @contextmanager
 def _store_errors(target: Path) -> Iterator[None]:
     try:
