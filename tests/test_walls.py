@@ -19,7 +19,7 @@ FLOORS = (
     ("config", "gcloud", "metrics"),
     ("batch",),
     ("job", "objects", "client"),
-    ("errors", "logs"),
+    ("errors", "logs", "gdal"),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Rooms of one floor that may see each other.

@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ee_spark.errors import ServiceError, one_line
+from ee_spark.gdal import local_gdal
 
 Planes = dict[str, npt.NDArray[Any]]
 """An image's planes by column name, each (height, width)."""
@@ -100,7 +101,7 @@ def _tiff(body: bytes, names: Sequence[str], width: int, height: int) -> list[np
     if body[:4] not in _TIFF_MAGIC:
         raise _damaged(f"an answer of {len(body)} bytes is no GeoTIFF")
     try:
-        with MemoryFile(body) as file, file.open(driver="GTiff") as raster:
+        with local_gdal(), MemoryFile(body) as file, file.open(driver="GTiff") as raster:
             if raster.count != len(names):
                 raise _damaged(f"the answer has {raster.count} bands, asked for were {len(names)}")
             if raster.shape != (height, width):  # before anything as large as a broken header may claim is read

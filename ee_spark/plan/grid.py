@@ -15,6 +15,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform as warp_points
 
 from ee_spark.errors import JobError
+from ee_spark.gdal import local_gdal
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -70,7 +71,8 @@ def project(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Flo
         if not len(part):
             continue
         try:
-            tx[part], ty[part] = warp_points(crs_of(source), crs_of(target), flat_x[part], flat_y[part])
+            with local_gdal():
+                tx[part], ty[part] = warp_points(crs_of(source), crs_of(target), flat_x[part], flat_y[part])
         except (
             Exception
         ):  # GDAL's, of no public base: one position outside the domain refuses all; look for it by halves

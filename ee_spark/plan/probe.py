@@ -14,6 +14,7 @@ from rasterio.io import MemoryFile
 
 from ee_spark.client import Client
 from ee_spark.errors import ServiceError
+from ee_spark.gdal import local_gdal
 
 T = TypeVar("T")
 TRIES = 5
@@ -52,7 +53,7 @@ def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:
     answer = client.call("POST", path, body).body
     try:
         if form == "GEO_TIFF":
-            with MemoryFile(answer) as file, file.open() as raster:
+            with local_gdal(), MemoryFile(answer) as file, file.open() as raster:
                 names = [name or f"band_{index}" for index, name in enumerate(raster.descriptions, 1)]
                 return [Field(name, dtype) for name, dtype in zip(names, raster.dtypes, strict=True)]
         block = np.load(io.BytesIO(answer), allow_pickle=False)

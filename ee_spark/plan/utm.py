@@ -12,11 +12,12 @@ from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Box, Polygons
 
 UTM = "utm"
+_EDGES = np.arange(-180.0, 181.0, 6.0)
 
 
 def codes(lon: Floats, lat: Floats) -> list[str]:
     """Return the EPSG code of each place: zone floor((lon + 180)/6) + 1, 180° is zone 1, north from latitude 0 up."""
-    zone = np.floor((lon + 180) / 6).astype(np.int64) % 60 + 1
+    zone = (np.searchsorted(_EDGES, lon, "right") - 1) % 60 + 1  # exact: lon + 180 rounds what is just below an edge
     return [
         f"EPSG:{(32600 if north else 32700) + z}" for z, north in zip(zone.tolist(), (lat >= 0).tolist(), strict=True)
     ]

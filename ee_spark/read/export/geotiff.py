@@ -29,6 +29,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ee_spark.errors import JobError
+from ee_spark.gdal import local_gdal
 from ee_spark.read.canvas import PLACE, Canvas, canvases
 from ee_spark.read.dataset import Dataset
 
@@ -67,7 +68,7 @@ class Mosaic:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
         try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
+            with local_gdal(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
                 self._assemble(scratch, advance)
                 (scratch / "mosaic.vrt").write_text(self._vrt())
                 self._compress(scratch / "mosaic.vrt", scratch / "mosaic.tif")
@@ -168,7 +169,7 @@ class Mosaic:
         levels = _levels(self.canvas)
         if levels:
             with (
-                rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", PREDICTOR_OVERVIEW="2" if whole else "3"),
+                local_gdal(COMPRESS_OVERVIEW="DEFLATE", PREDICTOR_OVERVIEW="2" if whole else "3"),
                 rasterio.open(target, "r+") as raster,
             ):
                 raster.build_overviews(levels, Resampling.nearest)
