@@ -99,9 +99,9 @@ def main(
 ) -> None:
     """Serve an Earth Engine on loopback until the process is ended."""
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
+    from .blocks import BlockCache
     from .catalog import PACKAGED, Catalog
     from .errors import CatalogError
-    from .raster import BlockCache
     from .server import Server
     from .service import Service
     from .traffic import Rules, Traffic

@@ -47,7 +47,7 @@ class Part:
     grid: Grid
 
 
-File = bytes | bytearray
+File = bytes | memoryview
 
 
 def encode(
@@ -133,19 +133,19 @@ def _header(fields: tuple[tuple[str, str], ...], shape: tuple[int, int]) -> byte
     return buffer.getvalue()
 
 
-def _npy(names: list[str], arrays: list[NDArray[Any]], shape: tuple[int, int]) -> bytearray:
+def _npy(names: list[str], arrays: list[NDArray[Any]], shape: tuple[int, int]) -> memoryview:
     """NPY 1.0, shape (height, width), one packed field a band, interleaved by pixel."""
     fields = tuple((name, array.dtype.str) for name, array in zip(names, arrays, strict=True))
     header = _header(fields, shape)
     dtype = np.dtype(list(fields))
-    file = bytearray(len(header) + shape[0] * shape[1] * dtype.itemsize)
-    file[: len(header)] = header
-    table = np.frombuffer(file, dtype, offset=len(header)).reshape(shape)
+    file = np.empty(len(header) + shape[0] * shape[1] * dtype.itemsize, np.uint8)  # unlike a bytearray, not zeroed
+    file[: len(header)] = np.frombuffer(header, np.uint8)
+    table = file[len(header) :].view(dtype).reshape(shape)
     rows = max(1, _INTERLEAVED // (shape[1] * dtype.itemsize))
     for start in range(0, shape[0], rows):
         for name, array in zip(names, arrays, strict=True):
             table[name][start : start + rows] = array[start : start + rows]
-    return file
+    return file.data
 
 
 def _geotiff(part: Part, nodata: bool) -> bytes:

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import BlockCache
 from .errors import ServiceError
 from .geometry import Geometry
 from .limits import BANDS, too_large
 from .pixeltype import PixelType
 from .projection import WGS84, Grid, Projection, transform_points
 from .pyramid import Centre
-from .raster import BlockCache, Pixels
+from .raster import Pixels
 
 _MEMO_BYTES = 256 << 20
 _OTHER_GRIDS = 4

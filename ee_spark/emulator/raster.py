@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from . import pyramid
+from .blocks import Block, BlockCache
 from .pixeltype import PixelType, of_dtype
 from .projection import Affine6, Grid, code_of
 
@@ -185,7 +184,7 @@ class RasterBand:
             mask.reshape(-1)[at[here]] = True if block[1] is None else block[1][local]
         return values, mask
 
-    def make_block(self, at_row: int, at_column: int, cache: BlockCache) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def make_block(self, at_row: int, at_column: int, cache: BlockCache) -> Block:
         """One block: values in the band's type, and its mask (None: every pixel is valid)."""
         if self.finer is None:
             return self._decoded(at_row, at_column)
@@ -194,7 +193,7 @@ class RasterBand:
         columns = np.arange(2 * at_column * width, 2 * min((at_column + 1) * width, self.width))
         return pyramid.halve(*self.finer._gather_axes(rows, columns, cache), self.policy)
 
-    def _decoded(self, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def _decoded(self, at_row: int, at_column: int) -> Block:
         height, width = self._block_shape
         window = Window(at_column * width, at_row * height, width, height)  # cut at the raster's edge by the reader
         window = window.intersection(Window(0, 0, self.width, self.height))
@@ -209,47 +208,6 @@ class RasterBand:
         if valid is not None and bool(valid.all()):
             valid = None
         return values, valid
-
-
-class BlockCache:
-    """Decoded blocks, at most `limit` bytes, the least recently used dropped first. Safe from any thread."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._size = 0
-        self._blocks: OrderedDict[tuple[Any, ...], tuple[NDArray[Any], NDArray[Any] | None]] = OrderedDict()
-        self._making: dict[tuple[Any, ...], threading.Event] = {}
-        self._lock = threading.Lock()
-
-    def block(self, band: RasterBand, at_row: int, at_column: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """The block at that place of the band's blocks; made once, whoever else asks meanwhile waits for it."""
-        key = (band.path, band.stamp, band.index, band.nodata, band.type, band.level, band.policy, at_row, at_column)
-        while True:
-            with self._lock:
-                found = self._blocks.get(key)
-                if found is not None:
-                    self._blocks.move_to_end(key)
-                    return found
-                made = self._making.get(key)
-                if made is None:
-                    self._making[key] = threading.Event()
-                    break
-            made.wait()
-        try:
-            block = band.make_block(at_row, at_column, self)
-            self._keep(key, block)
-        finally:
-            with self._lock:
-                self._making.pop(key).set()
-        return block
-
-    def _keep(self, key: tuple[Any, ...], block: tuple[NDArray[Any], NDArray[Any] | None]) -> None:
-        with self._lock:
-            self._blocks[key] = block
-            self._size += _nbytes(block)
-            while self._size > self.limit and len(self._blocks) > 1:
-                _, old = self._blocks.popitem(last=False)
-                self._size -= _nbytes(old)
 
 
 def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
@@ -343,7 +301,3 @@ def _put(target: NDArray[Any], where: tuple[slice | NDArray[Any], slice | NDArra
         target[where] = part
     else:
         target[np.ix_(where[0], where[1])] = part
-
-
-def _nbytes(block: tuple[NDArray[Any], NDArray[Any] | None]) -> int:
-    return block[0].nbytes + (0 if block[1] is None else block[1].nbytes)

@@ -9,16 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .blocks import BlockCache
 from .errors import ServiceError
 from .formats import PICTURES, PIXEL_FORMATS, THUMBNAIL_FORMATS, File, Part, encode
 from .image import Image
 from .projection import Grid
-from .raster import BlockCache
 from .request import check_size, choose_bands, output_grid
 from .visualization import BYTE, Style, style_of, visualized
 
 Judge = Callable[[int], None]
 """Is told the counted bytes of a request and may refuse it by raising ServiceError."""
+
+_SIMPLE = 1 << 22
+"""Bytes of pixels that are quickly copied."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Rendering:
     file_format: str
     thumbnail: bool
     name: str
+
+    @property
+    def simple(self) -> bool:
+        """True for at most a few megabytes of pixels as they are, in the CRS in which they are stored."""
+        ((image, grid), *others) = self.parts
+        size = grid.width * grid.height * sum(band.type.wire_dtype.itemsize for band in image.bands)
+        near = all(band.projection.crs == grid.projection.crs for band in image.bands)
+        return self.file_format == "NPY" and not others and near and size <= _SIMPLE
 
     def file(self, cache: BlockCache) -> tuple[str, File]:
         """Content type and bytes of the file."""

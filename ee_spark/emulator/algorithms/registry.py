@@ -22,8 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from ..blocks import BlockCache
 from ..errors import ServiceError
-from ..raster import BlockCache
 from . import argument
 
 _F = TypeVar("_F", bound=Callable[..., Any])

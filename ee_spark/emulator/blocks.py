@@ -1,0 +1,93 @@
+"""Decoded blocks of rasters, kept in one bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .raster import RasterBand
+
+Block = tuple[NDArray[Any], NDArray[Any] | None]
+"""Decoded values and mask (None: every pixel is valid) of a part of a raster."""
+
+
+class BlockCache:
+    """Decoded blocks, at most `limit` bytes, the least recently used dropped first. Safe from any thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._size = 0
+        self._blocks: OrderedDict[tuple[Any, ...], Block] = OrderedDict()
+        self._making: dict[tuple[Any, ...], threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def block(self, band: RasterBand, at_row: int, at_column: int) -> Block:
+        """The block at that place of the band's blocks; made once, whoever else asks meanwhile waits for it."""
+        key = _key(band, at_row, at_column)
+        while True:
+            with self._lock:
+                found = self._find(key)
+                if found is not None:
+                    return found
+                made = self._making.get(key)
+                if made is None:
+                    self._making[key] = threading.Event()
+                    break
+            made.wait()
+        try:
+            block = band.make_block(at_row, at_column, self)
+            self._keep(key, block)
+        finally:
+            with self._lock:
+                self._making.pop(key).set()
+        return block
+
+    def held(self, band: RasterBand, at_row: int, at_column: int) -> Block | None:
+        """As `block`, None when it would have to be made."""
+        with self._lock:
+            return self._find(_key(band, at_row, at_column))
+
+    def _find(self, key: tuple[Any, ...]) -> Block | None:
+        found = self._blocks.get(key)
+        if found is not None:
+            self._blocks.move_to_end(key)
+        return found
+
+    def _keep(self, key: tuple[Any, ...], block: Block) -> None:
+        with self._lock:
+            self._blocks[key] = block
+            self._size += _nbytes(block)
+            while self._size > self.limit and len(self._blocks) > 1:
+                _, old = self._blocks.popitem(last=False)
+                self._size -= _nbytes(old)
+
+
+def _key(band: RasterBand, at_row: int, at_column: int) -> tuple[Any, ...]:
+    return band.path, band.stamp, band.index, band.nodata, band.type, band.level, band.policy, at_row, at_column
+
+
+class NotHeldError(Exception):
+    """A block is not in the cache."""
+
+
+class Held(BlockCache):
+    """What is in a cache; NotHeldError is raised for the rest."""
+
+    def __init__(self, cache: BlockCache) -> None:
+        super().__init__(cache.limit)
+        self._cache = cache
+
+    def block(self, band: RasterBand, at_row: int, at_column: int) -> Block:
+        """The block at that place, if it is there."""
+        found = self._cache.held(band, at_row, at_column)
+        if found is None:
+            raise NotHeldError
+        return found
+
+
+def _nbytes(block: Block) -> int:
+    return block[0].nbytes + (0 if block[1] is None else block[1].nbytes)
