@@ -101,3 +101,5 @@ def test_on_spark_3_a_clear_message(tmp_path: Path) -> None:
 
 def test_registering_by_hand_is_no_error(spark: SparkSession) -> None:
     register(spark)
+    with pytest.raises(Exception, match=r"no option 'config'; write \.option\('config', 'JOB\.yaml'\)"):
+        spark.read.format("earthengine").load()
