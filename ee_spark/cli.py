@@ -176,7 +176,7 @@ def verify(dataset: str, refetch: int, mend: bool) -> None:
 @main.command()
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
 @click.option("--to", required=True, metavar="FORMAT", help="geotiff, cog, zarr, tfrecord or npz.")
-@click.option("--out", required=True, metavar="PATH", help="A local or mounted directory, or one .tif.")
+@click.option("--out", required=True, metavar="PATH", help="A directory or one .tif: a path, gs:// or s3://.")
 @click.option("--bands", metavar="A,B", help="Only these bands.")
 @click.option("--images", metavar="ID,ID", help="Only these images.")
 @click.option("--crs", metavar="CODE", help="Of tiles on several lattices, those in this CRS.")

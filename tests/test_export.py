@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import math
 import os
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +20,20 @@ import rasterio
 from conftest import REPO
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from object_servers import BUCKET, gcs_server, s3_server
 from rasterio.enums import MaskFlags
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
 from ee_spark.errors import JobError
 from ee_spark.java import java_home
+from ee_spark.objects import Settings, open_store
 from ee_spark.read.dataset import Dataset
 from ee_spark.read.export import Options, export, records, tasks
 from ee_spark.read.export.split import NAMES, Split, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAY, JUNE = (dt.datetime(2021, month, 3, 10, 30, tzinfo=dt.UTC) for month in (5, 6))
 TILE = (48, 32)
@@ -255,8 +260,8 @@ def test_refusals_say_why_and_what_to_write(
             export(chosen, to, str(tmp_path / "out"), options)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists(), "nothing is begun"
-    with pytest.raises(JobError, match=r"gs://b/x.*written to a local or mounted directory"):
-        tasks(dataset, "cog", "gs://b/x")
+    with pytest.raises(JobError, match="ftp:// is no store; write gs://, s3://"):
+        tasks(dataset, "npz", "ftp://b/x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(JobError, match="is there already"):
@@ -264,6 +269,45 @@ def test_refusals_say_why_and_what_to_write(
     for text in ("a/b", "1/2/3/4", "-1/2", "0/0", ""):
         with pytest.raises(JobError, match="is no split"):
             parse(text)
+
+
+@pytest.fixture(scope="module", params=["gs", "s3"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, str]]]:
+    with (gcs_server if request.param == "gs" else s3_server)() as url:
+        settings = {"gs_endpoint": url} if request.param == "gs" else {"s3_endpoint": url, "s3_region": "us-east-1"}
+        yield f"{request.param}://{BUCKET}", settings
+
+
+def test_exports_go_to_object_storage(
+    two: tuple[Dataset, Any, Any], bucket: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    """What is there equals what the same export writes to a directory, byte for byte, and nothing is left here."""
+    root, settings = bucket
+    dataset = replace(two[0], settings=Settings(**settings))
+    found = open_store(root, dataset.settings)
+    before = set(Path(tempfile.gettempdir()).glob("ee-spark-*"))
+    for to, name in (("cog", "cogs"), ("npz", "records"), ("zarr", "cube.zarr")):
+        results = export(dataset, to, f"{root}/exports/{name}")
+        local = export(two[0], to, str(tmp_path / name))
+        assert [result["path"] for result in results] == [
+            result["path"].replace(str(tmp_path), f"{root}/exports") for result in local
+        ]
+        files = {str(p.relative_to(tmp_path)): p for p in (tmp_path / name).rglob("*") if p.is_file()}
+        sent = {e.name.removeprefix("exports/"): found.read(e.name)[0] for e in found.list(f"exports/{name}/")}  # type: ignore[index]
+        assert sent.keys() == files.keys()
+        if to == "npz":
+            for key, path in files.items():
+                with np.load(io.BytesIO(sent[key])) as ours, np.load(path) as theirs:
+                    assert all(np.array_equal(ours[item], theirs[item]) for item in theirs.files)
+        else:
+            assert sent == {key: path.read_bytes() for key, path in files.items()}
+    assert set(Path(tempfile.gettempdir()).glob("ee-spark-*")) == before
+    with pytest.raises(JobError, match=r"cube.zarr is there already"):
+        export(dataset, "zarr", f"{root}/exports/cube.zarr")
+    one = export(dataset.select(images="S/MAY"), "geotiff", f"{root}/may.tif")
+    assert one[0]["path"] == f"{root}/may.tif"
+    with rasterio.MemoryFile(found.read("may.tif")[0]) as held, held.open() as raster:  # type: ignore[index]
+        assert raster.shape == SIDE
 
 
 def test_a_failed_export_leaves_nothing(two: tuple[Dataset, Any, Any], tmp_path: Path) -> None:

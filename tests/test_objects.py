@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import random
 import resource
 import subprocess
 import sys
@@ -78,6 +79,28 @@ def test_list_is_by_prefix_sorted_with_sizes_and_generations(store: Store) -> No
     assert store.list("nothing/") == []
     for entry in store.list("pixels/part-a"):
         assert (entry.size, entry.generation) == (len(entry.name), store.read(entry.name)[1])  # type: ignore[index]
+
+
+def test_a_file_is_sent_whole_and_replaces_what_was_there(store: Store, tmp_path: Path) -> None:
+    data = random.Random(1).randbytes(20 << 20)  # several parts on S3
+    (tmp_path / "file").write_bytes(data)
+    assert store.create("out/mosaic é.tif", b"old")
+    store.send("out/mosaic é.tif", tmp_path / "file")
+    assert store.read("out/mosaic é.tif")[0] == data  # type: ignore[index]
+    assert [entry.name for entry in store.list("out/")] == ["out/mosaic é.tif"]
+
+
+@pytest.mark.parametrize("kind", ["gs", "s3"])
+def test_a_file_is_sent_again_when_that_fails(kind: str, servers: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789" * 100_000)
+    flaky = Flaky(servers[kind], {"refuse": 0.2, "drop": 0.2}, seed=3)
+    with flaky.serving() as url:
+        far = rooted(kind, servers, f"sent{next(_folders)}", url)
+        for index in range(8):
+            far.send(f"x{index}", tmp_path / "file")
+        assert [entry.size for entry in far.list("x")] == [1_000_000] * 8
+    assert flaky.met["refuse"]
+    assert flaky.met["drop"]
 
 
 def test_a_long_list_comes_whole(store: Store) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "open_store",
     "probe",
     "read_input",
+    "send_file",
     "use_for_inputs",
     "write_output",
 ]
@@ -49,6 +50,18 @@ def open_store(path: str, settings: Settings | None = None) -> Store:
     from ee_spark.objects.s3 import S3Store
 
     return S3Store(parts.netloc, prefix, settings or _inputs)
+
+
+def send_file(path: Path, url: str, settings: Settings | None = None) -> None:
+    """Publish a file of this machine as the object ``url`` in one atomic step and in little memory.
+
+    What had the name is replaced.
+
+    Raises:
+        JobError, StoreError: as :func:`open_store`, and if it cannot be sent.
+    """
+    folder, _, name = url.rpartition("/")
+    open_store(folder, settings).send(name, path)
 
 
 def use_for_inputs(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,18 @@ class FileStore:
             if _generation(target) != generation:
                 return False
             return self._publish(name, data, lambda temp: self._rename(temp, name))
+
+    def send(self, name: str, path: Path) -> None:
+        """Publish a copy of a file as ``name``, whatever had the name."""
+        target = self._root / name
+        temp = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+        with _store_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(path, temp)
+                temp.replace(target)
+            finally:
+                temp.unlink(missing_ok=True)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the bytes and generation of ``name``, or None."""

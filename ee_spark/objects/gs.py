@@ -12,7 +12,9 @@ import os
 import random
 import time
 import uuid
+from contextlib import nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -55,6 +57,12 @@ class GsStore:
     def replace(self, name: str, data: bytes, generation: str | None) -> bool:
         """Replace ``name`` if it still has ``generation``."""
         return self._upload(name, data, generation or "0")
+
+    def send(self, name: str, path: Path) -> None:
+        """Publish a file, which may be larger than memory: an upload that breaks off leaves nothing."""
+        query = urlencode({"uploadType": "media", "name": self._base + name, "fields": "generation"})
+        headers = {"content-type": "application/octet-stream", "content-length": str(path.stat().st_size)}
+        self._call("POST", f"/upload{self._objects}?{query}", path, headers)
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the bytes and generation of ``name``, or None."""
@@ -131,7 +139,7 @@ class GsStore:
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
+        body: bytes | Path | None = None,
         headers: dict[str, str] | None = None,
         good: tuple[int, ...] = (200,),
     ) -> Any:
@@ -139,9 +147,15 @@ class GsStore:
         until, wait = time.monotonic() + SECONDS, FIRST_WAIT
         while True:
             try:
-                answer = self._http.urlopen(
-                    method, self._url + path, body=body, headers=dict(headers or {}), timeout=TIMEOUT, retries=False
-                )
+                with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
+                    answer = self._http.urlopen(
+                        method,
+                        self._url + path,
+                        body=content,
+                        headers=dict(headers or {}),
+                        timeout=TIMEOUT,
+                        retries=False,
+                    )
                 if answer.status in good:
                     return answer
                 problem = f"HTTP {answer.status}: {_message(answer.data)}"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -22,6 +23,7 @@ from ee_spark.objects.store import TEMP, Entry, Settings
 
 try:
     import boto3
+    from boto3.exceptions import Boto3Error
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -53,6 +55,14 @@ class S3Store:
     def replace(self, name: str, data: bytes, generation: str | None) -> bool:
         """Replace ``name`` if it still has ``generation``, which is its ETag."""
         return self._put(name, data, {"IfMatch": generation} if generation else {"IfNoneMatch": "*"})
+
+    def send(self, name: str, path: Path) -> None:
+        """Publish a file, which may be larger than memory, in parts that become an object with the last of them."""
+        with self._errors(name):
+            try:
+                self._s3.upload_file(str(path), self._bucket, self._base + name)
+            except Boto3Error as error:
+                raise StoreError(f"{self.root}/{name}: {error}") from None
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the bytes and generation of ``name``, or None."""

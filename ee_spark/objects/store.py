@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 TEMP = "_ee_spark/tmp"
@@ -42,6 +43,9 @@ class Store(Protocol):
 
     def replace(self, name: str, data: bytes, generation: str | None) -> bool:
         """Replace ``name`` if it still has ``generation`` (None: if it is absent); False if it has not."""
+
+    def send(self, name: str, path: Path) -> None:
+        """Publish the file at ``path`` as ``name`` in one atomic step and in little memory, whatever had the name."""
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the bytes of ``name`` and the generation they belong to, or None if there is no such object."""

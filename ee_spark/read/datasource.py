@@ -85,8 +85,9 @@ def register(spark: SparkSession) -> None:
 class EarthEngine(DataSource):  # type: ignore[misc]
     """A job file as a DataFrame. Options: ``config``, the job file; ``set.<key>``, which override its keys.
 
-    The job's ``output`` is not used, nor is ``retry.max_failed``: a read that lacks a tile fails. With ``lanes: auto`` there are as many partitions as the driver has cores, and no
-    more than give each eight requests in flight; write ``earth_engine.lanes`` on a cluster.
+    The job's ``output`` is not used, nor is ``retry.max_failed``: a read that lacks a tile fails. With ``lanes: auto``
+    there are as many partitions as the driver has cores, and no more than give each eight requests in flight; write
+    ``earth_engine.lanes`` on a cluster.
     """
 
     @classmethod

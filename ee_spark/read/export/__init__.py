@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ee_spark.errors import JobError
-from ee_spark.objects import local_path
+from ee_spark.objects import Settings, local_path, open_store
 from ee_spark.read.dataset import Dataset
 from ee_spark.read.export.split import Split
 
@@ -30,6 +30,10 @@ Advance = Callable[[int], None]
 
 class Task(Protocol):
     """A part of an export that stands alone; a value that can be pickled and run elsewhere."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder that it writes."""
 
     @property
     def blocks(self) -> int:
@@ -51,7 +55,9 @@ class Options:
 
 
 def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -> list[Task]:
-    """Return what an export comes to, after checking that the format can represent the selection.
+    """Return what an export to ``out`` comes to: a path, ``file://``, ``gs://`` or ``s3://`` (reached as the dataset).
+
+    It is checked that the format can represent the selection.
 
     Raises:
         JobError: if it cannot, with the reason and the way out.
@@ -59,22 +65,31 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
     options = options or Options()
     if to not in FORMATS:
         raise JobError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
-    if urlsplit(out).scheme not in ("", "file"):
-        raise JobError(f"--out: {out!r}: exports are written to a local or mounted directory; copy them from there")
-    path = local_path(out)
     if options.split and to not in ("tfrecord", "npz"):
         raise JobError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
+    if to not in ("geotiff", "cog"):
+        _refuse_taken(out, dataset.settings)
+    if urlsplit(out).scheme in ("", "file"):
+        return list(_tasks(dataset, to, local_path(out), options))
+    from ee_spark.read.export.remote import remote
+
+    name = Path(out.partition("://")[2].partition("/")[2].strip("/") or str(dataset.job["name"]))
+    return list(remote(_tasks(dataset, to, name, options), out, dataset.settings))
+
+
+def _tasks(dataset: Dataset, to: str, path: Path, options: Options) -> Iterator[Task]:
     if to in ("geotiff", "cog"):
         from ee_spark.read.export.geotiff import mosaics
 
-        return list(mosaics(dataset, path, cloud_optimised=to == "cog"))
-    if to == "zarr":
+        yield from mosaics(dataset, path, cloud_optimised=to == "cog")
+    elif to == "zarr":
         from ee_spark.read.export.zarr import cube
 
-        return [cube(dataset, path)]
-    from ee_spark.read.export.records import shards
+        yield cube(dataset, path)
+    else:
+        from ee_spark.read.export.records import shards
 
-    return [shards(dataset, path, to, options.split, lossy=options.lossy)]
+        yield shards(dataset, path, to, options.split, lossy=options.lossy)
 
 
 def export(dataset: Dataset, to: str, out: str, options: Options | None = None) -> list[dict[str, Any]]:
@@ -123,7 +138,12 @@ class Meter:
         sys.stderr.flush()
 
 
-def refuse_taken(path: Path, what: str) -> None:
-    """Refuse a directory that holds something already."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise JobError(f"--out: {path} is there already; {what} is written to a new or empty directory")
+def _refuse_taken(out: str, settings: Settings) -> None:
+    """Refuse a directory, or a folder of a bucket, that holds something already."""
+    if urlsplit(out).scheme in ("", "file"):
+        path = local_path(out)
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    else:
+        taken = bool(open_store(out, settings).list(""))
+    if taken:
+        raise JobError(f"--out: {out} is there already; an export of many files is written to a new or empty directory")

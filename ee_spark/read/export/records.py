@@ -24,7 +24,6 @@ import pyarrow.compute as pc
 from ee_spark.errors import JobError
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.dataset import Dataset
-from ee_spark.read.export import refuse_taken
 from ee_spark.read.export.split import NAMES, Split
 
 if TYPE_CHECKING:
@@ -88,7 +87,6 @@ def shards(dataset: Dataset, out: Path, kind: str, split: Split | None, *, lossy
     Raises:
         JobError: if float32 cannot hold the pixels, a set would be empty, or nothing is selected.
     """
-    refuse_taken(out, "an export")
     if kind == "tfrecord" and not lossy:
         _refuse_rounding(dataset)
     names = [name for name in dataset.key_names if name in ("bbox", "point_lon", "point_lat")]

@@ -23,7 +23,6 @@ from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, one_canvas
 from ee_spark.read.coordinates import raster_coordinates
 from ee_spark.read.dataset import Dataset
-from ee_spark.read.export import refuse_taken
 
 if TYPE_CHECKING:
     from ee_spark.read.export import Advance
@@ -180,7 +179,7 @@ def cube(dataset: Dataset, out: Path) -> Cube:
     """Return the group to write at ``out``.
 
     Raises:
-        JobError: for patches, tiles on several lattices, a path that is taken, or without zarr.
+        JobError: for patches, tiles on several lattices, or without zarr.
     """
     try:
         import zarr
@@ -190,7 +189,6 @@ def cube(dataset: Dataset, out: Path) -> Cube:
         raise JobError(f"--to zarr: zarr {zarr.__version__} writes no Zarr v3; pip install 'zarr>=3'")
     rows = dataset.tiles(["image_id", "image_time", "status", *PLACE])
     canvas = one_canvas(dataset, "--to zarr", rows)
-    refuse_taken(out, "a Zarr group")
     images = rows.group_by(["image_id", "image_time"]).aggregate([])
     images = images.sort_by([("image_time", "ascending"), ("image_id", "ascending")])
     return Cube(dataset, canvas, images, out, pc.sum(pc.equal(rows["status"], "ok")).as_py())
