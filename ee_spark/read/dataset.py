@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, reduce
-from operator import and_
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from ee_spark.objects import Settings, Store, open_store
 from ee_spark.plan.frozen import Frozen
 from ee_spark.plan.grid import Lattice
 from ee_spark.read.block import Block, Blocks, blocks_of
+from ee_spark.read.selection import Selection, Time, period
 from ee_spark.store.records import frozen_job, read_job
 from ee_spark.store.schema import IMAGES, PIXELS, TILES
 
@@ -33,7 +32,6 @@ WIDE = ("crs_wkt", "geometry")
 OPEN_PARTS = 64
 STATUSES = ("ok", "empty", "failed")
 
-Time = dt.datetime | dt.date | str
 Names = str | Sequence[str]
 
 
@@ -44,38 +42,6 @@ class Piece:
     part: str
     group: int
     rows: int
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rows and bands are wanted; None is all."""
-
-    time: tuple[dt.datetime | None, dt.datetime | None] | None = None
-    bbox: tuple[float, float, float, float] | None = None
-    tiles: tuple[str, ...] | None = None
-    images: tuple[str, ...] | None = None
-    points: tuple[str, ...] | None = None
-    crs: str | None = None
-    bands: tuple[str, ...] | None = None
-
-    @property
-    def filter(self) -> Any:
-        """The rows as an Arrow expression, which Parquet's statistics answer for most row groups; None for all."""
-        found = []
-        if self.time:
-            start, end = self.time
-            found += [pc.field("image_time") >= _instant(start)] if start else []
-            found += [pc.field("image_time") < _instant(end)] if end else []
-        if self.bbox:
-            found.append(_touches(self.bbox))
-        for column, names in (("tile_id", self.tiles), ("image_id", self.images), ("point_id", self.points)):
-            if names is not None:
-                one = len(names) == 1  # of which statistics rule out more
-                values = pa.array(names, pa.string())
-                found.append(pc.field(column) == names[0] if one else pc.field(column).isin(values))
-        if self.crs:
-            found.append(pc.field("crs") == self.crs)
-        return reduce(and_, found) if found else None
 
 
 @dataclass(frozen=True)
@@ -90,7 +56,7 @@ class Dataset:
     settings: Settings
     job: Mapping[str, Any] = field(repr=False)
     parts: tuple[str, ...] = field(repr=False)
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
 
     @property
     def store(self) -> Store:
@@ -201,7 +167,7 @@ class Dataset:
         if points is not None and not self.points:
             raise JobError(f"points: {self.path} has tiles, not points; select by tiles or bbox")
         if time is not None:
-            changes["time"] = _period(time)
+            changes["time"] = period(time)
         changes |= {"bbox": bbox} if bbox else {}
         changes |= {"crs": crs} if crs else {}
         return replace(self, selection=replace(self.selection, **changes))
@@ -361,37 +327,6 @@ def _fragment(path: str, settings: Settings, name: str) -> Any:
 def _names(store: Store, table: str, job: Mapping[str, Any]) -> tuple[str, ...]:
     prefix = f"{table}/part-{job['fingerprint'][:8]}-"
     return tuple(entry.name for entry in store.list(prefix) if entry.name.endswith(".parquet"))
-
-
-def _touches(bbox: tuple[float, float, float, float]) -> Any:
-    west, south, east, north = bbox
-    edge = {name: pc.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}
-    across = (edge["xmax"] >= west) & (edge["xmin"] <= east)
-    if west > east:
-        across = (edge["xmax"] >= west) | (edge["xmin"] <= east)
-    return across & (edge["ymax"] >= south) & (edge["ymin"] <= north)
-
-
-def _period(time: tuple[Time | None, Time | None] | Time) -> tuple[dt.datetime | None, dt.datetime | None]:
-    if isinstance(time, tuple):
-        start, end = (None if moment is None else _moment(moment) for moment in time)
-        return start, end
-    start = _moment(time)
-    return start, start + dt.timedelta(days=1)
-
-
-def _moment(time: Time) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
-    except ValueError:
-        raise JobError(f"time: {time!r} is no date; write e.g. 2020-01-01") from None
-    if not isinstance(moment, dt.datetime):
-        moment = dt.datetime(moment.year, moment.month, moment.day)
-    return moment.replace(tzinfo=moment.tzinfo or dt.UTC)
-
-
-def _instant(moment: dt.datetime) -> pa.Scalar:
-    return pa.scalar(moment, pa.timestamp("us", "UTC"))
 
 
 def _tuple(names: Names) -> tuple[str, ...]:
