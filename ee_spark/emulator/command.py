@@ -98,6 +98,11 @@ def main(
     with_parent: bool,
 ) -> None:
     """Serve an Earth Engine on loopback until the process is ended."""
+    # With cloud credentials about, rasterio makes a session of theirs for every local raster that it opens; without
+    # any it still imports boto3, an eighth of the start, unless something else did.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    sys.modules.setdefault("boto3", None)  # type: ignore[arg-type]
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
     from .blocks import BlockCache
     from .catalog import PACKAGED, Catalog

@@ -23,6 +23,10 @@ MAX_PIXELS = 1 << 24
 """Pixels of a lattice that one strip of a request may need; above it is a 400 with the service's text."""
 _EXACT = 1e-6
 """Fractions of a pixel that count as none: centres that coincide are not interpolated."""
+_MANY = 8
+"""Input pixels a side of an output pixel from which on the part of a single one matters less."""
+_STRAIGHT = 0.05
+"""How far, in pixels of the input, an interpolated position may be off."""
 _STACK = 1 << 22
 """Samples aggregated at a time."""
 
@@ -154,16 +158,16 @@ def aggregated(
 ) -> Pixels:
     """All pixels of `projection` that an output pixel covers, given to `aggregate` with their covered fractions.
 
-    Exact where the two lattices have parallel axes; else an output pixel is divided into small ones, about four for
-    each side of an input pixel (`ratio` input pixels are one output pixel's side), which count for the pixel that
-    holds them.
+    Exact where the two lattices have parallel axes; else an output pixel is divided into small ones, four for each side
+    of an input pixel (two where there are many; `ratio` input pixels are one output pixel's side), which count for the
+    pixel that holds them.
     """
     grid = canvas.grid
     parallel = (
         grid.same_crs(projection.crs) and grid.aligned and projection.transform[1] == projection.transform[3] == 0
     )
     stack = _overlaps if parallel else _samples
-    side = math.ceil(ratio) + 1 if parallel else max(4, math.ceil(4 * ratio))
+    side = math.ceil(ratio) + 1 if parallel else max(4, math.ceil(max(2 * ratio, 4 * min(ratio, _MANY))))
     rows = max(1, _STACK // (side * side * grid.width))
     parts = []
     for start in range(0, grid.height, rows):
@@ -216,13 +220,36 @@ def _covered(edges: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.where(shares > 0, pixels, first), shares
 
 
+def _small_positions(grid: Grid, projection: Projection, side: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Where the centres of side x side parts of each pixel lie in another projection.
+
+    Interpolated between the corners of the pixel, as far as its middle shows that this is exact enough: a coordinate
+    system costs a hundred times as much for each position.
+    """
+    a, b, c, d, e, f = grid.projection.transform
+    crs = grid.projection.crs
+    shifted = Projection(crs, (a, b, c - (a + b) / 2, d, e, f - (d + e) / 2))
+    corners = Grid(shifted, grid.width + 1, grid.height + 1, grid.column, grid.row).positions_in(projection)
+    middles = grid.positions_in(projection)
+    share = (np.arange(side) + 0.5) / side
+    found = []
+    for corner, middle in zip(corners, middles, strict=True):
+        guess = (corner[:-1, :-1] + corner[:-1, 1:] + corner[1:, :-1] + corner[1:, 1:]) / 4
+        if not (np.abs(guess - middle) < _STRAIGHT).all():
+            fine = Projection(crs, (a / side, b / side, c, d / side, e / side, f))
+            small = Grid(fine, grid.width * side, grid.height * side, grid.column * side, grid.row * side)
+            return small.positions_in(projection)
+        across = corner[:, :-1, None] + (corner[:, 1:] - corner[:, :-1])[:, :, None] * share
+        across = across.reshape(len(corner), -1)
+        down = across[:-1, None] + (across[1:] - across[:-1])[:, None] * share[:, None]
+        found.append(down.reshape(grid.height * side, -1))
+    return found[0], found[1]
+
+
 def _samples(canvas: Canvas, band: Band, projection: Projection, ratio: float, side: int) -> _Stack | None:
     """Small pixels of the output, side x side in each, gathered by the input pixel that holds them."""
     grid = canvas.grid
-    a, b, c, d, e, f = grid.projection.transform
-    fine = Projection(grid.projection.crs, (a / side, b / side, c, d / side, e / side, f))
-    small = Grid(fine, grid.width * side, grid.height * side, grid.column * side, grid.row * side)
-    columns, rows = small.positions_in(projection)
+    columns, rows = _small_positions(grid, projection, side)
     part = _evaluated(canvas, band, projection, columns, rows)
     if part is None:
         return None

@@ -22,8 +22,6 @@ class Emulator:
     def __init__(self, arguments: list[str]) -> None:
         package = Path(__file__).resolve().parents[2]
         paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-        # With cloud credentials about, rasterio makes a session of theirs for every local raster that it opens.
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         # Closed with the process; a file, since nobody reads along and a pipe would fill up.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -31,7 +29,7 @@ class Emulator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**plain, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         line = self._first_line()
         if not line.startswith(_READY):

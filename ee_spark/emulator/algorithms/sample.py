@@ -164,17 +164,20 @@ def sample_regions(
     def elements() -> Sequence[Any]:
         places: list[Places] = []
         others: list[dict[str, Any]] = []
+        most = _MOST_OBJECTS // max(1, len(image.bands))
         for number, member in enumerate(collection.elements):
             area = geometry_of(member)
             if area is None:
                 continue
             region = limited(area, grid, _MOST_PIXELS, False, 1, operation)
+            if len(others) + region.pixels > 2 * most:  # an estimate, which must not refuse what fits
+                raise ServiceError("User memory limit exceeded.")
             places.append(pixels_in(region))
+            if len(others) + places[-1][0].size > most:
+                raise ServiceError("User memory limit exceeded.")
             copied = _copied(member, properties)
             prefix = member.properties.get("system:index", number)
             others += [{**copied, "system:index": f"{prefix}_{i}"} for i in range(places[-1][0].size)]
-            if len(others) > _MOST_PIXELS:
-                raise ServiceError("User memory limit exceeded.")
         if not places:
             return []
         columns, rows = (np.concatenate([place[axis] for place in places]) for axis in (0, 1))
