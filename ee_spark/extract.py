@@ -21,7 +21,9 @@ from ee_spark.errors import JobError
 from ee_spark.fetch import telemetry
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_lanes
+from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
+from ee_spark.lane.tally import settle as settle_chunks
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.plan.images import stored
@@ -96,14 +98,16 @@ def run(
                 logs=options.logs,
             )
             log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(lanes))
-            found, stopped = run_rounds(unspeculative(spark, lanes), store, partial(run_lanes, spark))
+            found, left, stopped = run_rounds(unspeculative(spark, lanes), store, partial(run_lanes, spark))
+            rest = settle_chunks(lanes[0], store, left)
         changes = look_again(plan, store, run_id)
-        report = summarise(plan, run_id, found, stopped, changes, time.monotonic() - started)
+        report = summarise(plan, run_id, found, rest, stopped, changes, time.monotonic() - started)
         records.finish_run(store, run_id, report)
         log.info("%s after %.1f s", report["status"], report["seconds"])
         if report["status"] == "complete":
             records.succeed(store, report)
         records.remove_replaced(store)
+        clear_dead(store)
         store.clear_temp()
     return report
 
@@ -191,11 +195,17 @@ def look_again(plan: Plan, store: Store, run_id: str) -> Changes:
 
 
 def summarise(
-    plan: Plan, run_id: str, lanes: list[dict[str, Any]], stopped: str | None, changes: Changes, seconds: float
+    plan: Plan,
+    run_id: str,
+    lanes: list[dict[str, Any]],
+    rest: Counter[str],
+    stopped: str | None,
+    changes: Changes,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Add up the lanes' records: the run report."""
+    """Add up the lanes' records, and what the ``rest`` of the chunks is: the run report."""
     names = ("ok", "empty", "failed", "skipped", "requests", "retries", "splits", "rejected", "bytes_in")
-    counts: Counter[str] = Counter()
+    counts = Counter(rest)
     statuses: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for lane in lanes:

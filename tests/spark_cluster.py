@@ -18,6 +18,8 @@ from ee_spark.java import java_home
 
 REPO = Path(__file__).parents[1]
 SPARK_HOME = Path(pyspark.__file__).parent
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
+"""For processes that live for seconds: without the optimising compiler they cost half as much of the processor."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -27,6 +29,7 @@ def environment(**more: str) -> dict[str, str]:
         "SPARK_HOME": str(SPARK_HOME),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "200m",
+        "JAVA_TOOL_OPTIONS": SHORT_LIVED,
         "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
@@ -56,11 +59,11 @@ class Cluster:
 
     def executors(self) -> list[psutil.Process]:
         """Return the executor JVMs that are alive."""
-        return [child for worker in self.workers for child in _below(worker) if _runs(child, "CoarseGrainedExecutor")]
+        return [child for worker in self.workers for child in _below(worker) if runs(child, "CoarseGrainedExecutor")]
 
     def python_workers(self) -> list[psutil.Process]:
         """Return the forked Python processes that tasks run in."""
-        daemons = [child for java in self.executors() for child in _below(java) if _runs(child, "pyspark.daemon")]
+        daemons = [child for java in self.executors() for child in _below(java) if runs(child, "pyspark.daemon")]
         return [child for child in daemons if _parent_is_daemon(child)]
 
 
@@ -90,16 +93,18 @@ def start_driver(
 
 @contextmanager
 def standalone(folder: Path, workers: int = 2, **more: str) -> Iterator[Cluster]:
-    """Yield a cluster of ``workers`` workers with two cores each; all its processes end with the context.
+    """Yield a cluster of ``workers`` workers with four slots each; all its processes end with the context.
 
-    ``more`` is what its daemons, and the executors that they start, have otherwise in their environment.
+    ``more`` is what its daemons, and the executors that they start, have otherwise in their environment. Each worker
+    has an address of its own, as Spark runs a speculative copy only on another host.
     """
     port, daemons, here = free_port(), [], environment(**more)
     spark_class = str(SPARK_HOME / "bin/spark-class")
 
-    def daemon(name: str, *arguments: str) -> psutil.Popen:
+    def daemon(name: str, *arguments: str, host: str = "127.0.0.1") -> psutil.Popen:
+        settings = {**here, "SPARK_LOCAL_IP": host}
         with (folder / f"{name}.log").open("wb") as out:
-            started = psutil.Popen([spark_class, *arguments], stdout=out, stderr=out, env=here, cwd=folder)
+            started = psutil.Popen([spark_class, *arguments], stdout=out, stderr=out, env=settings, cwd=folder)
         daemons.append(started)
         return started
 
@@ -109,10 +114,11 @@ def standalone(folder: Path, workers: int = 2, **more: str) -> Iterator[Cluster]
         daemon("master", "org.apache.spark.deploy.master.Master", *ports)
         _until(lambda: "I have been elected leader" in (folder / "master.log").read_text(), "the master starts")
         for number in range(workers):
-            where = ("--host", "127.0.0.1", "--webui-port", str(free_port()), "--work-dir", str(folder / f"w{number}"))
-            size = ("--cores", "2", "--memory", "2g")
+            host = f"127.0.0.{number + 1}"
+            where = ("--host", host, "--webui-port", str(free_port()), "--work-dir", str(folder / f"w{number}"))
+            size = ("--cores", "4", "--memory", "2g")
             name = "org.apache.spark.deploy.worker.Worker"
-            cluster.workers.append(daemon(f"worker{number}", name, *where, *size, cluster.url))
+            cluster.workers.append(daemon(f"worker{number}", name, *where, *size, cluster.url, host=host))
         _until(lambda: (folder / "master.log").read_text().count("Registering worker") == workers, "workers register")
         yield cluster
     finally:
@@ -136,7 +142,7 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _runs(process: psutil.Process, word: str) -> bool:
+def runs(process: psutil.Process, word: str) -> bool:
     try:
         return any(word in argument for argument in process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -146,7 +152,7 @@ def _runs(process: psutil.Process, word: str) -> bool:
 def _parent_is_daemon(process: psutil.Process) -> bool:
     try:
         parent = process.parent()
-        return parent is not None and _runs(parent, "pyspark.daemon")
+        return parent is not None and runs(parent, "pyspark.daemon")
     except psutil.NoSuchProcess:
         return False
 

@@ -1,37 +1,33 @@
-"""Lanes at work on an emulator and a real directory, without Spark; and with it, where workers die."""
+"""Lanes at work on an emulator and a real directory, most of them without Spark."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
-import urllib3
 from emulator_client import asset, post, write_catalog, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import Said, Told, wire
 
 from ee_spark import config, emulator, extract
 from ee_spark.client import Service
 from ee_spark.lane import Lane, work
 from ee_spark.lane.deal import deal, make_lanes
-from ee_spark.lane.notes import Notes, clear
+from ee_spark.lane.notes import Notes, clear, clear_dead
 from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes, run_rounds
+from ee_spark.lane.tally import settle
 from ee_spark.objects import open_store
 from ee_spark.store import records
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 IMAGES, TILES = 5, 12
 TRANSFORM = [10.0, 0.0, 330_080.0, 0.0, -10.0, 5_822_400.0]
@@ -293,66 +289,76 @@ def _some_lane(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     _LANE.append(replace(lane, chunks=tuple(half for chunk in halves for half in chunk.halves())))
 
 
-def test_a_tile_that_kills_its_workers_does_not_take_the_job_with_it(
-    url: str, tmp_path: Path, spark: SparkSession
-) -> None:
-    """A server that kills the process that asks for one tile: Spark's own workers die, as if out of memory."""
-    http = urllib3.PoolManager(maxsize=64)
-    poison = TRANSFORM[2] + 320, TRANSFORM[5] - 160, "T/C/3"
-    killed: list[int] = []
-
-    def script(said: Said) -> Told:
-        if said.method == "POST" and said.path.endswith("computePixels"):
-            body = json.loads(said.body)
-            place, size = body["grid"]["affineTransform"], body["grid"]["dimensions"]
-            here = (place["translateX"], place["translateY"]) == poison[:2] and size["width"] == 16
-            if here and poison[2] in said.body.decode():
-                _kill(said.headers["x-peer"], killed)
-        reply = http.request(said.method, url + said.path, body=said.body, headers={"content-type": "application/json"})
-        return Told(reply.status, reply.data, {"Content-Type": "application/json"})
-
-    with wire(script) as server:
-        small = {"bbox": [12.5005, 52.5226, 12.5035, 52.5232]}
-        two = job(server.url, tmp_path, source={"start": "2020-04-01", "end": "2020-05-01"})
-        report = extract.run({**two, "region": small}, spark, extract.Options(progress="none"))
-    assert report["planned"] == 2
-    assert len(set(killed)) >= 3
-    assert (report["status"], report["exit_code"], report["failed"], report["missing"]) == ("failed", 3, 1, 0)
-    assert report["ok"] == check_pixels(tmp_path)
-    assert report["ok"] + report["empty"] + 1 == report["planned"]
-    (row,) = [row for row in rows(tmp_path, "tiles").values() if row["status"] == "failed"]
-    assert (row["error_class"], row["image_id"]) == ("worker_died", poison[2])
-    assert row["transform"][2] == poison[0]
-    assert not list((tmp_path / "_ee_spark" / "lanes").rglob("*-*"))
-
-
-def _kill(port: str, killed: list[int]) -> None:
-    """Kill the process of this machine that talks from ``port``."""
-    for child in psutil.Process().children(recursive=True):
-        try:
-            ports = {link.laddr.port for link in child.net_connections("tcp") if link.laddr}
-        except psutil.Error:
-            continue
-        if int(port) in ports and "python" in child.name():
-            killed.append(child.pid)
-            os.kill(child.pid, signal.SIGKILL)
-            return
-
-
 def test_a_cluster_that_is_gone_ends_the_run_in_two_rounds(url: str, tmp_path: Path) -> None:
-    lanes = prepared(job(url, tmp_path / "out"))
-    store = open_store(str(tmp_path / "out"))
-    tried: list[int] = []
+    """Its lanes die between their last part and the fold; then nothing runs at all: what there is is folded, counted.
+
+    A lane's death there leaves its parts and its notes, and neither a record nor a file in ``tiles``.
+    """
+    lanes = prepared(job(url, tmp_path))
+    store = open_store(str(tmp_path))
+    done: list[dict[str, Any]] = []
 
     def dying(these: list[Lane]) -> str:
-        """The first time every lane dies over its first chunk; after that nothing runs at all."""
-        if not tried:
+        if not done:
             for lane in these:
-                Notes(store, lane.brief.run_id, lane.round, lane.index).opened(0)
-        tried.append(len(these))
+                done.extend(work(lane))
+                clear(store, "run")
+                Notes(store, "run", lane.round, lane.index).opened(0)
+            for entry in store.list("tiles/"):
+                if "schema" not in entry.name:
+                    store.delete(entry.name)
         return "the session is gone"
 
-    records_, reason = run_rounds(lanes, store, dying)
-    assert (records_, len(tried)) == ([], 2)
-    assert reason == "the session is gone; a round of work achieved nothing"
+    found, left, reason = run_rounds(lanes, store, dying)
+    assert (found, reason) == ([], "the session is gone; a round of work achieved nothing")
     assert not store.list("_ee_spark/lanes/"), "its notes are cleared"
+    assert sum(chunk.count for chunk, _ in left) == sum(chunk.count for lane in lanes for chunk in lane.chunks)
+    assert settle(lanes[0], store, left) == Counter({name: done[0][name] for name in ("ok", "empty", "failed")})
+    tiles = rows(tmp_path, "tiles").values()
+    assert Counter(row["status"] for row in tiles) == {"ok": done[0]["ok"], "empty": done[0]["empty"]}
+
+
+def test_a_run_that_is_stopped_early_counts_what_others_had_done(url: str, tmp_path: Path) -> None:
+    """Some pairs are final; the next run is refused from its first request on."""
+    (lane,) = prepared(job(url, tmp_path))
+    part = next(piece for piece in (lane.chunks[0], *lane.chunks[0].halves()) if piece.count <= 40)
+    (before,) = work(replace(lane, chunks=(part,)))
+    assert before["ok"] + before["empty"] == part.count
+    lanes, store = prepared(job(url, tmp_path), "next"), open_store(str(tmp_path))
+
+    def run_lanes(these: list[Lane]) -> None:
+        for one in these:
+            list(work(one))
+
+    post(url, "/_emulator/traffic", {"faults": "daily-after:0"})
+    try:
+        found, left, reason = run_rounds(lanes, store, run_lanes)
+    finally:
+        post(url, "/_emulator/traffic", {"faults": ""})
+    assert "daily quota" in str(reason)
+    counts = settle(lanes[0], store, left) + Counter({name: found[0][name] for name in ("ok", "empty", "skipped")})
+    assert counts == Counter(skipped=part.count)
+
+
+def test_notes_of_drivers_that_are_gone_are_cleared_and_of_no_others(url: str, tmp_path: Path) -> None:
+    """Runs by their drivers: this process, one that was killed, one of another machine, one that began long ago."""
+    (lane,) = prepared(job(url, tmp_path), "mine")
+    store = open_store(str(tmp_path))
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed.kill()
+    killed.wait()
+    found = store.read("_ee_spark/runs/mine.json")
+    assert found is not None
+    record = json.loads(found[0])
+    others = {
+        "killed": {"owner": {**record["owner"], "pid": killed.pid}},
+        "elsewhere": {"owner": {**record["owner"], "host": "elsewhere", "pid": killed.pid}},
+        "ended": {"report": {"status": "stopped"}},
+        "old": {"owner": {"host": "elsewhere", "pid": 1}, "started_at": "2020-01-01T00:00:00Z"},
+    }
+    for name, change in others.items():
+        store.create(f"_ee_spark/runs/{name}.json", json.dumps({**record, **change}).encode())
+    for name in ("mine", "nobody", *others):
+        Notes(store, name, 0, lane.index).opened(0)
+    clear_dead(store)
+    assert {entry.name.split("/")[2] for entry in store.list("_ee_spark/lanes/")} == {"mine", "elsewhere"}

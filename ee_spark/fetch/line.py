@@ -123,7 +123,8 @@ class Line:
     def _next(self) -> list[Any] | None:
         with self.lock:
             while not self._done and not self._failure:
-                if self._fed and not self._busy and (self.stop_event.is_set() or not self.open):
+                left = self.open or self._fresh  # what nobody has begun yet is not open
+                if self._fed and not self._busy and (self.stop_event.is_set() or not left):
                     return None
                 self._came.wait()
             if self._failure:

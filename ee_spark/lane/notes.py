@@ -15,6 +15,7 @@ from typing import Any
 
 from ee_spark.errors import StoreError
 from ee_spark.objects import Store
+from ee_spark.store.records import is_over
 
 LANES = "_ee_spark/lanes"
 LOOK_SECONDS = 3.0
@@ -71,6 +72,13 @@ def clear(store: Store, run_id: str) -> None:
     """Remove all notes of a run."""
     for entry in store.list(f"{LANES}/{run_id}/"):
         store.delete(entry.name)
+
+
+def clear_dead(store: Store) -> None:
+    """Remove the notes of runs that are over, which a driver that was killed left."""
+    for run_id in {entry.name.removeprefix(f"{LANES}/").partition("/")[0] for entry in store.list(f"{LANES}/")}:
+        if is_over(store, run_id):
+            clear(store, run_id)
 
 
 class Watch:

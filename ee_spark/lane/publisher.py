@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ee_spark.errors import EESparkError
 from ee_spark.lane.lane import Brief
 from ee_spark.lane.notes import Notes
+from ee_spark.lane.tally import tally
 from ee_spark.plan.tile import Tiles
 from ee_spark.store.log import ChunkLog, Key
 from ee_spark.store.part import Row, build, failed_table
@@ -46,13 +46,14 @@ class OpenChunk:
 
 
 class Publisher:
-    """Publishes chunks' rows in a thread of its own; ``counts`` says what became of the planned pairs of its chunks.
+    """Publishes chunks' rows in a thread of its own; ``counts`` says what became of the pairs of chunks it ``closed``.
 
     ``error`` is what ended the publishing, if anything did; then ``fail`` was called, and no more is written.
     """
 
     def __init__(self, brief: Brief, notes: Notes, fail: Callable[[], None]) -> None:
         self.counts: Counter[str] = Counter()
+        self.closed: set[int] = set()
         self.parts = 0
         self.error: EESparkError | None = None
         self._brief, self._notes, self._fail = brief, notes, fail
@@ -76,12 +77,13 @@ class Publisher:
         self._settle(HELD_PARTS * self._brief.part_size)
 
     def end(self) -> None:
-        """Wait for all that was handed over, and count what chunks that did not end have come to."""
+        """Wait for all that was handed over."""
         self._pool.shutdown()
         self._settle(0)
-        for chunk in self._chunks:
-            if not chunk.closed.is_set():
-                self.counts.update(chunk.mine.values())
+
+    def unclosed(self) -> dict[int, Counter[str]]:
+        """Return what the pairs of chunks that were opened, and not closed, have come to."""
+        return {chunk.index: Counter(chunk.mine.values()) for chunk in self._chunks if not chunk.closed.is_set()}
 
     def _waiting(self) -> int:
         return sum(chunk.waiting_bytes for chunk in self._chunks)
@@ -119,20 +121,9 @@ class Publisher:
 
     def _close(self, chunk: OpenChunk) -> None:
         """Fold the chunk, and count what its planned pairs have become."""
-        failed = chunk.log.fold(failed_table(chunk.failed, self._brief.layout, self._brief.run_id))
-        final = chunk.log.final & chunk.planned
-        ours = chunk.mine | (self._before(chunk) if len(final) > len(chunk.mine) else {})
-        self.counts.update(ours.get(key, "skipped") for key in final)
-        self.counts["failed"] += len((failed & chunk.planned) - final)
+        chunk.log.fold(failed_table(chunk.failed, self._brief.layout, self._brief.run_id))
+        self.counts.update(tally(chunk.log, chunk.planned, self._brief.run_id, chunk.mine))
         if chunk.noted:
             self._notes.closed(chunk.index)
+        self.closed.add(chunk.index)
         chunk.closed.set()
-
-    def _before(self, chunk: OpenChunk) -> dict[Key, str]:
-        """Return what this run's own earlier lanes, which died, made final in the chunk."""
-        found: dict[Key, str] = {}
-        for entry in chunk.log.ledgers.values():
-            table = entry.final.filter(pc.equal(entry.final["run_id"], self._brief.run_id))
-            names = (table[name].to_pylist() for name in ("tile_id", "image_id", "status"))
-            found.update({(tile, image): status for tile, image, status in zip(*names, strict=True)})
-        return found

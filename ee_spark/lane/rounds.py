@@ -7,6 +7,7 @@ other in a single lane, so that the next death points at one half, down to a sin
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from ee_spark.fetch.quota import share
 from ee_spark.lane.deal import deal
 from ee_spark.lane.lane import Lane
 from ee_spark.lane.notes import Notes, clear
+from ee_spark.lane.tally import Open
 from ee_spark.objects import Store
 from ee_spark.plan.chunk import Chunk
 
@@ -31,11 +33,11 @@ class Suspect:
 
 def run_rounds(
     first: list[Lane], store: Store, run_lanes: Callable[[list[Lane]], str | None]
-) -> tuple[list[dict[str, Any]], str | None]:
+) -> tuple[list[dict[str, Any]], list[Open], str | None]:
     """Run lanes, and again what was left when workers died, until nothing is left or a round achieves nothing.
 
-    ``run_lanes`` runs them side by side and says why that failed, if it did. Returns the lanes' records, and why the
-    run ended before its end, if it did.
+    ``run_lanes`` runs them side by side and says why that failed, if it did. Returns the lanes' records; and where the
+    run ended before its end, the chunks that no lane closed, and why.
     """
     records: list[dict[str, Any]] = []
     lanes, chunks, suspects, number = first, list[Chunk](), list[Suspect](), 0
@@ -50,11 +52,13 @@ def run_rounds(
             begun = lanes[0].alone, chunks, suspects
             chunks, new = left_over(lanes, found, noted)
             suspects = new if lanes[0].alone else [*suspects, *new]
+            rest = [*unclosed(lanes, found), *((chunk, Counter()) for chunk in chunks)]
+            rest += [(suspect.chunk, Counter()) for suspect in suspects]
             if stopped or not (chunks or suspects):
-                return records, stopped
+                return records, rest, stopped
             idle = not any(noted) and all(record is None for record in found)  # no lane ever ran: Spark itself is gone
             if idle or (lanes[0].alone, chunks, suspects) == begun:
-                return records, f"{reason}; a round of work achieved nothing"
+                return records, rest, f"{reason}; a round of work achieved nothing"
             number += 1
             log.warning("%s; round %d: %d chunks, %d suspects", reason, number + 1, len(chunks), len(suspects))
             lanes = next_lanes(first, chunks, suspects, number)
@@ -81,6 +85,15 @@ def left_over(
             elif record is None:
                 chunks.append(chunk)
     return chunks, suspects
+
+
+def unclosed(lanes: Sequence[Lane], records: Sequence[Mapping[str, Any] | None]) -> list[Open]:
+    """Return the chunks that lanes which stopped did not close, with what each made of them."""
+    return [
+        (lane.chunks[int(index)], Counter(counts))
+        for lane, record in zip(lanes, records, strict=True)
+        for index, counts in (record or {"unclosed": {}})["unclosed"].items()
+    ]
 
 
 def narrowed(suspect: Suspect, *, alone: bool) -> list[Suspect]:

@@ -109,12 +109,16 @@ class _Run:
     def record(self) -> dict[str, Any]:
         """Return what the driver adds up."""
         counts = {name: self.publisher.counts[name] for name in ("ok", "empty", "failed", "skipped")}
-        planned = sum(chunk.count for index, chunk in enumerate(self.lane.chunks) if index not in self.left)
+        mine = [index for index in range(len(self.lane.chunks)) if index not in self.left]
+        opened = self.publisher.unclosed()
+        unclosed = {index: dict(opened.get(index, {})) for index in mine if index not in self.publisher.closed}
+        planned = sum(self.lane.chunks[index].count for index in mine)
         return {
             "lane": self.lane.index,
             **counts,
-            "missing": planned - sum(counts.values()),
+            "missing": planned - sum(counts.values()) - sum(sum(done.values()) for done in unclosed.values()),
             "left": sorted(self.left),
+            "unclosed": {str(index): done for index, done in unclosed.items()},
             **self.fetcher.telemetry.record(),
             "rejected": self.fetcher.quota.refusals,
             "bytes_in": self.bytes_in,

@@ -20,6 +20,7 @@ from ee_spark.plan.frozen import Frozen
 from ee_spark.plan.plan import Plan, difference
 from ee_spark.plan.region import Points, Polygons
 from ee_spark.store import planned
+from ee_spark.store.owner import is_gone, owner
 from ee_spark.store.part import zero_rows
 from ee_spark.store.schema import JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 
@@ -58,6 +59,12 @@ def read_runs(store: Store) -> dict[str, dict[str, Any] | None]:
         except ValueError:
             runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = None
     return runs
+
+
+def is_over(store: Store, run_id: str) -> bool:
+    """Return True if a run has ended, its driver is known to be gone, or nobody knows of it."""
+    found = store.read(f"{RUNS}/{run_id}.json")
+    return is_gone(json.loads(found[0]) if found else None)
 
 
 def read_job(store: Store) -> dict[str, Any] | None:
@@ -123,6 +130,7 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
     attempt = uuid.uuid4().hex
     body = {
         "attempt": attempt,
+        "owner": owner(),
         "job": plan.config.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
         "region": _region(plan.region),
