@@ -206,3 +206,15 @@ def test_a_join_by_distance_measures_it():
     assert ee.FeatureCollection(best).aggregate_array("d").getInfo() == pytest.approx(
         [GEOD.inv(3.5, 0.25, 4, 0.25)[2], 0, 0], rel=1e-3
     )
+
+
+def test_a_join_by_distance_finds_every_near_pair(service):
+    """Against the distance of each pair, also across the antimeridian and near a pole."""
+    places = [[179.9, 0], [-179.95, 0.1], [10, 89.5], [-170, 89.6], [12, 50], [12.9, 50.2], [12, 51.05], [-179.9, 89.9]]
+    points = ee.FeatureCollection([ee.Feature(ee.Geometry.Point(place), {"i": i}) for i, place in enumerate(places)])
+    near = ee.Filter.withinDistance(120_000, ".geo", None, ".geo")
+    joined = ee.Join.saveAll("near").apply(points, points, near)
+    numbers = joined.map(lambda f: f.set("j", ee.List(f.get("near")).map(lambda g: ee.Feature(g).get("i"))))
+    expected = [[j for j, other in enumerate(places) if GEOD.inv(*place, *other)[2] <= 120_000] for place in places]
+    assert numbers.aggregate_array("j").getInfo() == expected
+    assert sum(map(len, expected)) > len(places) + 6

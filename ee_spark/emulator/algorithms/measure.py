@@ -7,6 +7,7 @@ https://developers.google.com/earth-engine/guides/geometric_operations
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ from ..shape import around, moved, shape_in
 from .registry import algorithm
 
 _LONLAT = "EPSG:4326"
+_LEAST_RADIUS = 6.335e6
+"""Metres; nowhere on the ellipsoid is a radius of curvature smaller, so no way is shorter than on this sphere."""
 
 
 def outline(value: Any) -> Geometry:
@@ -116,6 +119,21 @@ def gap(left: Geometry, right: Geometry, proj: Projection | None = None) -> floa
     )
     (lon0, lat0), (lon1, lat1) = shapely.get_coordinates(moved(near, middle, _LONLAT)).tolist()
     return float(spheroid.distance(lon0, lat0, lon1, lat1))
+
+
+def at_least(left: Geometry, right: Geometry) -> float:
+    """A distance that two geometries are certainly apart, by their boxes alone: what a join asks of every pair."""
+    for side in (left, right):
+        if side.planar is not None or side.parts or side.box is None:
+            return 0.0
+    assert left.box is not None
+    assert right.box is not None
+    (west0, south0, east0, north0), (west1, south1, east1, north1) = left.box, right.box
+    up = math.radians(max(0.0, south0 - north1, south1 - north0)) / 2
+    across = max(0.0, min(max(west0 - east1, west1 - east0), 360 - max(east0, east1) + min(west0, west1)))
+    farthest = math.radians(min(90.0, max(-south0, north0, -south1, north1)))
+    haversine = math.sin(up) ** 2 + (math.cos(farthest) * math.sin(math.radians(across) / 2)) ** 2
+    return 2 * _LEAST_RADIUS * math.asin(math.sqrt(min(1.0, haversine)))
 
 
 def _distance(left: Any, right: Any, proj: Projection | None, spherical: bool, operation: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from ..element import Element
 from ..geometry import Geometry
 from .filters import Filter, between, field_of, shape_of
-from .measure import gap
+from .measure import at_least, gap
 from .overlay import related
 from .registry import algorithm
 
@@ -54,7 +54,7 @@ def within_distance(
     fixed_left, fixed_right = _shape(left_value), _shape(right_value)
 
     def near(a: Geometry, b: Geometry) -> bool:
-        found = gap(a, b)
+        found = gap(a, b) if at_least(a, b) <= distance else None
         return found is not None and found <= distance
 
     def measure(left: Element, right: Element) -> float | None:
