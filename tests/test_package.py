@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import environments
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
@@ -134,3 +135,23 @@ def test_the_script_is_clean() -> None:
     assert shellcheck, "shellcheck comes with the test extra"
     done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_source_distribution_has_every_file_of_the_repository(tmp_path: Path) -> None:
+    """Also what runs elsewhere: Dockerfile, lock, scripts, docs. Only what CI and git need stays behind."""
+    python = environments.environment("hatchling", "hatchling==1.27.0")
+    program = "import sys; from hatchling.build import build_sdist; print(build_sdist(sys.argv[1]))"
+    command = [str(python), "-c", program, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / done.stdout.strip()) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert set(tracked) - packed == {".ci/run"}
+    assert packed - set(tracked) == {"PKG-INFO"}

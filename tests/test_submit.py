@@ -148,6 +148,30 @@ def test_a_failed_batch_is_followed_and_a_living_one_attached_to(submit: Submitt
 
 
 @needs_gcloud
+def test_without_an_image_an_archive_goes_along(submit: Submitter, tmp_path: Path) -> None:
+    """One that is there already; else one is packed, by package.sh, which tests/test_package.py tests."""
+    elsewhere = ("--package", "gs://bucket/p.zip", "--main", "gs://bucket/m.py")
+    submit.where = submit.where[:-2]
+    archive = tmp_path / "packed.tar.gz"
+    archive.write_bytes(b"packages")
+    done = submit(*elsewhere, "--archive", str(archive))
+    assert done.returncode == 0, done.stderr
+    [(_, _, posted)] = submit.service.created
+    [uri] = posted["pysparkBatch"]["archiveUris"]
+    assert uri.endswith("/packed.tar.gz#dependencies")
+    assert submit.service.objects[uri.partition("#")[0]] == b"packages"
+    assert posted["runtimeConfig"]["properties"]["spark.executorEnv.PYTHONPATH"] == "dependencies"
+    submit.environment["RUNTIME_PYTHON"] = "{}.{}".format(*sys.version_info)  # what that test has packed already
+    dry = submit(*elsewhere, "--new", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    [built] = re.findall(
+        r"^# (gs://bucket/stage/code/[0-9a-f]{12}/dependencies\.tar\.gz): ([\d,]+) bytes$", dry.stderr, re.M
+    )
+    assert f"--archives={built[0]}#dependencies" in shlex.split(dry.stdout)
+    assert int(built[1].replace(",", "")) > 50_000_000
+
+
+@needs_gcloud
 def test_a_cluster_gets_a_job(submit: Submitter) -> None:
     elsewhere = ("--package", "gs://bucket/p.zip", "--main", "gs://bucket/m.py")
     done = submit("--cluster", "mine", "--property", "spark.x=1,2", *elsewhere, "--", "--async")
