@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from .geometry import Geometry
 from .image import Dimensions
 from .projection import Projection, same_crs, transform_points
 
+_EDGE_STEP = 0.01
+"""Degrees of an edge that are as straight in any projection, to centimetres."""
 _EDGE_STEPS = 64
 _WHOLE = 1e-6
 """How far, in pixels, a box may miss a pixel's edge by rounding."""
@@ -66,7 +67,9 @@ def _span(positions: NDArray[Any]) -> tuple[int, int]:
 
 
 def _densified(path: NDArray[Any]) -> NDArray[Any]:
-    if len(path) < 2:
-        return path
-    shares = np.linspace(0, 1, _EDGE_STEPS, endpoint=False)[:, None]
-    return np.concatenate([*(start + (stop - start) * shares for start, stop in pairwise(path)), path[-1:]])
+    """The vertices of a path in degrees with points between those that are far apart."""
+    edges = np.diff(path, axis=0)
+    steps = np.clip(np.ceil(np.hypot(edges[:, 0], edges[:, 1]) / _EDGE_STEP), 1, _EDGE_STEPS).astype(np.int64)
+    which = np.repeat(np.arange(len(edges)), steps)
+    shares = (np.arange(which.size) - (np.cumsum(steps) - steps)[which]) / steps[which]
+    return np.concatenate([path[which] + edges[which] * shares[:, None], path[-1:]])

@@ -15,7 +15,7 @@ from ..bounds import crop
 from ..element import Collection, Feature
 from ..errors import ServiceError
 from ..geometry import Geometry, from_geojson
-from ..image import Band, Canvas, Image
+from ..image import Band, Canvas, Dimensions, Image
 from ..pixeltype import PixelType
 from ..raster import Pixels
 from ..shape import shape_in
@@ -178,10 +178,14 @@ def clipped(input: Image, shape: Geometry) -> Image:
         return shape.contains_points(lons, lats) if exact is None else shapely.contains_xy(exact, lons, lats)
 
     bands = []
+    known: dict[Any, Dimensions] = {}
     for band in input.bands:
         inside = images.meet(band.extent, extent)
-        bounds = crop(band.projection, band.dimensions, shape, "Image.clip")
-        bands.append(replace(band.derived(band.type, _clip_reader(band, extent)), extent=inside, dimensions=bounds))
+        frame = band.projection, band.dimensions
+        if frame not in known:
+            known[frame] = crop(*frame, shape, "Image.clip")
+        read = _clip_reader(band, extent)
+        bands.append(replace(band.derived(band.type, read), extent=inside, dimensions=known[frame]))
     return replace(input, bands=tuple(bands), geometry=shape)
 
 
