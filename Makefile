@@ -18,7 +18,7 @@ patches: .venv/.local
 	$(BIN)/ee-spark report --dataset out/quickstart-patches --out out/quickstart-patches.png
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.test
 	$(BIN)/ruff check

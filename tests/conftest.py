@@ -22,6 +22,21 @@ os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC
 os.environ["NO_GCE_CHECK"] = "true"
 REPO = Path(__file__).parents[1]
 DATA = REPO / "ee_spark" / "emulator" / "data"
+# What takes longest begins first, so that two processes end at about the same time.
+LONGEST = (
+    "test_chaos",
+    "test_quickstart",
+    "test_airflow",
+    "test_readme",
+    "test_connect",
+    "test_datasource",
+    "test_submit",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
