@@ -27,6 +27,8 @@ LONGEST = (
     "test_chaos",
     "test_quickstart",
     "test_airflow",
+    "test_walk",
+    "test_package",
     "test_readme",
     "test_connect",
     "test_datasource",
