@@ -124,6 +124,7 @@ JUNK = [
     {"functionInvocationValue": {"functionName": "Image.add"}},
     {"functionDefinitionValue": {"argumentNames": ["a"], "body": "0"}}, {"arrayValue": {"values": [1]}},
     {"dictionaryValue": {"values": {"a": {}}}}, {"integerValue": "x"}, {"bytesValue": "%"}, "NaN", [1e400 - 1e400],
+    float("inf"), int("9" * 400), "9" * 400, {"argumentReference": []}, {"argumentReference": {"a": 1}},
 ]  # fmt: skip
 
 
@@ -203,8 +204,13 @@ def test_cycles(running):
             "0": {"functionInvocationValue": {"functionReference": "1", "arguments": {"x": {"constantValue": 1}}}},
             "1": {"functionDefinitionValue": {"argumentNames": ["x"], "body": "0"}},
         },
+        {  # an argument is read before the function comes to itself
+            "0": invocation("List.map", list={"constantValue": [1]}, baseAlgorithm={"valueReference": "1"}),
+            "1": {"functionDefinitionValue": {"argumentNames": ["x"], "body": "2"}},
+            "2": {"arrayValue": {"values": [{"argumentReference": "x"}, {"valueReference": "0"}]}},
+        },
     ):
-        running.refused(VALUE, {"expression": {"result": "0", "values": values}})
+        assert "refers to itself" in running.refused(VALUE, {"expression": {"result": "0", "values": values}})
 
 
 def test_depth(running):

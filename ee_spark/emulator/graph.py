@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,6 +66,7 @@ class Graph:
         self._call = call
         self._open: dict[str, bool] = {}
         self._root = _Scope({}, {})
+        self._refuse_cycles()
 
     def evaluate(self) -> Any:
         """The value of the result node. ServiceError (400) for anything malformed, RecursionError never leaves."""
@@ -85,34 +86,40 @@ class Graph:
 
     def _depends_on_arguments(self, key: str) -> bool:
         """True when the node reads an argument, itself or through what it references."""
-        return self._follow(key, set())
-
-    def _follow(self, key: str, visiting: set[str]) -> bool:
         known = self._open.get(key)
-        if known is not None:
-            return known
-        if key not in self._nodes:
-            return False
-        if key in visiting:
-            raise ServiceError(f"Invalid expression: value '{key}' refers to itself.")
-        visiting.add(key)
-        self._open[key] = found = self._reads(self._nodes[key], visiting)
-        visiting.discard(key)
-        return found
+        if known is None:
+            known = self._open[key] = self._reads(self._nodes.get(key))
+        return known
 
-    def _reads(self, node: Any, visiting: set[str]) -> bool:
+    def _reads(self, node: Any) -> bool:
         """True when a part of a node reads an argument. A function's own arguments count: its body is no constant."""
         if isinstance(node, list):
-            return any(self._reads(part, visiting) for part in node)
+            return any(map(self._reads, node))
         if not isinstance(node, dict) or "constantValue" in node:
             return False
         if "argumentReference" in node:
             return True
         for name, part in node.items():
             points = name in _POINTERS and isinstance(part, str)
-            if self._follow(part, visiting) if points else self._reads(part, visiting):
+            if self._depends_on_arguments(part) if points else self._reads(part):
                 return True
         return False
+
+    def _refuse_cycles(self) -> None:
+        """A 400 where a value is made of itself: a function that calls itself has no end, as there is no condition."""
+        path: list[tuple[str, Iterator[str]]] = [(self._result, _pointers(self._nodes.get(self._result)))]
+        entered, left = {self._result}, set[str]()
+        while path:
+            key, rest = path[-1]
+            following = next(rest, None)
+            if following is None:
+                path.pop()
+                left.add(key)
+            elif following not in entered:
+                entered.add(following)
+                path.append((following, _pointers(self._nodes.get(following))))
+            elif following not in left:
+                raise ServiceError(f"Invalid expression: value '{following:.60}' refers to itself.")
 
     def _node(self, node: Any, scope: _Scope) -> Any:
         if not isinstance(node, dict):
@@ -126,7 +133,7 @@ class Graph:
         if kind == "valueReference":
             return self._reference(content, scope)
         if kind == "argumentReference":
-            if content not in scope.arguments:
+            if not isinstance(content, str) or content not in scope.arguments:
                 raise ServiceError(f"Invalid expression: argument '{content}' is not bound here.")
             return scope.arguments[content]
         if kind == "functionInvocationValue":
@@ -178,6 +185,21 @@ class Graph:
         if not isinstance(name, str):
             raise ServiceError("Invalid expression: a function invocation needs 'functionName' or 'functionReference'.")
         return self._call(name, arguments)
+
+
+def _pointers(node: Any) -> Iterator[str]:
+    """The keys that a node refers to, in itself and in the nodes that are written inside it."""
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict) and "constantValue" not in part:
+            for name, inner in part.items():
+                if name in _POINTERS and isinstance(inner, str):
+                    yield inner
+                elif isinstance(inner, (dict, list)):
+                    waiting.append(inner)
 
 
 def _kind(value: Any) -> str:

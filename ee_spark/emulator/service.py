@@ -6,6 +6,7 @@ https://developers.google.com/earth-engine/reference/rest
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -211,12 +212,20 @@ def _call(context: Context, deadline: Deadline, name: str, arguments: Mapping[st
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body or b"{}")
+        found = json.loads(body or b"{}", parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ServiceError(f"Invalid JSON payload received. {error!s:.200}") from error
     if not isinstance(found, dict):
         raise ServiceError("Invalid JSON payload received. Expected an object.")
     return found
+
+
+def _finite(text: str) -> float:
+    """A number that JSON can hold; ValueError for NaN, Infinity and what is as large."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"'{text:.40}' is not a JSON number.")
+    return number
 
 
 def _known(body: dict[str, Any], keys: set[str]) -> None:

@@ -7,6 +7,7 @@ its geometry, a code for its projection. What cannot be converted is a 400 that 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..moment import Date, DateRange
 from ..pixeltype import of_number
 from ..projection import IDENTITY, Projection, parse_crs
 
+_GREATEST = sys.float_info.max
 _MOST_IMAGES = 20_000
 """Images that a list argument may hold."""
 
@@ -86,7 +88,7 @@ def image_of(value: Any) -> Image | None:
     numbers = value if isinstance(value, list) and value else [value]
     if len(numbers) > BANDS:
         raise too_large()
-    if not all(isinstance(n, (int, float)) for n in numbers):
+    if not all(isinstance(n, float) or (isinstance(n, int) and abs(n) <= _GREATEST) for n in numbers):
         return None
     names = ["constant"] if len(numbers) == 1 else [f"constant_{i}" for i in range(len(numbers))]
     return Image(tuple(constant(n, name, of_number(n)) for n, name in zip(numbers, names, strict=True)))
