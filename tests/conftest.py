@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What the stores' servers on loopback are told; set here, since Spark's workers inherit it from the first session.
 os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
 os.environ["NO_GCE_CHECK"] = "true"
+os.environ["HF_HUB_OFFLINE"] = "1"
 REPO = Path(__file__).parents[1]
 DATA = REPO / "ee_spark" / "emulator" / "data"
 # What takes longest begins first, so that two processes end at about the same time.

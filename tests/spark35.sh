@@ -1,5 +1,6 @@
 #!/bin/sh
-# The tests that touch Spark, on Spark 3.5: a second environment beside .venv, as the one Spark line excludes the other.
+# Spark 3.5, end to end: a job that is killed and resumes, its tables as Spark reads them, verify. It has an environment of
+# its own beside .venv, as the one Spark line excludes the other. CI runs it after everything else.
 #   tests/spark35.sh [pytest arguments]
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,6 +11,10 @@ if [ ! -e "$venv/.made" ] || [ pyproject.toml -nt "$venv/.made" ]; then
     touch "$venv/.made"
 fi
 if [ "$#" -eq 0 ]; then
-    set -- tests/test_readers.py tests/test_verify.py tests/test_records.py tests/test_quickstart.py
+    set -- tests/test_quickstart.py::test_killed_and_run_again \
+        tests/test_quickstart.py::test_every_pixel_is_the_rasters \
+        tests/test_quickstart.py::test_spark_reads_what_spark_wrote \
+        tests/test_readers.py::test_spark_sees_pixels_and_tiles \
+        tests/test_verify.py::test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables
 fi
 exec "$venv/bin/python" -m pytest "$@"

@@ -1,4 +1,4 @@
-"""Whoever opens the tables sees right types and values: Spark, DuckDB, pandas, GeoPandas, Polars, PyArrow.
+"""Whoever opens the tables sees right types and values: Spark, DuckDB, pandas, GeoPandas, Polars, PyArrow, datasets.
 
 Three datasets: a small one, one of empty tiles only (its parts have no row), and one before its first tile.
 """
@@ -79,7 +79,17 @@ def by_pyarrow(path: Path) -> Rows:
     return list(ds.dataset(path).to_table().to_pylist())
 
 
-READERS = (by_pandas, by_geopandas, by_duckdb, by_polars, by_pyarrow)
+def hugging_face(path: Path) -> Any:
+    from datasets import load_dataset  # here, as it takes seconds and only two tests need it
+
+    return load_dataset("parquet", data_files=f"{path}/*.parquet", split="train", streaming=True)
+
+
+def by_hugging_face(path: Path) -> Rows:
+    return list(hugging_face(path))
+
+
+READERS = (by_pandas, by_geopandas, by_duckdb, by_polars, by_pyarrow, by_hugging_face)
 
 
 @pytest.mark.parametrize("kind", STATUS)
@@ -128,6 +138,13 @@ def check_tiles(found: Rows, statuses: tuple[str, ...]) -> None:
             planes = block(LAYOUT, number)
             assert item["valid_count"] == planes["valid"].sum()
             assert item["b_int16_max"] == planes["b_int16"][planes["valid"] > 0].max()
+
+
+def test_hugging_face_sees_the_bands_own_types(paths: dict[str, Path]) -> None:
+    features = hugging_face(paths["full"] / "pixels").features
+    assert {name: features[f"b_{name}"].feature.dtype for name in DTYPES} == {name: name for name in DTYPES}
+    assert features["image_time"].dtype == "timestamp[us, tz=UTC]"
+    assert features["geometry"].dtype == "binary"
 
 
 def test_duckdb_sees_unsigned_types_and_a_geometry(paths: dict[str, Path]) -> None:

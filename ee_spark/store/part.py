@@ -97,10 +97,13 @@ def failed_table(rows: Sequence[Row], layout: Layout, run_id: str) -> pa.Table:
 
 
 def zero_rows(schema: pa.Schema, layout: Layout) -> bytes:
-    """Return a Parquet object with ``schema`` and no rows, for readers that open a table before its first part."""
+    """Return a Parquet object with ``schema`` and no rows, for readers that open a table before its first part.
+
+    It has no row group either: Hugging Face's ``datasets`` takes the first one's rows as its batch, and fails on 0.
+    """
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, **layout.writer_options(schema)) as writer:
-        writer.write_table(schema.empty_table())
+    with pq.ParquetWriter(sink, schema, **layout.writer_options(schema)):
+        pass
     return bytes(sink.getvalue().to_pybytes())
 
 
