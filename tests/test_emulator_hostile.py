@@ -103,6 +103,7 @@ def seeds() -> list[tuple[str, dict[str, Any]]]:
         scene.resample("bicubic").reproject("EPSG:32613", None, 60),
     ]
     values = [numbers, series.aggregate_array("system:index"), area, ee.Date("2020-01-01").advance(1, "month"), scene]
+    values += [scene.reduceRegion(ee.Reducer.mean(), area, 30), scene.sample(area, 30).limit(2)]
     found = []
     for image in images:
         body = {"expression": json.loads(image.serialize()), "grid": GRID, "fileFormat": "NPY"}

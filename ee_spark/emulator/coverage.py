@@ -101,8 +101,8 @@ def region_on(geometry: Geometry, projection: Projection) -> Region:
     """A geometry on the pixels of a projection."""
     a, b, c, d, e, f = projection.transform
     determinant = a * e - b * d
-    if determinant == 0:
-        raise ServiceError("Projection: the transform has no area.")
+    if not 0 < abs(determinant) < math.inf:
+        raise ServiceError(f"Projection: a pixel of the transform has an area of {abs(determinant):g}.")
 
     def to_pixels(points: NDArray[Any]) -> NDArray[Any]:
         x, y = points[:, 0] - c, points[:, 1] - f

@@ -25,6 +25,8 @@ _KINDS = (
     "argumentReference",
     "valueReference",
 )
+_DEEPEST = 10_000
+"""References that may follow each other; no stack holds the evaluation of more."""
 _POINTERS = ("valueReference", "functionReference", "body")
 """Where a node holds the key of another."""
 Call = Callable[[str, Mapping[str, Callable[[], Any]]], Any]
@@ -118,6 +120,8 @@ class Graph:
             elif following not in entered:
                 entered.add(following)
                 path.append((following, _pointers(self._nodes.get(following))))
+                if len(path) > _DEEPEST:
+                    raise ServiceError("Invalid expression: it is nested too deeply.")
             elif following not in left:
                 raise ServiceError(f"Invalid expression: value '{following:.60}' refers to itself.")
 

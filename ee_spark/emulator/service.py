@@ -34,6 +34,8 @@ _PROJECT = re.compile(r"projects/(?P<project>[^/:]+)(?P<rest>[/:].*)?")
 _PIXEL_KEYS = {"expression", "fileFormat", "grid", "bandIds", "visualizationOptions", "workloadTag"}
 _SHORT = 1 << 14
 """Bytes of a request body that is worth reading before it is known what it costs."""
+_DIGITS = 308
+"""Digits of a whole number that a double can still hold, if not exactly."""
 _THUMBNAIL_KEYS = _PIXEL_KEYS | {"name", "region", "filenamePrefix"}
 
 
@@ -212,7 +214,7 @@ def _call(context: Context, deadline: Deadline, name: str, arguments: Mapping[st
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body or b"{}", parse_constant=_finite, parse_float=_finite)
+        found = json.loads(body or b"{}", parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise ServiceError(f"Invalid JSON payload received. {error!s:.200}") from error
     if not isinstance(found, dict):
@@ -226,6 +228,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"'{text:.40}' is not a JSON number.")
     return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"'{text:.40}' has {len(text)} digits, more than a number can hold.")
+    return int(text)
 
 
 def _known(body: dict[str, Any], keys: set[str]) -> None:
