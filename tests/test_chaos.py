@@ -175,7 +175,12 @@ def test_kill_9_of_everything_that_works(tmp_path: Path, service: str) -> None:
 
     two_executors = ("cores.max=2", "executor.cores=1")
     speculative = ("cores.max=4", "executor.cores=2", "speculation=true", "speculation.interval=100ms")
-    events = ("eventLog.enabled=true", f"eventLog.dir={tmp_path}", "eventLog.compress=false")
+    events = (
+        "eventLog.enabled=true",
+        "eventLog.rolling.enabled=true",
+        f"eventLog.dir={tmp_path}",
+        "eventLog.compress=false",
+    )
     with standalone(tmp_path) as cluster, Reader(out) as reader:
         first = cluster.submit(file, "first", conf=two_executors)
         kill_one(cluster, done(150), Cluster.python_workers)
