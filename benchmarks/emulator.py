@@ -75,8 +75,8 @@ class _Client(asyncio.BufferedProtocol):
         self._filled = 0
         self._missing = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         self._transport.write(self._load.message())
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.lane import deal
+from ee_spark.lane.deal import deal
 from ee_spark.plan.chunk import bucket_days, by_time, cut
 from ee_spark.plan.grid import Lattice
 from ee_spark.plan.images import Images, gather

@@ -25,7 +25,7 @@ ROUNDS = 3
 
 
 def best(run: Any, clock: Any = time.perf_counter) -> float:
-    seconds = []
+    seconds: list[float] = []
     for _ in range(ROUNDS):
         started = clock()
         run()

@@ -107,4 +107,5 @@ def _with(values: npt.NDArray[Any], keep: Good, other: npt.NDArray[Any]) -> npt.
     """
     if values.dtype.kind == "f":
         return np.where(keep, values, other)
-    return (values ^ other) * keep ^ other
+    chosen: npt.NDArray[Any] = (values ^ other) * keep ^ other
+    return chosen
