@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -42,10 +43,13 @@ def child(lane_file: Path) -> dict[str, Any]:
 def main() -> int:
     import bench
 
+    from ee_spark import cluster
+
     good = True
     for tile, bands, columns, rows, threads, part in CASES:
         with bench.scratch() as folder:
             catalog = bench.noise(folder, columns * tile, rows * tile, bands, 128)
+            os.environ.update(cluster.WORKERS)
             with bench.served(catalog) as url:
                 bench.measured(__file__, url, tile, columns, rows, threads, part, folder / "out")
                 found = bench.measured(__file__, folder / "out.lane")

@@ -30,6 +30,10 @@ EXECUTOR_WAIT = 60.0
 
 log = logging.getLogger(__name__)
 
+WORKERS = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
+"""The environment of Python workers: this pool of Arrow's gives back what it frees, a sixth of a lane's memory
+(https://arrow.apache.org/docs/cpp/env_vars.html)."""
+
 
 def session(job: JobConfig) -> SparkSession:
     """Return the Spark session: the one that spark-submit configured, else a local one on all cores."""
@@ -118,6 +122,8 @@ def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
             _run_on_connect(spark, lanes, attempt)
         else:
             context = spark.sparkContext
+            for name, value in WORKERS.items():
+                context.environment.setdefault(name, value)
             context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
             context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
     except Exception as error:  # whatever py4j makes of workers that died; what they published holds

@@ -112,6 +112,7 @@ class Publisher:
                 make = partial(build, layout=layout, run_id=run_id, mask=layout.frozen.mask, fill=self._brief.fill)
                 chunk.mine.update({row.key: row.status for row in chunk.log.publish(rows, make)})
                 self.parts += 1
+                rows.clear()  # with their pixels
                 pa.default_memory_pool().release_unused()  # what the encoder took, the next answers may need
             if last:
                 self._close(chunk)
