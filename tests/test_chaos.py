@@ -32,6 +32,7 @@ from spark_cluster import Cluster, kill_tree, runs, standalone
 from wire import Said, Told, wire
 
 from ee_spark import emulator, extract
+from ee_spark.cluster import WORKERS
 from ee_spark.objects import FileStore, Store, open_store
 from ee_spark.read.verify import verify
 
@@ -212,6 +213,7 @@ def kill_one(cluster: Cluster, when: Callable[[], bool], which: Callable[[Cluste
 @contextmanager
 def no_file_above(size: int, spark: SparkSession) -> Iterator[None]:
     """Let no file of Spark's Python processes grow beyond ``size`` bytes, as on a disk that is full."""
+    spark.sparkContext.environment.update(WORKERS)  # as a run does: workers of another environment are other processes
     spark.sparkContext.parallelize([0], 1).map(abs).collect()  # the process that all others are forked from is there
     workers = [process for process in psutil.Process().children(recursive=True) if runs(process, "pyspark.daemon")]
     assert workers
