@@ -25,8 +25,10 @@ import ee_spark
 from ee_spark.read.export import export
 
 
-def ours(dataset: str, out: str, to: str) -> None:
+def ours(dataset: str, out: str, to: str, seconds: Any) -> None:
+    started = time.perf_counter()
     export(ee_spark.open_dataset(dataset), to, out)
+    seconds.put(time.perf_counter() - started)
 
 
 def theirs(dataset: str, out: str, to: str, seconds: Any) -> None:
@@ -55,14 +57,13 @@ def theirs(dataset: str, out: str, to: str, seconds: Any) -> None:
     seconds.put(time.perf_counter() - started)
 
 
-def timed(target: Any, *arguments: Any) -> tuple[float, float]:
-    """Return seconds and the largest resident set, in MB, of a process of its own."""
+def held(target: Any, *arguments: Any) -> float:
+    """Return the largest resident set, in MB, of a process of its own."""
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
-    started = time.perf_counter()
     process.start()
     process.join()
     assert process.exitcode == 0
-    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
 
 
 def main() -> None:
@@ -78,14 +79,15 @@ def main() -> None:
             path = f"{folder}/{what}"
             side = round((megabytes * 1e6 / (256 * 256 * 2)) ** 0.5)
             write_raster_dataset(Path(path), side, bands=1)
-            seconds, memory = timed(ours, path, f"{folder}/{what}.tif", "cog")
+            queue = multiprocessing.get_context("spawn").Queue()
+            memory = held(ours, path, f"{folder}/{what}.tif", "cog", queue)
+            seconds = queue.get()
             print(
                 f"COG of {side * side * 0.131072:,.0f} MB: {seconds:.1f} s, at most {memory:,.0f} MB resident",
                 flush=True,
             )
             if what == "time":
-                queue = multiprocessing.get_context("spawn").Queue()
-                timed(theirs, path, f"{folder}/theirs.tif", "cog", queue)
+                held(theirs, path, f"{folder}/theirs.tif", "cog", queue)
                 floor = queue.get()
                 print(f"rasterio, the array in memory: {floor:.1f} s: ours is {seconds / floor:.2f} x (within 1.3)")
 

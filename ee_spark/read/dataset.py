@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 WIDE = ("crs_wkt", "geometry")
 """Columns that no block needs: long, and told by the others."""
 OPEN_PARTS = 64
+READ_AHEAD = 4
 STATUSES = ("ok", "empty", "failed")
 
 Names = str | Sequence[str]
@@ -178,20 +180,24 @@ class Dataset:
             return [piece for found in pool.map(self._pieces_of, self.parts) for piece in found]
 
     def batches(self) -> Iterator[Blocks]:
-        """Yield the selection by row groups, in the order of the table; two are in memory at once, ≤ 32 MiB each."""
+        """Yield the selection by row groups, in the order of the table; no more than five of ≤ 32 MiB are in memory."""
         return self.read(piece for part in self.parts for piece in self._pieces_of(part))
 
     def read(self, pieces: Iterator[Piece] | Sequence[Piece]) -> Iterator[Blocks]:
-        """Yield the selection's blocks of each of ``pieces``; the next is read while one is used."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead: Future[Blocks] | None = None
+        """Yield the selection's blocks of each of ``pieces``; the next ones are read while one is used.
+
+        As many as there are processors, at most four: a column of a row group is decoded by one of them.
+        """
+        ahead: deque[Future[Blocks]] = deque()
+        most = min(READ_AHEAD, _cores())
+        with ThreadPoolExecutor(most) as pool:
             for piece in pieces:
-                following = pool.submit(self.read_piece, piece)
-                if ahead is not None and len(blocks := ahead.result()):
+                ahead.append(pool.submit(self.read_piece, piece))
+                if len(ahead) > most and len(blocks := ahead.popleft().result()):
                     yield blocks
-                ahead = following
-            if ahead is not None and len(blocks := ahead.result()):
-                yield blocks
+            while ahead:
+                if len(blocks := ahead.popleft().result()):
+                    yield blocks
 
     def __iter__(self) -> Iterator[Block]:
         """Yield the selection block by block."""

@@ -105,6 +105,7 @@ class Mosaic:
             try:
                 for blocks in self.dataset.select(images=self.image_id, crs=canvas.crs).batches():
                     self._paste(blocks.cores(), pixels, mask)
+                    pa.default_memory_pool().release_unused()  # what decoding took, the next row groups may need
                     advance(len(blocks))
             finally:
                 if mask:
