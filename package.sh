@@ -2,7 +2,7 @@
 # What workers need that have no ee_spark: package.sh ee_spark.zip dependencies.tar.gz
 #   FILE.zip      the package itself, for --py-files
 #   FILE.tar.gz   its dependencies as requirements.lock has them, for --archives: plain packages for the workers' Python
-#                 ($RUNTIME_PYTHON, else this machine's), 130 MB
+#                 ($RUNTIME_PYTHON, else this machine's), 140 MB
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -24,7 +24,7 @@ package() {
 # Plain packages, not an environment: that would carry a link to this machine's interpreter.
 dependencies() {
   runtime="${RUNTIME_PYTHON:-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}"
-  digest="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest()[:12])' "$here/requirements.lock")"
+  digest="$(cat "$here/requirements.lock" "$here/package.sh" | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:12])')"
   made="$cache/dependencies-$runtime-$digest.tar.gz"
   if [ ! -f "$made" ]; then
     echo "packing dependencies for Python $runtime: a minute or two, once" >&2
