@@ -15,7 +15,7 @@ It needs:
 and the dependencies, one of:
   --image     a container image          (or EE_SPARK_IMAGE), built from ./Dockerfile: what production should use
   --archive   a .tar.gz of packages, here or on gs://; without --image and --archive one is built for Python
-              $RUNTIME_PYTHON (3.12) from requirements.lock: 130 MB, good for a first try
+              $RUNTIME_PYTHON (3.12) from requirements.lock: 140 MB, good for a first try
 TEXT
 }
 
