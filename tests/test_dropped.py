@@ -10,9 +10,11 @@ from job_files import LEAST, catalog, scene
 
 from ee_spark import config, emulator, extract
 from ee_spark.client import Service
+from ee_spark.errors import ServiceError
 from ee_spark.lane import work
 from ee_spark.lane.deal import make_lanes
 from ee_spark.objects import open_store
+from ee_spark.plan.request import is_nothing
 from ee_spark.store import records
 
 MAP = """
@@ -57,6 +59,7 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
     assert (record["failed"], record["missing"], record["stopped"]) == (0, 0, None)
     found = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
     gone = [row for row in found if row["error_class"] == "dropped"]
+    assert all("Parameter 'input' is required" in row["error_message"] for row in gone)
     assert {row["image_id"] for row in gone} == {f"SERIES/I{n}" for n in range(dropped)}
     assert {row["status"] for row in gone} <= {"empty"}
     assert len(gone) == plan.pairs.count // 3 * dropped
@@ -120,3 +123,59 @@ def test_periods_without_images_are_empty_and_asked_for_once(tmp_path: Path, pac
     gone = [row for row in rows if int(row["image_id"][5:7]) not in months]
     assert {(row["status"], row["error_class"]) for row in gone} == {("empty", "dropped")}
     assert sum(row["requests"] for row in gone) <= 5 * 9, "known after the first of its tiles, and those beside it"
+
+
+JOINED = """
+import ee
+
+def brightened(image):
+    others = ee.ImageCollection("OTHERS").filterDate(image.date(), image.date().advance(1, "day"))
+    return image.add(others.reduce(ee.Reducer.max()).rename("B1")).rename("B1")
+"""
+
+
+def test_a_stored_image_that_lacks_what_map_joins_to_it_fails_and_is_not_dropped(tmp_path: Path) -> None:
+    """The image is there: a tile of it that cannot be computed is a failure that somebody has to see."""
+    transform = [30.0, 0.0, 336375.0, 0.0, -30.0, 4462425.0]
+    pairs = [(f"SERIES/I{n}", f"2020-0{n + 1}-15T00:00:00Z") for n in range(3)]
+    pairs += [("OTHERS/A", pairs[0][1]), ("OTHERS/C", pairs[2][1])]
+    catalog(tmp_path, [scene(tmp_path, name, transform, "EPSG:32613", size=(60, 60), start=at) for name, at in pairs])
+    (tmp_path / "m.py").write_text(JOINED)
+    with emulator.start(tmp_path) as service:
+        data = {
+            **LEAST,
+            "earth_engine": {"endpoint": service.url, "requests_per_minute": 60_000},
+            "source": {"collection": "SERIES", "map": "m.py:brightened"},
+            "output": {"path": str(tmp_path / "out")},
+        }
+        parsed = config.parse(data, base=str(tmp_path))
+        store = open_store(parsed.output.path)
+        plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
+        records.open_tables(store, records.layout_of(plan))
+        (lane,) = make_lanes(plan, plan.images.version, records.start_run(store, plan, "run"), slots=1)
+        (record,) = work(lane)
+    rows = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {row["image_id"] for row in failed} == {"SERIES/I1"}
+    assert len(failed) == record["failed"] == plan.pairs.count // 3
+    assert all("number of bands (0)" in row["error_message"] for row in failed)
+    assert not [row for row in rows if row["error_class"] == "dropped"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Image.select: Band pattern 'NDVI' was applied to an Image with no bands.",
+        "Image.rename: The number of names (1) must match the number of bands (0).",
+        "Image.normalizedDifference: No band named 'B8'. Available band names: [].",
+    ],
+)
+def test_without_bands_is_nothing_for_a_period_alone(message: str) -> None:
+    error = ServiceError(message, kind="permanent", status=400)
+    period, template = '{"result": "0"}', '{"result": "ee_spark/placeholder/image"}'
+    assert is_nothing(error, "2020-01-01/2020-02-01", period)
+    assert not is_nothing(error, "SERIES/I1", template)
+    assert not is_nothing(error, "SERIES/I1", None), "getPixels"
+    assert not is_nothing(error, "", period), "one computed image: the plan says what is wrong"
+    other = ServiceError("Image.select: Band pattern 'B8' did not match any bands.", kind="permanent", status=400)
+    assert not is_nothing(other, "2020-01-01/2020-02-01", period)

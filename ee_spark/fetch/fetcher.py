@@ -25,7 +25,7 @@ from ee_spark.fetch.piece import Answer, Ask, Piece, Sizes, Task, first_pieces
 from ee_spark.fetch.quota import Quota
 from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
-from ee_spark.plan.request import Recipe, is_null
+from ee_spark.plan.request import Recipe, is_nothing
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -308,7 +308,8 @@ class Fetcher:
         self._line.put(parts)
 
     def _halve(self, piece: Piece, error: ServiceError) -> None:
-        if error.kind == "permanent":
+        ask = piece.tasks[0].answer.ask
+        if error.kind == "permanent" and not is_nothing(error, ask.image_id, ask.graph):
             self._storm(error)
         elif error.kind == "too_big":
             self._sizes.pack = min(self._sizes.pack, (len(piece.tasks) + 1) // 2)
@@ -322,14 +323,15 @@ class Fetcher:
             way = "run with --repin to take today's versions"
             self.stop(_stopping(error, f"{error.message} It was there when it was pinned; {way}"))
             return
-        if is_null(error):
+        if is_nothing(error, ask.image_id, ask.graph):
             self._nothing[ask.image_id] = error
-        self._storm(error)
+        else:
+            self._storm(error)
         self._end_all(piece, error)
 
     def _storm(self, error: ServiceError) -> None:
         """Stop the run where a lane's first answers are all the same refusal: there is no point in asking for more."""
-        if self._first is None or is_null(error):
+        if self._first is None:
             return
         self._first.append(re.sub(r"'[^']*'|\d+", "…", error.message))
         if len(self._first) < SAME_ANSWERS:

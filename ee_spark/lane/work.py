@@ -25,7 +25,7 @@ from ee_spark.lane.reporter import Reporter
 from ee_spark.logs import log_as
 from ee_spark.objects import Store, open_store
 from ee_spark.plan.chunk import Chunk
-from ee_spark.plan.request import Window, is_null
+from ee_spark.plan.request import Window, is_nothing
 from ee_spark.plan.tile import Tiles
 from ee_spark.plan.world import widened, within_world
 from ee_spark.store.log import ChunkLog, Key, open_logs
@@ -205,9 +205,10 @@ class _Run:
             block = None if empty else self._whole(answer, chunk.tiles, place[1])
             chunk.rows.append(self._row(chunk, place, answer, "empty" if empty else "ok", block=block, http_status=200))
             chunk.waiting_bytes += 0 if empty else self.brief.layout.frozen.tile_bytes
-        elif answer.error is not None and is_null(answer.error):
+        elif answer.error is not None and is_nothing(answer.error, answer.ask.image_id, answer.ask.graph):
             self.empty += 1  # there is no image: there are no pixels, and never will be
-            chunk.rows.append(self._row(chunk, place, answer, "empty", error_class=DROPPED))
+            why = {"error_class": DROPPED, "error_message": answer.error.message}
+            chunk.rows.append(self._row(chunk, place, answer, "empty", **why))
         elif not answer.missing:
             self._fail(chunk, place, answer)
         return chunk

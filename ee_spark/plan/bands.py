@@ -20,7 +20,7 @@ from ee_spark.plan.lattice import Ground
 from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
 from ee_spark.plan.probe import patiently, probe
-from ee_spark.plan.request import Recipe, Window, is_null
+from ee_spark.plan.request import Recipe, Window, is_nothing
 
 COLUMNS = {
     "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",
@@ -105,7 +105,7 @@ def _probe_base(
         try:
             fields = patiently(partial(probe, client, path, body, config.pixels.format))
         except ServiceError as error:
-            if is_null(error):
+            if is_nothing(error, images.ids[image], graph):
                 continue
             raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
         return tuple(StoredBand(field.name, field.dtype, ground.lattice) for field in fields)
@@ -125,10 +125,8 @@ def _nothing_found(config: JobConfig, images: Images) -> str:
     source, tried = config.source, len(some_of(range(len(images))))
     if source.map:
         tale = f"source.map: {source.map} gave no image for any of the {tried} images that were tried"
-    elif source.every:
-        tale = f"source.{source.kind}: {source.name} gave no bands for any of the {tried} periods that were tried"
     else:
-        tale = f"source.{source.kind}: {source.name} gave no bands"
+        tale = f"source.{source.kind}: {source.name} gave no bands for any of the {tried} periods that were tried"
     return f"{tale}, so that the bands are not known; choose images with source.filter, dates or another region"
 
 

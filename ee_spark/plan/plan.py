@@ -25,7 +25,7 @@ from ee_spark.plan.points import Points
 from ee_spark.plan.polygon import Polygons
 from ee_spark.plan.probe import Field, patiently, probe
 from ee_spark.plan.region import load as load_region
-from ee_spark.plan.request import MAX_BYTES, Recipe, is_null, pack_size
+from ee_spark.plan.request import MAX_BYTES, Recipe, is_nothing, pack_size
 from ee_spark.plan.tile import Shape
 from ee_spark.plan.touch import patch_runs, region_runs, tile_runs
 from ee_spark.plan.world import within_world
@@ -243,7 +243,7 @@ def _probe_last(plan: Plan, client: Client) -> None:
             fields = patiently(partial(probe, client, path, body, plan.config.pixels.format))
             break
         except ServiceError as error:
-            if not is_null(error):
+            if not is_nothing(error, plan.images.ids[image], plan.graph(image)):
                 source = plan.config.source
                 raise JobError(refused(f"source.{source.kind}", source.name, error)) from None
     for band, field in zip(plan.frozen.bands, fields, strict=False):

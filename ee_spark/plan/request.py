@@ -25,9 +25,9 @@ MAX_GRAPH_BYTES = 4_000_000
 """Of the 10 MiB that a request's body may have."""
 
 
-_NULL = re.compile(  # what is said of null, and of the image without bands that a reducer makes of no images
-    r"^Image\.select: Parameter 'input' is required"
-    r"|to an Image with no bands|Image has no bands|Available band names: \[\]|the number of bands \(0\)"
+_NULL = re.compile(r"^Image\.select: Parameter 'input' is required")  # the first thing that a job's graph does with it
+_NO_BANDS = re.compile(  # what is said of the image that a reducer makes of no images
+    r"to an Image with no bands|Image has no bands|Available band names: \[\]|the number of bands \(0\)"
 )
 
 
@@ -82,12 +82,16 @@ class Recipe:
         return f"/v1/projects/{self.project}/image:computePixels", f'{text[:-1]}, "expression": {expression}}}'.encode()
 
 
-def is_null(error: ServiceError) -> bool:
+def is_nothing(error: ServiceError, image_id: str, graph: str | None) -> bool:
     """Return True if a request failed because there is no image: ``map`` gave null, or a period is without any.
 
-    That is so at every place: such a pair of image and tile is empty, not failed.
+    That is so at every place: such a pair of image and tile is empty, not failed. Of a stored image an image without
+    bands is no such thing: it is there, and what ``map`` joined to it is not.
     """
-    return bool(_NULL.search(error.message))
+    if graph is None or not image_id:
+        return False
+    of_stored = json.dumps(ID) in graph
+    return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(error.message)))
 
 
 def filled(template: str, image_id: str, version: int) -> str:
