@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["EESparkError", "JobError", "StoppedError", "__version__", "load", "open_dataset", "pixels", "run"]
+__all__ = ["EESparkError", "JobError", "StoppedError", "__version__", "load", "open_dataset", "pixels", "plan", "run"]
 
 if TYPE_CHECKING:
     from ee_spark.config import load
@@ -26,9 +26,14 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a worker that needs one module does not pay for all."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ee_spark' has no attribute {name!r}")
+    """Import a public name when it is first used: a worker that needs one module does not pay for all.
+
+    ``plan`` is a package that can be called.
+    """
     from importlib import import_module
 
+    if name == "plan":
+        return import_module("ee_spark.plan")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ee_spark' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

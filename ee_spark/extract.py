@@ -164,6 +164,17 @@ def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool 
     return draft(plan.frozen, region=others) if others else plan
 
 
+def plan(config: JobConfig | Mapping[str, Any] | str, *, remote_code: bool = False) -> Plan:
+    """Plan a job (a job file's path, its content, or a validated one) as a run would, writing nothing.
+
+    Raises:
+        JobError: for everything that is wrong with the job, in one line.
+    """
+    job = as_config(config)
+    with service_of(job) as service:
+        return preview(job, service, remote_code=remote_code)
+
+
 def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import REPO
 from emulator_client import asset, write_raster
 from job_files import catalog, planned, scene
 
@@ -625,3 +629,20 @@ def test_what_a_map_makes_of_images_that_differ_is_probed_for_each_kind(world):
     assert [band.name for band in plan_of(world, {"source": source}).frozen.bands] == ["B1", "more"]
     said = refusal(world, {"source": {**source, "bands": ["B2"]}})
     assert said.startswith("source.bands: 1 of 3 images lack 'B2', e.g. BANDS/I1; leave them out with source.filter")
+
+
+def test_the_package_is_the_function_that_users_call(tmp_path):
+    """Whatever was imported before: the name is a room of the house, and the contract's ``ee_spark.plan(config)``."""
+    program = (
+        "import ee_spark; one = ee_spark.plan; import ee_spark.plan.tile; assert ee_spark.plan is one; "
+        f"print(one({str(REPO / 'conf/quickstart.yaml')!r}).pairs.count)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+    )
+    assert (done.stdout, done.returncode) == ("2625\n", 0), done.stderr
