@@ -19,7 +19,8 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
-from ee_spark import config, emulator, extract
+import ee_emulator as emulator
+from ee_spark import config, extract
 from ee_spark.client import Service
 from ee_spark.lane import Lane, work
 from ee_spark.lane.deal import make_lanes

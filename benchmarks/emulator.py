@@ -27,7 +27,7 @@ import urllib3
 from google.auth.credentials import AnonymousCredentials
 from rasterio.transform import Affine
 
-from ee_spark import emulator
+import ee_emulator as emulator
 
 UTM, LEFT, TOP, SIZE = "EPSG:32633", 400_000, 5_000_000, 10
 SIDE = 2048

@@ -17,12 +17,12 @@ from typing import Any
 import rasterio
 from rasterio.transform import Affine
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from read_data import write_raster_dataset
 
 import ee_spark
-from ee_spark.read.export import export
+from ee_spark.export import export
 
 
 def ours(dataset: str, out: str, to: str, seconds: Any) -> None:

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from ee_spark.lane.deal import deal
-from ee_spark.plan.chunk import bucket_days, by_time, cut
-from ee_spark.plan.grid import Lattice
-from ee_spark.plan.images import Images, gather
-from ee_spark.plan.lattice import Ground
-from ee_spark.plan.points import read_points
-from ee_spark.plan.polygon import Polygons, boxes
-from ee_spark.plan.tile import Shape
-from ee_spark.plan.touch import patch_runs, region_runs, tile_runs
+from ee_spark.planner.alignment import Layer
+from ee_spark.planner.chunk import bucket_days, by_time, cut
+from ee_spark.planner.images import Images, gather
+from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
+from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.points import read_points
+from ee_spark.planner.polygon import Polygons, boxes
+from ee_spark.planner.tile import Shape
 
 LIMITS = {"tiles": (10.0, 1000.0), "points": (3.0, 1000.0), "images": (30.0, 2000.0), "held": (60.0, 100.0)}
 """Seconds and MB that a case may take; for ``held`` the MB are what 20,000 images hold, not the peak."""
@@ -44,10 +44,10 @@ def tiles() -> dict[str, Any]:
     ring[-1] = ring[0]
     region, lattice = Polygons(((ring,),)), Lattice("EPSG:5070", 2.4, 2.4)
     started = time.process_time()
-    grounds = [Ground(lattice, np.arange(1))]
-    wanted = region_runs(region, grounds, SHAPE)
+    layers = [Layer(lattice, np.arange(1))]
+    wanted = region_runs(region, layers, SHAPE)
     pairs = by_time(
-        cut([lattice], tile_runs(region, _one_image(), grounds, wanted, SHAPE), 32), np.zeros(1, np.int64), 1
+        cut([lattice], tile_runs(region, _one_image(), layers, wanted, SHAPE), 32), np.zeros(1, np.int64), 1
     )
     dealt = deal(pairs.counts.tolist(), 100)
     slice_ = [pairs.chunk(index) for index in dealt[0]]
@@ -71,7 +71,7 @@ def points() -> dict[str, Any]:
         started = time.process_time()
         found = read_points(str(path))
         lattice = Lattice("EPSG:5070", 30.0, 30.0)
-        runs, corners = patch_runs(found, _one_image(), [Ground(lattice, np.arange(1))], Shape(64, 64), snap=True)
+        runs, corners = patch_runs(found, _one_image(), [Layer(lattice, np.arange(1))], Shape(64, 64), snap=True)
         pairs = cut([lattice], runs, 256, corners)
         seconds = time.process_time() - started
     return {"seconds": seconds, "points": pairs.count, "chunks": len(pairs)}
@@ -82,9 +82,9 @@ def images() -> dict[str, Any]:
     found, region = gather(_scenes(20_000)), Polygons(boxes((-124.0, 33.0, -100.0, 45.0)))
     lattice = Lattice("EPSG:5070", 10.0, 10.0)
     started = time.process_time()
-    grounds = [Ground(lattice, np.arange(len(found)))]
-    wanted = region_runs(region, grounds, SHAPE)
-    runs = cut([lattice], tile_runs(region, found, grounds, wanted, SHAPE), 32)
+    layers = [Layer(lattice, np.arange(len(found)))]
+    wanted = region_runs(region, layers, SHAPE)
+    runs = cut([lattice], tile_runs(region, found, layers, wanted, SHAPE), 32)
     days = bucket_days(runs, found.time, 256 * 256 * 8, packed=False)
     pairs = by_time(runs, found.time, days)
     seconds = time.process_time() - started

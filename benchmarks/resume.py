@@ -3,7 +3,7 @@
     python benchmarks/resume.py [--tiles 1000000] [--path DIR]
 
 Builds the dataset with ledgers as a run leaves them (tiles of 1 pixel, so that ledgers are all there is), in chunks of
-1,024 tiles, 1 of each 1,000 tiles not final; then opens all logs in order as a lane does, and takes the time to the
+1,024 tiles, 1 of each 1,000 tiles not committed; then opens all logs in order as a lane does, and takes the time to the
 first wanted tile, to the last, and the memory. ``--last``: the open tiles are all in the last chunks, the worst case.
 """
 
@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from store_data import FINGERPRINT, LATTICE, layout, row
 
 from ee_spark.objects import FileStore
-from ee_spark.plan.tile import Tiles, grid_tiles
+from ee_spark.planner.tile import Tiles, grid_tiles
 from ee_spark.store.log import ChunkLog, open_logs
 from ee_spark.store.part import build, failed_table
 from ee_spark.store.schema import JOB
@@ -84,8 +84,8 @@ def main() -> None:
     first, wanted = None, 0
     names = [name_of(chunk) for chunk in range(chunks)]
     for chunk, log in enumerate(open_logs(store, MINE, names)):
-        final = log.final
-        left = [key for key in ((tile, "COLLECTION/IMAGE") for tile in chunk_tiles(chunk).ids) if key not in final]
+        committed = log.committed
+        left = [key for key in ((tile, "COLLECTION/IMAGE") for tile in chunk_tiles(chunk).ids) if key not in committed]
         wanted += len(left)
         if left and first is None:
             first = time.monotonic() - started

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from store_data import FINGERPRINT, layout, row, tiles
 
@@ -36,7 +36,7 @@ from ee_spark.store.log import ChunkLog
 from ee_spark.store.part import Part, Row, build
 from ee_spark.store.schema import JOB, Layout, list_of
 
-DATA = Path(__file__).parents[1] / "ee_spark/emulator/data/sentinel2"
+DATA = Path(__file__).parents[1] / "ee_emulator/data/sentinel2"
 SIDE, COUNT = 256, 64
 
 

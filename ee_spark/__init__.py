@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["EESparkError", "JobError", "StoppedError", "__version__", "load", "open_dataset", "pixels", "plan", "run"]
+from ee_spark.version import __version__
 
 if TYPE_CHECKING:
     from ee_spark.config import load
     from ee_spark.errors import EESparkError, JobError, StoppedError
-    from ee_spark.extract import run
+    from ee_spark.extract import plan, run
     from ee_spark.read.dataset import open_dataset
     from ee_spark.read.sql import pixels
+
+__all__ = ["EESparkError", "JobError", "StoppedError", "__version__", "load", "open_dataset", "pixels", "plan", "run"]
 
 _HOMES = {
     "EESparkError": "ee_spark.errors",
@@ -21,19 +23,17 @@ _HOMES = {
     "load": "ee_spark.config",
     "open_dataset": "ee_spark.read.dataset",
     "pixels": "ee_spark.read.sql",
+    "plan": "ee_spark.extract",
     "run": "ee_spark.extract",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a worker that needs one module does not pay for all.
-
-    ``plan`` is a package that can be called.
-    """
-    from importlib import import_module
-
-    if name == "plan":
-        return import_module("ee_spark.plan")
+    """Import a public name when it is first used: a worker that needs one module does not pay for all."""
     if name not in _HOMES:
         raise AttributeError(f"module 'ee_spark' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

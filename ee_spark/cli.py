@@ -12,21 +12,21 @@ from typing import Any
 
 import click
 
-from ee_spark import __version__
+from ee_emulator import main as emulator
 from ee_spark import extract as program
+from ee_spark.check import refetch as again
+from ee_spark.check.repair import repair
+from ee_spark.check.verify import verify as check
 from ee_spark.config import load
-from ee_spark.emulator import main as emulator
 from ee_spark.errors import EESparkError, JobError
+from ee_spark.export.split import CELL, parse
 from ee_spark.logs import LEVELS, Logs, log_as
 from ee_spark.metrics import openmetrics
 from ee_spark.objects import check_output, open_store, write_output
-from ee_spark.plan.plot import picture
-from ee_spark.plan.summary import figures, table
-from ee_spark.read import refetch as again
-from ee_spark.read.export.split import CELL, parse
-from ee_spark.read.repair import repair
+from ee_spark.planner.plot import picture
+from ee_spark.planner.summary import figures, table
 from ee_spark.read.summary import how_to_open
-from ee_spark.read.verify import verify as check
+from ee_spark.version import __version__
 
 SHOWN = 50
 """Problems that verify writes out one by one."""
@@ -95,7 +95,7 @@ def extract(
     metrics: str | None,
     **options: Any,
 ) -> None:
-    """Ask for every planned tile that is not final yet; the last line on stdout is the run report as JSON."""
+    """Ask for every planned tile that is not committed yet; the last line on stdout is the run report as JSON."""
     logs = Logs(log_level, log_json)
     log_as(logs)
     config = load(path, settings)
@@ -142,8 +142,8 @@ def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool,
 @_one_line
 def report(dataset: str, out: str) -> None:
     """Show a dataset: a self-contained page with a map, quick looks, charts, failures and numbers; or one picture."""
-    from ee_spark.read import picture
-    from ee_spark.read import report as pages
+    from ee_spark.show import page as pages
+    from ee_spark.show import picture
 
     click.echo(picture.draw(dataset, out) if out.endswith(".png") else pages.write(dataset, out), err=True)
 
@@ -190,7 +190,7 @@ def verify(dataset: str, refetch: int, mend: bool) -> None:
 @_one_line
 def export(run: Callable[..., Any] | None, dataset: str, to: str, out: str, **given: Any) -> None:
     """Write a dataset in another program's format; each file written is one line of JSON on stdout."""
-    from ee_spark.read import export as exports
+    from ee_spark import export as exports
     from ee_spark.read.dataset import open_dataset
 
     names = {key: given[key].split(",") for key in ("bands", "images") if given[key]}

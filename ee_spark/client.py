@@ -29,8 +29,8 @@ from google.auth.transport.urllib3 import Request as GoogleRequest
 from google.oauth2 import service_account
 from urllib3 import connection, connectionpool
 
-from ee_spark import __version__
 from ee_spark.errors import JobError, Kind, ServiceError, one_line, refusal
+from ee_spark.version import __version__
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 STANDARD = "https://earthengine.googleapis.com"

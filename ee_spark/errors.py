@@ -56,7 +56,7 @@ class StoreError(EESparkError):
 
 
 class LedgerError(StoreError):
-    """A part has no readable ledger, so nobody knows which tiles are final in it."""
+    """A part has no readable ledger, so nobody knows which tiles are committed in it."""
 
 
 class ServiceError(EESparkError):

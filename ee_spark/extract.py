@@ -26,8 +26,8 @@ from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import settle as settle_chunks
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
-from ee_spark.plan.images import stored
-from ee_spark.plan.plan import Plan, make
+from ee_spark.planner.images import stored
+from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
 from ee_spark.store import pins, records, samples
 from ee_spark.store.schema import SUCCESS
@@ -128,7 +128,7 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         url = urls.get(engine.endpoint, engine.endpoint)
         yield Service(url, engine.project or "local", engine.credentials, job.name)
         return
-    from ee_spark import emulator
+    import ee_emulator as emulator
 
     try:
         running = emulator.start(**engine.emulator)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ee_spark.cli import export
-from ee_spark.read.export import Task, run
+from ee_spark.export import Task, run
 
 
 def on_spark(tasks: Sequence[Task]) -> Iterable[dict[str, Any]]:

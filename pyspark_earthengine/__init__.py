@@ -1,5 +1,5 @@
 """Found by Spark 4 by its name: ``spark.read.format("earthengine")`` works without registering anything."""
 
-from ee_spark.read.datasource import EarthEngine as DefaultSource
+from ee_spark.datasource import EarthEngine as DefaultSource
 
 __all__ = ["DefaultSource"]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from places import REPO
 
-from ee_spark import emulator as ee_emulator
+import ee_emulator
 from ee_spark.extract import Options
 from ee_spark.java import java_home
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
 os.environ["NO_GCE_CHECK"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
-REPO = Path(__file__).parents[1]
-DATA = REPO / "ee_spark" / "emulator" / "data"
 # What takes longest begins first, so that two processes end at about the same time.
 LONGEST = (
     "test_chaos",

@@ -11,10 +11,10 @@ if [ ! -e "$venv/.made" ] || [ pyproject.toml -nt "$venv/.made" ]; then
     touch "$venv/.made"
 fi
 if [ "$#" -eq 0 ]; then
-    set -- tests/test_quickstart.py::test_killed_and_run_again \
-        tests/test_quickstart.py::test_every_pixel_is_the_rasters \
-        tests/test_quickstart.py::test_spark_reads_what_spark_wrote \
-        tests/test_readers.py::test_spark_sees_pixels_and_tiles \
-        tests/test_verify.py::test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables
+    set -- tests/cluster/test_quickstart.py::test_killed_and_run_again \
+        tests/cluster/test_quickstart.py::test_every_pixel_is_the_rasters \
+        tests/cluster/test_quickstart.py::test_spark_reads_what_spark_wrote \
+        tests/cluster/test_readers.py::test_spark_sees_pixels_and_tiles \
+        tests/service/test_verify.py::test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables
 fi
 exec "$venv/bin/python" -m pytest "$@"

@@ -25,7 +25,7 @@ from ee_spark.fetch.piece import Answer, Ask, Piece, Sizes, Task, first_pieces
 from ee_spark.fetch.quota import Quota
 from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
-from ee_spark.plan.request import Recipe, is_nothing
+from ee_spark.planner.request import Recipe, is_nothing
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from ee_spark.fetch.piece import Ask
-from ee_spark.plan.request import MAX_BANDS, Recipe, filled, pack_size
+from ee_spark.planner.request import MAX_BANDS, Recipe, filled, pack_size
 
 __all__ = ["MAX_BANDS", "pack_size", "packed"]
 

@@ -8,9 +8,9 @@ from ee_spark.config import storage_of
 from ee_spark.fetch.quota import share
 from ee_spark.lane.lane import Brief, Lane
 from ee_spark.logs import Logs
-from ee_spark.plan.chunk import Chunk
-from ee_spark.plan.grid import Ints
-from ee_spark.plan.plan import Plan
+from ee_spark.planner.chunk import Chunk
+from ee_spark.planner.lattice import Ints
+from ee_spark.planner.plan import Plan
 from ee_spark.store import records
 
 LEAST_SHARE = 8

@@ -8,9 +8,9 @@ from ee_spark.client import Service
 from ee_spark.job import Retry
 from ee_spark.logs import Logs
 from ee_spark.objects import Settings
-from ee_spark.plan.chunk import Chunk
-from ee_spark.plan.region import Points
-from ee_spark.plan.request import Recipe
+from ee_spark.planner.chunk import Chunk
+from ee_spark.planner.region import Points
+from ee_spark.planner.request import Recipe
 from ee_spark.store.schema import Layout
 
 

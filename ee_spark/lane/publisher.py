@@ -15,7 +15,7 @@ from ee_spark.errors import EESparkError
 from ee_spark.lane.lane import Brief
 from ee_spark.lane.notes import Notes
 from ee_spark.lane.tally import tally
-from ee_spark.plan.tile import Tiles
+from ee_spark.planner.tile import Tiles
 from ee_spark.store.log import ChunkLog, Key
 from ee_spark.store.part import Row, build, failed_table
 from ee_spark.store.schema import PART_TILES
@@ -28,7 +28,7 @@ HELD_PARTS = 1.25
 class OpenChunk:
     """A chunk while the lane works on it: its log, its tiles, and the rows that wait for the next part.
 
-    ``left`` is how many answers are still to come, ``mine`` what this lane made final, by key; ``noted`` says
+    ``left`` is how many answers are still to come, ``mine`` what this lane committed, by key; ``noted`` says
     that others know it is open.
     """
 

@@ -18,7 +18,7 @@ from ee_spark.lane.lane import Lane
 from ee_spark.lane.notes import Notes, clear
 from ee_spark.lane.tally import Open
 from ee_spark.objects import Store
-from ee_spark.plan.chunk import Chunk
+from ee_spark.planner.chunk import Chunk
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from ee_spark.errors import StoreError
 from ee_spark.lane.lane import Lane
 from ee_spark.objects import Store
-from ee_spark.plan.chunk import Chunk
+from ee_spark.planner.chunk import Chunk
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import failed_table
 
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 def tally(chunk: ChunkLog, planned: AbstractSet[Key], run_id: str, mine: dict[Key, str] | None = None) -> Counter[str]:
     """Count what the planned pairs of a folded chunk are: ok and empty if this run did them, skipped, failed.
 
-    ``mine`` are those that the caller itself made final. Pairs that are nothing yet are not counted.
+    ``mine`` are those that the caller itself committed. Pairs that are nothing yet are not counted.
     """
-    final, ours = chunk.final & planned, dict(mine or {})
-    if len(final) > len(ours):
+    committed, ours = chunk.committed & planned, dict(mine or {})
+    if len(committed) > len(ours):
         ours |= _done_by(chunk, run_id)
-    counts = Counter(ours.get(key, "skipped") for key in final)
-    counts["failed"] = len((chunk.failed & planned) - final)
+    counts = Counter(ours.get(key, "skipped") for key in committed)
+    counts["failed"] = len((chunk.failed & planned) - committed)
     return counts
 
 
@@ -66,10 +66,10 @@ def keys_of(lane: Lane, chunk: Chunk) -> Sequence[Key]:
 
 
 def _done_by(chunk: ChunkLog, run_id: str) -> dict[Key, str]:
-    """Return what a run's lanes, dead ones too, made final in a chunk."""
+    """Return what a run's lanes, dead ones too, committed in a chunk."""
     found: dict[Key, str] = {}
     for entry in chunk.ledgers.values():
-        table = entry.final.filter(pc.equal(entry.final["run_id"], run_id))
+        table = entry.committed.filter(pc.equal(entry.committed["run_id"], run_id))
         names = (table[name].to_pylist() for name in ("tile_id", "image_id", "status"))
         found.update({(tile, image): status for tile, image, status in zip(*names, strict=True)})
     return found

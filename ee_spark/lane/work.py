@@ -24,10 +24,10 @@ from ee_spark.lane.publisher import OpenChunk, Publisher
 from ee_spark.lane.reporter import Reporter
 from ee_spark.logs import log_as
 from ee_spark.objects import Store, open_store
-from ee_spark.plan.chunk import Chunk
-from ee_spark.plan.request import Window, is_nothing
-from ee_spark.plan.tile import Tiles
-from ee_spark.plan.world import widened, within_world
+from ee_spark.planner.chunk import Chunk
+from ee_spark.planner.request import Window, is_nothing
+from ee_spark.planner.tile import Tiles
+from ee_spark.planner.world import widened, within_world
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row
 
@@ -146,7 +146,7 @@ class _Run:
         }
 
     def _asks(self) -> Iterator[Ask | tuple[Ask, ...] | OpenChunk]:
-        """Yield each chunk as it is opened, then its asks: the planned pairs that are final in no part."""
+        """Yield each chunk as it is opened, then its asks: the planned pairs that are committed in no part."""
         mine = [index for index in range(len(self.lane.chunks)) if index not in self.left]
         chunk_logs = open_logs(self.store, self.brief.layout, [self.lane.chunks[index].key for index in mine])
         for index, chunk_log in zip(mine, chunk_logs, strict=True):
@@ -168,10 +168,10 @@ class _Run:
         tiles, tile, image = planned.pairs(frozen.shape, lane.points, snap=self.brief.snap)
         pairs = list(zip(tile.tolist(), image.tolist(), strict=True))
         keys = [(tiles.ids[t], lane.image_ids[i]) for t, i in pairs]
-        final = chunk_log.final
+        committed = chunk_log.committed
         chunk = OpenChunk(index, chunk_log, tiles, set(keys))
         deaths = lane.deaths[index] if lane.deaths else 0
-        if deaths >= DEATHS and len(keys) == 1 and keys[0] not in final:
+        if deaths >= DEATHS and len(keys) == 1 and keys[0] not in committed:
             message = f"it was alone at work when its worker died, {deaths} times; run again with a smaller tile"
             error = ServiceError(message, kind="permanent", label=WORKER_DIED)
             (pair,) = pairs
@@ -184,7 +184,7 @@ class _Run:
         failed: frozenset[Key] = chunk_log.failed if self.brief.skip_failed else frozenset()
         asks = []
         for order, ((t, i), key) in enumerate(zip(pairs, keys, strict=True)):
-            if key not in final and key not in failed:
+            if key not in committed and key not in failed:
                 window, _ = within_world(tiles.window(t), tiles.lattice)
                 graph = lane.graphs[i if len(lane.graphs) > 1 else 0] if lane.graphs else None
                 asks.append(Ask((chunk, order, t, i), lane.image_ids[i], lane.image_versions[i], graph, window, key[0]))

@@ -1,1 +1,1 @@
-"""From tables back to arrays, pictures and other formats."""
+"""From tables back to rows and arrays."""

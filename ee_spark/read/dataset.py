@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from ee_spark.errors import EESparkError, JobError, StoreError
 from ee_spark.objects import Settings, Store, open_store
-from ee_spark.plan.frozen import Frozen
-from ee_spark.plan.grid import Lattice
+from ee_spark.planner.frozen import Frozen
+from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks, blocks_of
 from ee_spark.read.selection import Selection, Time, period
 from ee_spark.store.records import frozen_job, read_job

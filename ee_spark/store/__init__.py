@@ -1,1 +1,1 @@
-"""The tables: their schema, their parts, and the chunk logs that make each row final exactly once."""
+"""The tables: their schema, their parts, and the chunk logs that commit each row exactly once."""

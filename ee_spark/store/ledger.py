@@ -1,4 +1,4 @@
-"""The ledger in a part's footer: which tiles became final in it, with what the rows of the part do not say."""
+"""The ledger in a part's footer: which tiles it commits, with what the rows of the part do not say."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ SPEC = 1
 
 @dataclass(frozen=True)
 class Ledger:
-    """What one part makes final.
+    """What one part commits.
 
-    ``final`` has tile_id, image_id and the telemetry columns of every final tile, first those of the part's rows, in
-    their order (ok), then the empty ones; ``empty`` has the key and georeference columns of the empty ones, in the same
+    ``committed`` has tile_id, image_id and the telemetry columns of every committed tile, first those of the
+    part's rows, in their order (ok), then the empty ones; ``empty`` has the key and georeference columns of the empty ones, in the same
     order. ``attempt`` names the one publish that this is.
     """
 
     attempt: str
-    final: pa.Table
+    committed: pa.Table
     empty: pa.Table
 
     @cached_property
     def tiles(self) -> frozenset[tuple[str, str]]:
-        """The (tile_id, image_id) that are final here."""
-        return frozenset(zip(self.final["tile_id"].to_pylist(), self.final["image_id"].to_pylist(), strict=True))
+        """The (tile_id, image_id) that are committed here."""
+        return frozenset(
+            zip(self.committed["tile_id"].to_pylist(), self.committed["image_id"].to_pylist(), strict=True)
+        )
 
     def encode(self) -> bytes:
         """Return the ledger as the value of a footer key: JSON with compressed Arrow columns."""
@@ -44,7 +46,7 @@ class Ledger:
             "spec": SPEC,
             "attempt": self.attempt,
             "replaces": [],
-            "final": _pack(self.final),
+            "final": _pack(self.committed),
             "empty": _pack(self.empty),
         }
         return json.dumps(value).encode()

@@ -1,7 +1,7 @@
-"""A chunk is a log: its parts are published one after the other, and each makes some of its tiles final.
+"""A chunk is a log: its parts are published one after the other, and each commits some of its tiles.
 
 A part's number is taken by one atomic create-if-absent. Whoever publishes first reads the ledgers of all parts that are
-there and leaves out what is final in them, so the parts of a chunk are disjoint whoever writes them: retried,
+there and leaves out what is committed in them, so the parts of a chunk are disjoint whoever writes them: retried,
 speculative and zombie tasks, a second driver. No lock, no coordinator, no rename.
 """
 
@@ -52,8 +52,8 @@ class ChunkLog:
     failed: frozenset[Key] = frozenset()
 
     @property
-    def final(self) -> set[Key]:
-        """The (tile_id, image_id) that are final in the parts that were read."""
+    def committed(self) -> set[Key]:
+        """The (tile_id, image_id) that are committed in the parts that were read."""
         return {key for entry in self.ledgers.values() for key in entry.tiles}
 
     @property
@@ -79,7 +79,7 @@ class ChunkLog:
         """Read the ledgers of all parts that are there (``names``, if they were listed) and were not read yet.
 
         Raises:
-            LedgerError: if a part has none that can be read: nobody knows what is final in it.
+            LedgerError: if a part has none that can be read: nobody knows what is committed in it.
         """
         for name in [entry.name for entry in self.store.list(self.prefix)] if names is None else names:
             match = re.fullmatch(r"(\d+)\.parquet", name.removeprefix(self.prefix))
@@ -87,9 +87,9 @@ class ChunkLog:
                 self.ledgers[int(match[1])] = ledger.read(self.store, name)
 
     def publish(self, rows: Sequence[Row], build: Callable[[Sequence[Row]], Part]) -> list[Row]:
-        """Make ``rows`` final, those that are not yet, in one part, or in more where its ledger would be too large.
+        """Commit ``rows``, those that are not yet, in one part, or in more where its ledger would be too large.
 
-        Returns the rows that became final by this writer.
+        Returns the rows that this writer committed.
 
         Raises:
             StoppedError: if the job was overwritten meanwhile; what was published too late is taken back.
@@ -98,8 +98,8 @@ class ChunkLog:
         waiting, mine = [list(rows)], []
         while waiting:
             batch = waiting.pop()
-            final = self.final
-            left = [row for row in batch if row.key not in final]
+            committed = self.committed
+            left = [row for row in batch if row.key not in committed]
             if not left:
                 continue
             part = build(left)
@@ -112,7 +112,7 @@ class ChunkLog:
     def fold(self, failed: pa.Table) -> frozenset[Key]:
         """Bring the chunk's file in ``tiles`` up to its parts and to ``failed`` rows; return the keys failed in it.
 
-        A final tile's row comes from its ledger, whatever failed before; of failed rows the newest stays.
+        A committed tile's row comes from its ledger, whatever failed before; of failed rows the newest stays.
 
         Raises:
             StoppedError: if the job was overwritten meanwhile.
@@ -147,7 +147,7 @@ class ChunkLog:
             current = self.store.read(self.tiles_name)
             old = self._parse(current[0]) if current else self.layout.tiles.empty_table()
             table = self._folded(old, self.layout.tiles.empty_table())
-            data = _tiles_bytes(table, self.parts, len(self.failed - self.final), self.layout)
+            data = _tiles_bytes(table, self.parts, len(self.failed - self.committed), self.layout)
             if self.store.replace(self.tiles_name, data, current[1] if current else None):
                 return
 
@@ -181,7 +181,7 @@ class ChunkLog:
         self.failed = _keys(table.filter(pc.equal(table["status"], "failed"))) if table is not None else frozenset()
 
     def _append(self, part: Part, build: Callable[[Sequence[Row]], Part]) -> list[Row]:
-        """Publish a part under the next number that nobody has taken; drop from it what others made final."""
+        """Publish a part under the next number that nobody has taken; drop from it what others committed."""
         number = max(self.ledgers, default=-1) + 1
         while True:
             name = self.part_name(number)
@@ -229,14 +229,14 @@ class ChunkLog:
         return StoreError(f"{where}: cannot be read ({error}); run jobs/verify.py --repair, then run again")
 
     def _folded(self, old: pa.Table, failed: pa.Table) -> pa.Table:
-        final = self.final
+        committed = self.committed
         plain = self.layout.tiles.remove_metadata()
         was_failed = old.filter(pc.equal(old["status"], "failed")).replace_schema_metadata()
         candidates = pa.concat_tables([was_failed.cast(plain), failed.cast(plain)])
         newest: dict[Key, tuple[Any, int]] = {}
         keys = zip(candidates["tile_id"].to_pylist(), candidates["image_id"].to_pylist(), strict=True)
         for index, (key, made) in enumerate(zip(keys, candidates["created_at"].to_pylist(), strict=True)):
-            if key not in final and (key not in newest or made >= newest[key][0]):
+            if key not in committed and (key not in newest or made >= newest[key][0]):
                 newest[key] = (made, index)
         kept = candidates.take(pa.array([index for _, index in newest.values()], pa.int64()))
         tables = [self._ledger_rows(number, entry) for number, entry in sorted(self.ledgers.items())]
@@ -245,19 +245,19 @@ class ChunkLog:
         return table.take(pc.sort_indices(table, order))
 
     def _ledger_rows(self, number: int, entry: Ledger) -> pa.Table:
-        """Return one part's final tiles as rows of ``tiles``: the ledger beside the part's own columns."""
+        """Return one part's committed tiles as rows of ``tiles``: the ledger beside the part's own columns."""
         name = self.part_name(number)
         keys = [item.name for item in self.layout.keys]
-        if entry.final.num_rows > entry.empty.num_rows:
+        if entry.committed.num_rows > entry.empty.num_rows:
             with self.store.open(name) as file:
                 ok = pq.ParquetFile(file).read(columns=keys).select(keys)
         else:
             ok = entry.empty.slice(0, 0)
         plain = pa.schema(self.layout.keys)
         where = pa.concat_tables([ok.replace_schema_metadata().cast(plain), entry.empty.cast(plain)])
-        is_ok = pc.equal(entry.final["status"], "ok")
+        is_ok = pc.equal(entry.committed["status"], "ok")
         part = pc.if_else(is_ok, pa.scalar(name.removeprefix(f"{PIXELS}/")), pa.scalar(None, pa.string()))
-        rest = entry.final.drop_columns(["tile_id", "image_id"])
+        rest = entry.committed.drop_columns(["tile_id", "image_id"])
         arrays = [*where.columns, *rest.columns, part]
         return pa.Table.from_arrays(arrays, schema=self.layout.tiles.remove_metadata())
 

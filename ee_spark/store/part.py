@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.plan.images import NO_TIME
-from ee_spark.plan.tile import Tiles
+from ee_spark.planner.images import NO_TIME
+from ee_spark.planner.tile import Tiles
 from ee_spark.store import ledger
 from ee_spark.store.measure import measure, no_measures
 from ee_spark.store.schema import Layout, list_of
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass
 class Part:
-    """One part: its bytes, its ledger, that ledger's size in the footer, and the rows that it makes final."""
+    """One part: its bytes, its ledger, that ledger's size in the footer, and the rows that it commits."""
 
     data: bytes
     ledger: ledger.Ledger
@@ -61,7 +61,7 @@ class Part:
 
 
 def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Mapping[str, float]) -> Part:
-    """Return the part that makes ``rows`` (ok and empty) final, in the order of their chunk."""
+    """Return the part that commits ``rows`` (ok and empty), in the order of their chunk."""
     ordered = sorted(rows, key=lambda row: row.order)
     ok = [row for row in ordered if row.status == "ok"]
     empty = [row for row in ordered if row.status == "empty"]
@@ -75,11 +75,11 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Map
             measured.append(measure(planes, layout, mask, fill))
             arrays = [*_key_columns(group, layout), *(_lists(plane) for plane in planes.values())]
             writer.write_table(pa.Table.from_arrays(arrays, schema=layout.pixels), row_group_size=len(group))
-        final = [*ok, *empty]
+        committed = [*ok, *empty]
         measured.append(no_measures(len(empty), layout, None if mask == "none" else 0))
         entry = ledger.Ledger(
             uuid.uuid4().hex,
-            _final_table(final, pa.concat_tables(measured), layout, run_id),
+            _committed_table(committed, pa.concat_tables(measured), layout, run_id),
             pa.Table.from_arrays(_key_columns(empty, layout), schema=pa.schema(layout.keys)),
         )
         footer = entry.encode()
@@ -90,11 +90,11 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Map
 def failed_table(rows: Sequence[Row], layout: Layout, run_id: str) -> pa.Table:
     """Return rows of ``tiles`` for failed pairs."""
     keys = _key_columns(rows, layout)
-    final = _final_table(rows, no_measures(len(rows), layout, None), layout, run_id).drop_columns(
+    committed = _committed_table(rows, no_measures(len(rows), layout, None), layout, run_id).drop_columns(
         ["tile_id", "image_id"]
     )
     part = pa.nulls(len(rows), pa.string())
-    return pa.Table.from_arrays([*keys, *final.columns, part], schema=layout.tiles.remove_metadata())
+    return pa.Table.from_arrays([*keys, *committed.columns, part], schema=layout.tiles.remove_metadata())
 
 
 def zero_rows(schema: pa.Schema, layout: Layout) -> bytes:
@@ -148,7 +148,7 @@ def _times(values: Sequence[int]) -> pa.Array:
     return pa.array([None if value in (NO_TIME, -1) else value for value in values], pa.timestamp("us", "UTC"))
 
 
-def _final_table(rows: Sequence[Row], measured: pa.Table, layout: Layout, run_id: str) -> pa.Table:
+def _committed_table(rows: Sequence[Row], measured: pa.Table, layout: Layout, run_id: str) -> pa.Table:
     now = dt.datetime.now(dt.UTC)
     columns: dict[str, pa.Array] = {
         "tile_id": pa.array([row.key[0] for row in rows], pa.string()),

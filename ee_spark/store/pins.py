@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ee_spark.objects import Store
-from ee_spark.plan.grid import Floats
-from ee_spark.plan.images import NO_TIME, Images, table_schema
+from ee_spark.planner.images import NO_TIME, Images, table_schema
+from ee_spark.planner.lattice import Floats
 from ee_spark.store.schema import IMAGES, TILES, Layout
 
 _CHANGED = table_schema().get_field_index("changed")
@@ -59,7 +59,7 @@ def flag(store: Store, today: Mapping[str, int]) -> list[str]:
 
 
 def fetched(store: Store, layout: Layout, run_id: str, images: Iterable[str]) -> set[str]:
-    """Return those of ``images`` of which a run made tiles final."""
+    """Return those of ``images`` of which a run committed tiles."""
     wanted, seen = pa.array(sorted(images), pa.string()), set[str]()
     if not len(wanted):
         return seen

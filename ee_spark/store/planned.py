@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.plan.chunk import Pairs
-from ee_spark.plan.grid import Lattice
-from ee_spark.plan.region import Points
-from ee_spark.plan.tile import Shape
+from ee_spark.planner.chunk import Pairs
+from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.region import Points
+from ee_spark.planner.tile import Shape
 
 Key = tuple[str, str]
 

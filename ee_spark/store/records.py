@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark import __version__
 from ee_spark.errors import JobError, StoreError
 from ee_spark.objects import Store
-from ee_spark.plan.frozen import Frozen
-from ee_spark.plan.plan import Plan, difference
-from ee_spark.plan.region import Points, Polygons
+from ee_spark.planner.frozen import Frozen
+from ee_spark.planner.plan import Plan, difference
+from ee_spark.planner.region import Points, Polygons
 from ee_spark.store import planned
 from ee_spark.store.owner import is_gone, owner
 from ee_spark.store.part import zero_rows
 from ee_spark.store.schema import JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
+from ee_spark.version import __version__
 
 
 def layout_of(plan: Plan) -> Layout:

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from ee_spark.job import Sample
 from ee_spark.objects import Store
-from ee_spark.plan.points import Points
-from ee_spark.plan.polygon import Polygons
+from ee_spark.planner.points import Points
+from ee_spark.planner.polygon import Polygons
 
 SAMPLES = "_ee_spark/samples"
 

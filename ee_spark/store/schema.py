@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ee_spark.plan.frozen import Frozen
+from ee_spark.planner.frozen import Frozen
 
 PIXELS = "pixels"
 TILES = "tiles"
@@ -94,7 +94,7 @@ class Layout:
 
     @cached_property
     def telemetry(self) -> list[pa.Field]:
-        """The columns of ``tiles`` that a ledger carries for every final tile."""
+        """The columns of ``tiles`` that a ledger carries for every committed tile."""
         names = [f"{band.name}_{statistic}" for band in self.frozen.bands for statistic in STATISTICS]
         return [
             pa.field("status", pa.string(), nullable=False),

@@ -14,7 +14,7 @@ from airflow.providers.google.cloud.operators.dataproc import DataprocCreateBatc
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 from google.api_core.exceptions import NotFound
 
-from ee_spark import batch
+from ee_spark.dataproc import batch
 
 
 class ExtractBatch(DataprocCreateBatchOperator):

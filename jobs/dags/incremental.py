@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ee_spark import batch
 from ee_spark.config import load, storage_of
+from ee_spark.dataproc import batch
 from ee_spark.objects import open_store, read_input
 
 JOBS = Path(__file__).resolve().parents[1]

@@ -1,0 +1,70 @@
+"""Put right what can be: nothing is invented, what was lost becomes missing and the next run fetches it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ee_spark.check.verify import REPAIRABLE, Problem
+from ee_spark.errors import EESparkError
+from ee_spark.objects import Store
+from ee_spark.store import records
+from ee_spark.store.log import ChunkLog
+from ee_spark.store.part import build, failed_table
+from ee_spark.store.schema import PIXELS, SUCCESS, TILES, Layout
+
+
+def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
+    """Repair what :func:`~ee_spark.check.verify.verify` found; return a line for each thing that was done.
+
+    A part that cannot be trusted is replaced, on the generation read, by one without rows and with an empty ledger: its
+    number stays taken. A file in ``tiles`` is folded anew from its parts. What an overwritten job left is removed.
+    """
+    job = records.read_job(store) or {}
+    layout = records.layout_of_dataset(store, job)
+    done: list[str] = []
+    parts = {problem.name for problem in problems if problem.kind in ("torn", "checksum", "schema", "rows", "doubled")}
+    schema = {f"{table}/{layout.schema_part}" for table in (PIXELS, TILES)}
+    if any(problem.kind in REPAIRABLE or problem.kind == "missing" for problem in problems):
+        store.delete(SUCCESS)
+    if parts & schema:
+        for name in parts & schema:
+            store.delete(name)
+        records.open_tables(store, layout)
+        done.append("wrote the parts that show the schema")
+    chunks: set[str] = set()
+    for name in sorted(parts - schema):
+        if name.startswith(f"{PIXELS}/{layout.prefix}"):
+            chunks.add(_chunk_of(name, layout))
+            done.append(_empty_part(store, layout, name))
+    for problem in problems:
+        if problem.kind == "leftover":
+            store.delete(problem.name)
+            done.append(f"removed {problem.name}, of a job that was overwritten")
+        elif problem.kind == "tiles":
+            chunks.add(_chunk_of(problem.name, layout))
+    done += [_fold(store, layout, chunk) for chunk in sorted(chunks)]
+    return done
+
+
+def _empty_part(store: Store, layout: Layout, name: str) -> str:
+    while True:
+        found = store.read(name)
+        if found is None:
+            return f"{name} is gone by itself"
+        if store.replace(name, build([], layout, "repair", layout.frozen.mask, {}).data, found[1]):
+            return f"replaced {name} by a part without rows; the next run asks for its tiles again"
+
+
+def _fold(store: Store, layout: Layout, chunk: str) -> str:
+    """Fold a chunk anew; where its file cannot even be read, its failed rows are lost with it."""
+    log = ChunkLog(store, layout, chunk)
+    try:
+        log.refold()
+    except EESparkError:
+        store.delete(log.tiles_name)
+        log.fold(failed_table([], layout, "repair"))
+    return f"folded {log.tiles_name} anew"
+
+
+def _chunk_of(name: str, layout: Layout) -> str:
+    return name.partition("/")[2].removeprefix(layout.prefix).removesuffix(".parquet").partition("-")[0]

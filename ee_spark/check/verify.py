@@ -1,0 +1,288 @@
+"""Is a dataset whole: parts, ledgers, checksums, ``tiles``, and every planned tile accounted for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ee_spark.errors import EESparkError, JobError, LedgerError, StoreError
+from ee_spark.objects import TEMP, Entry, Store
+from ee_spark.objects.file import LOCKS
+from ee_spark.store import ledger, planned, records
+from ee_spark.store.ledger import Ledger
+from ee_spark.store.log import ChunkLog
+from ee_spark.store.measure import checksums
+from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
+
+THREADS = 4
+Key = tuple[str, str]
+REPAIRABLE = frozenset({"torn", "checksum", "schema", "rows", "doubled", "tiles", "leftover"})
+"""Kinds of problems that :mod:`ee_spark.check.repair` knows a way out of."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong: its kind, the object or tile that it is about, and the fact.
+
+    Kinds: ``torn`` (cannot be read), ``schema``, ``rows`` (pixels and ledger disagree), ``checksum``, ``doubled`` (a
+    tile is committed twice), ``tiles`` (the file in ``tiles`` is not what its parts say), ``missing`` (planned,
+    but neither committed nor failed), ``unplanned``, ``leftover`` (of a job that was overwritten), ``foreign`` (not ours), ``run``,
+    ``images``, ``changed`` (asked for again, the pixels differ).
+    """
+
+    kind: str
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}: {self.text}"
+
+
+@dataclass
+class Findings:
+    """What a dataset holds and what is wrong with it."""
+
+    path: str
+    runs: int = 0
+    planned: int = 0
+    parts: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "empty", "failed", "missing"), 0))
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a dataset without a problem, else 3."""
+        return 3 if self.problems else 0
+
+    def say(self, kind: str, name: str, text: object) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(kind, name, " ".join(str(text).split())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the findings as one JSON object: counts, and how many problems of each kind."""
+        kinds: dict[str, int] = defaultdict(int)
+        for problem in self.problems:
+            kinds[problem.kind] += 1
+        status = "damaged" if self.problems else "clean"
+        counts = {"runs": self.runs, "parts": self.parts, "planned": self.planned, **self.counts}
+        return {"path": self.path, "status": status, **counts, "problems": dict(kinds), "exit_code": self.exit_code}
+
+
+def verify(store: Store) -> Findings:
+    """Check every object of the dataset at ``store`` against what the others say of it.
+
+    Raises:
+        JobError: if there is no dataset.
+    """
+    job = records.read_job(store)
+    if job is None:
+        raise JobError(f"{store.root}: holds no dataset: there is no {JOB}")
+    layout = records.layout_of_dataset(store, job)
+    findings = Findings(store.root)
+    chunks = _sorted_out(store, layout, job, findings)
+    plans, complete = _plans(store, layout, findings)
+    images: set[str] = set()
+    seen: list[int] = []
+    with ThreadPoolExecutor(THREADS, "verify") as pool:
+        work = pool.map(lambda chunk: _check_chunk(store, layout, chunk, chunks.get(chunk, {})), {*chunks, *plans})
+        for chunk, problems, status, parts in work:
+            findings.parts += parts
+            findings.problems += problems
+            wanted = plans.get(chunk, set())
+            images |= {image for _, image in status}
+            seen += [hash(key) for key, what in status.items() if what != "failed"]
+            findings.planned += len(wanted)
+            for key in wanted:
+                findings.counts[status.get(key, "missing")] += 1
+            for key in sorted(wanted - status.keys()):
+                findings.say("missing", "/".join(key), f"planned in {chunk}, never finished; run the job again")
+            if complete:
+                for key in sorted(status.keys() - wanted):
+                    findings.say("unplanned", "/".join(key), f"stands in {chunk}, and no run planned it")
+    if len(np.unique(np.array(seen, np.int64))) != len(seen):
+        findings.say("doubled", PIXELS, "a tile is committed in two chunks")
+    _check_images(store, images, findings)
+    findings.problems.sort(key=lambda problem: (problem.kind, problem.name))
+    return findings
+
+
+def _sorted_out(
+    store: Store, layout: Layout, job: Mapping[str, Any], findings: Findings
+) -> dict[str, dict[str, Entry]]:
+    """Return the job's objects in ``pixels`` and ``tiles`` by chunk; say what else lies in the dataset."""
+    chunks: dict[str, dict[str, Entry]] = defaultdict(dict)
+    ours = re.compile(
+        rf"{PIXELS}/{layout.prefix}(?P<chunk>[^-]+)-\d+\.parquet|{TILES}/{layout.prefix}(?P<tiles>[^-]+)\.parquet"
+    )
+    replaced = tuple(f"{table}/part-{old[:8]}-" for old in job["replaced"] for table in (PIXELS, TILES))
+    wanted = {f"{PIXELS}/{layout.schema_part}": layout.pixels, f"{TILES}/{layout.schema_part}": layout.tiles}
+    known = {IMAGES, JOB, SUCCESS}
+    for entry in store.list(""):
+        if entry.name in wanted:
+            _check_schema_part(store, entry.name, wanted.pop(entry.name), findings)
+        elif match := ours.fullmatch(entry.name):
+            chunks[match["chunk"] or match["tiles"]][entry.name] = entry
+        elif entry.name.startswith(replaced):
+            findings.say("leftover", entry.name, "of a job that was overwritten")
+        elif entry.name not in known and not entry.name.startswith((f"{RUNS}/", f"{TEMP}/", f"{LOCKS}/", "_ee_spark/")):
+            findings.say("foreign", entry.name, "no object of this dataset; move it elsewhere")
+    for name in wanted:
+        findings.say("schema", name, "is missing: before the first tile readers find no schema")
+    return chunks
+
+
+def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, set[Key]], bool]:
+    """Return what all runs planned together, by chunk, and whether every record could be read."""
+    union: dict[str, set[Key]] = defaultdict(set)
+    complete = True
+    for run_id, run in records.read_runs(store).items():
+        if run is not None and run["fingerprint"] != layout.fingerprint:
+            continue
+        findings.runs += 1
+        try:
+            if run is None:
+                raise ValueError("it is no JSON")
+            pairs, points = planned.unpack(run["pairs"]), records.read_points(run["region"])
+            snap = bool(run["job"]["grid"]["snap"])
+            for chunk, keys in planned.chunk_keys(pairs, run["images"], layout.frozen.shape, points, snap=snap):
+                union[chunk] |= keys
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({error!r})")
+            complete = False
+    return union, complete
+
+
+def _check_chunk(
+    store: Store, layout: Layout, chunk: str, objects: Mapping[str, Entry]
+) -> tuple[str, list[Problem], dict[Key, str], int]:
+    """Check one chunk's parts and its file in ``tiles``; return its problems and every key's status, and its parts."""
+    found = Findings(store.root)
+    log = ChunkLog(store, layout, chunk)
+    owners: dict[Key, str] = {}
+    names = [name for name in objects if name != log.tiles_name]
+    for name in sorted(names, key=lambda part: int(part.removeprefix(log.prefix).removesuffix(".parquet"))):
+        entry = _check_part(store, layout, name, found)
+        if entry is None:
+            continue
+        log.ledgers[int(name.removeprefix(log.prefix).removesuffix(".parquet"))] = entry
+        for key in entry.tiles:
+            if key in owners:
+                found.say("doubled", name, f"{'/'.join(key)} is committed in {owners[key]} too")
+            owners[key] = name
+    status = {
+        (tile, image): what
+        for entry in log.ledgers.values()
+        for tile, image, what in zip(
+            *(entry.committed[c].to_pylist() for c in ("tile_id", "image_id", "status")), strict=True
+        )
+    }
+    if not any(problem.kind == "doubled" for problem in found.problems):
+        _check_tiles(log, log.tiles_name in objects, found)
+    for key in log.failed:
+        status.setdefault(key, "failed")
+    return chunk, found.problems, status, len(names)
+
+
+def _check_part(store: Store, layout: Layout, name: str, found: Findings) -> Ledger | None:
+    """Check one part: its ledger, its schema, its rows' keys, lengths and checksums."""
+    try:
+        entry = ledger.read(store, name)
+        ok = entry.committed.filter(pa.compute.equal(entry.committed["status"], "ok"))
+        with store.open(name) as file:
+            part = pq.ParquetFile(file)
+            if not _same_schema(part.schema_arrow, layout.pixels):
+                found.say("schema", name, "its columns are not those of the other parts")
+                return entry
+            keys = part.read(columns=["tile_id", "image_id"]).select(["tile_id", "image_id"])
+            if not keys.replace_schema_metadata().equals(
+                ok.select(["tile_id", "image_id"]).cast(keys.schema.remove_metadata())
+            ):
+                found.say("rows", name, f"has {keys.num_rows} rows, its ledger {ok.num_rows} other ones")
+                return entry
+            sums = ok["crc32c"].to_pylist()
+            for key, crc in zip(
+                ok.select(["tile_id", "image_id"]).to_pylist(), _part_checksums(part, layout), strict=True
+            ):
+                if crc != sums.pop(0):
+                    found.say(
+                        "checksum", name, f"the pixels of {key['tile_id']}/{key['image_id']} are not those fetched"
+                    )
+    except LedgerError as error:
+        found.say("torn", name, error)
+        return None
+    except (pa.ArrowException, OSError) as error:
+        found.say("torn", name, f"its pixels cannot be read ({error})")
+    return entry
+
+
+def _part_checksums(part: pq.ParquetFile, layout: Layout) -> Iterator[str]:
+    """Yield the checksum of each row's pixels, reading a row group at a time."""
+    width, height = layout.frozen.shape.stored
+    for index in range(part.metadata.num_row_groups):
+        table = part.read_row_group(index, columns=list(layout.planes))
+        planes = []
+        for name, dtype in layout.planes.items():
+            column = table[name].combine_chunks()
+            values = column.flatten().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+            if len(values) != table.num_rows * width * height:
+                raise pa.ArrowInvalid(
+                    f"{name} has {len(values)} pixels in {table.num_rows} blocks of {width} × {height}"
+                )
+            planes.append(values.reshape(table.num_rows, width * height))
+        yield from checksums(planes) if table.num_rows else ()
+
+
+def _check_tiles(log: ChunkLog, there: bool, found: Findings) -> None:
+    """Compare the chunk's file in ``tiles`` with what its parts say."""
+    if not there:
+        if log.ledgers:
+            found.say("tiles", log.tiles_name, f"is missing, and the chunk has {len(log.ledgers)} parts")
+        return
+    try:
+        behind = log.behind()
+    except EESparkError as error:
+        found.say("tiles", log.tiles_name, error)
+        return
+    except (pa.ArrowException, OSError):  # a part whose pixels cannot be read has been said
+        return
+    if behind:
+        found.say("tiles", log.tiles_name, behind)
+
+
+def _check_schema_part(store: Store, name: str, schema: pa.Schema, findings: Findings) -> None:
+    try:
+        with store.open(name) as file:
+            part = pq.ParquetFile(file)
+            if not _same_schema(part.schema_arrow, schema) or part.metadata.num_rows:
+                findings.say("schema", name, "is not the empty table that readers should find")
+    except (pa.ArrowException, OSError, StoreError) as error:
+        findings.say("schema", name, f"cannot be read ({error})")
+
+
+def _check_images(store: Store, named: set[str], findings: Findings) -> None:
+    """Say which images the tables name that ``images`` does not know."""
+    found = store.read(IMAGES)
+    try:
+        known = set(pq.read_table(pa.BufferReader(found[0]))["image_id"].to_pylist()) if found else set()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        findings.say("images", IMAGES, f"cannot be read ({error})")
+        return
+    for image in sorted(named - known):
+        findings.say("images", IMAGES, f"does not name {image!r}, of which there are tiles")
+
+
+def _same_schema(found: pa.Schema, wanted: pa.Schema) -> bool:
+    """Return True if columns, types and what the footer says of them are the same; a ledger may stand beside."""
+    if not found.remove_metadata().equals(wanted.remove_metadata()):
+        return False
+    theirs, ours = found.metadata or {}, wanted.metadata or {}
+    return all(json.loads(theirs.get(key, b"null")) == json.loads(ours[key]) for key in ours)

@@ -1,0 +1,281 @@
+"""Mosaics as GeoTIFF and COG, one for each image and lattice, of any size in little memory.
+
+Tiles go into an uncompressed scratch raster in the order of the table, each row group read once; GDAL then compresses
+it block by block into the file, which takes its name when it is whole.
+Sources: https://gdal.org/drivers/raster/cog.html, https://gdal.org/drivers/raster/gtiff.html.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import rasterio
+import rasterio.shutil
+from rasterio.enums import Resampling
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ee_spark.errors import JobError
+from ee_spark.gdal import local_gdal
+from ee_spark.read.canvas import PLACE, Canvas, canvases
+from ee_spark.read.dataset import Dataset
+
+if TYPE_CHECKING:
+    from ee_spark.export import Advance
+
+BLOCK = 512
+CACHE_MB = 128
+"""GDAL's block cache: all that a mosaic holds in memory beside two row groups."""
+_GDAL_TYPES = {
+    **{"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32"},
+    **{"uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
+}
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """One file to write: an image's tiles on one canvas.
+
+    ``nodata`` marks what is not valid where one value can; else the file has a mask, unless every pixel is ``whole``.
+    """
+
+    dataset: Dataset
+    canvas: Canvas
+    image_id: str
+    time: dt.datetime | None
+    path: Path
+    blocks: int
+    failed: int
+    nodata: float | None
+    whole: bool
+    cloud_optimised: bool
+
+    def run(self, advance: Advance) -> dict[str, Any]:
+        """Write the file under its name in one step."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+        try:
+            with local_gdal(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
+                self._assemble(scratch, advance)
+                (scratch / "mosaic.vrt").write_text(self._vrt())
+                self._compress(scratch / "mosaic.vrt", scratch / "mosaic.tif")
+            os.replace(scratch / "mosaic.tif", self.path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        size = self.path.stat().st_size
+        return {"path": str(self.path), "blocks": self.blocks, "failed": self.failed, "bytes": size}
+
+    @property
+    def _masked(self) -> bool:
+        return self.nodata is None and not self.whole
+
+    def _assemble(self, scratch: Path, advance: Advance) -> None:
+        """Put the cores of all tiles into uncompressed rasters: whole blocks, where a tile's side allows."""
+        canvas, kind = self.canvas, next(iter(self.dataset.bands.values()))
+        options: dict[str, Any] = {
+            "driver": "GTiff",
+            "width": canvas.width,
+            "height": canvas.height,
+            "tiled": True,
+            "blockxsize": _block_side(canvas.tile[1], canvas.width),
+            "blockysize": _block_side(canvas.tile[0], canvas.height),
+            "transform": Affine(canvas.res_x, 0, canvas.x, 0, -canvas.res_y, canvas.y),
+            "bigtiff": "YES",
+            "sparse_ok": True,
+        }
+        bands = len(self.dataset.bands)
+        pixels = rasterio.open(
+            scratch / "pixels.tif", "w", count=bands, dtype=kind.name, nodata=self.nodata, interleave="band", **options
+        )
+        with pixels:
+            mask = rasterio.open(scratch / "mask.tif", "w", count=1, dtype="uint8", **options) if self._masked else None
+            try:
+                for blocks in self.dataset.select(images=self.image_id, crs=canvas.crs).batches():
+                    self._paste(blocks.cores(), pixels, mask)
+                    pa.default_memory_pool().release_unused()  # what decoding took, the next row groups may need
+                    advance(len(blocks))
+            finally:
+                if mask:
+                    mask.close()
+
+    def _paste(self, blocks: Any, pixels: Any, mask: Any) -> None:
+        mine = np.flatnonzero(self.canvas.holds(blocks.keys))
+        rows, columns = self.canvas.places(blocks.keys)
+        high, wide = self.canvas.tile
+        for index in mine.tolist():
+            window = Window(int(columns[index]), int(rows[index]), wide, high)
+            stack = np.stack([plane[index] for plane in blocks.planes.values()])
+            valid = [blocks.block(index).valid(band) for band in blocks.bands]
+            if self.nodata is not None and not blocks.fill:
+                for plane, good in zip(stack, valid, strict=True):
+                    plane[~good] = self.nodata
+            pixels.write(stack, window=window)
+            if mask:
+                good = valid[0] if valid[0] is not None else np.ones((high, wide), np.bool_)
+                mask.write(np.where(good, np.uint8(255), np.uint8(0)), 1, window=window)
+
+    def _vrt(self) -> str:
+        """Return the scratch rasters as one dataset, with names, times and mask."""
+        canvas, kind = self.canvas, next(iter(self.dataset.bands.values())).name
+        gdal = (canvas.x, canvas.res_x, 0.0, canvas.y, 0.0, -canvas.res_y)
+        tags = {"image_id": self.image_id, "software": "ee_spark"}
+        if self.time:
+            tags["image_time"] = self.time.isoformat()
+            tags["TIFFTAG_DATETIME"] = f"{self.time:%Y:%m:%d %H:%M:%S}"
+        no_value = "" if self.nodata is None else f"<NoDataValue>{self.nodata!r}</NoDataValue>"
+        bands = [
+            f"<VRTRasterBand dataType='{_GDAL_TYPES[kind]}' band='{number}'><Description>{escape(name)}</Description>"
+            f"{no_value}{_source('pixels.tif', number)}</VRTRasterBand>"
+            for number, name in enumerate(self.dataset.bands, 1)
+        ]
+        mask = f"<MaskBand><VRTRasterBand dataType='Byte'>{_source('mask.tif', 1)}</VRTRasterBand></MaskBand>"
+        return "".join(
+            [
+                f"<VRTDataset rasterXSize='{canvas.width}' rasterYSize='{canvas.height}'>",
+                f"<SRS dataAxisToSRSAxisMapping='1,2'>{escape(canvas.wkt)}</SRS>",
+                f"<GeoTransform>{', '.join(repr(value) for value in gdal)}</GeoTransform>",
+                "<Metadata>",
+                *(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items()),
+                "</Metadata>",
+                *bands,
+                mask if self._masked else "",
+                "</VRTDataset>",
+            ]
+        )
+
+    def _compress(self, source: Path, target: Path) -> None:
+        """Copy the mosaic into its format with overviews; these hold pixels of the image, none that is a mean."""
+        whole = next(iter(self.dataset.bands.values())).kind != "f"
+        options = {"compress": "DEFLATE", "bigtiff": "IF_SAFER", "num_threads": "ALL_CPUS"}
+        if self.cloud_optimised:
+            # The driver knows predictors by name and makes the overviews.
+            options |= {"blocksize": str(BLOCK), "predictor": "YES", "overview_resampling": "NEAREST"}
+            rasterio.shutil.copy(source, target, driver="COG", **options)
+            return
+        options |= {"tiled": "YES", "blockxsize": str(BLOCK), "blockysize": str(BLOCK)}
+        rasterio.shutil.copy(source, target, driver="GTiff", predictor="2" if whole else "3", **options)
+        levels = _levels(self.canvas)
+        if levels:
+            with (
+                local_gdal(COMPRESS_OVERVIEW="DEFLATE", PREDICTOR_OVERVIEW="2" if whole else "3"),
+                rasterio.open(target, "r+") as raster,
+            ):
+                raster.build_overviews(levels, Resampling.nearest)
+
+
+def mosaics(dataset: Dataset, out: Path, *, cloud_optimised: bool) -> Iterator[Mosaic]:
+    """Yield a mosaic for each image of the selection, and for each lattice that its tiles lie on.
+
+    ``out`` is a directory, or for a single mosaic a name that ends in .tif.
+
+    Raises:
+        JobError: for patches, bands of several types, or validity that one file cannot hold.
+    """
+    if dataset.points:
+        raise JobError("--to: patches around points overlap and make no mosaic; write --to npz or --to tfrecord")
+    kinds = {kind.name for kind in dataset.bands.values()}
+    if len(kinds) > 1:
+        held = ", ".join(f"{name} {kind.name}" for name, kind in dataset.bands.items())
+        raise JobError(f"--to: a GeoTIFF has one type and these bands have several ({held}); choose with --bands")
+    nodata = _nodata(dataset)
+    rows = dataset.tiles(["image_id", "image_time", "status", *PLACE])
+    ids = pc.unique(rows["image_id"]).to_pylist()
+    if not ids:
+        raise JobError(f"{dataset.path}: no tiles are selected")
+    found = [(name, canvas, of) for name in sorted(ids) for canvas, of in _of_image(dataset, rows, name)]
+    single = out.suffix.lower() in (".tif", ".tiff")
+    if single and len(found) > 1:
+        raise JobError(f"--out: {out.name} is one file and there are {len(found)} mosaics; write a directory")
+    several = {name for name in ids if sum(other == name for other, _, _ in found) > 1}
+    for name, canvas, of in found:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name) or str(dataset.job["name"])
+        if name in several:
+            stem += f"_{re.sub(r'[^A-Za-z0-9]+', '-', canvas.crs)}"
+            stem += f"_{canvas.key}" if sum(c.crs == canvas.crs for n, c, _ in found if n == name) > 1 else ""
+        statuses = of["status"].to_pylist()
+        area = statuses.count("ok") * math.prod(canvas.tile)
+        yield Mosaic(
+            dataset,
+            canvas,
+            name,
+            of["image_time"][0].as_py(),
+            out if single else out / f"{stem}.tif",
+            statuses.count("ok"),
+            statuses.count("failed"),
+            nodata,
+            dataset.frozen.mask == "none" and area == canvas.width * canvas.height,
+            cloud_optimised,
+        )
+
+
+def _of_image(dataset: Dataset, rows: pa.Table, name: str) -> Iterator[tuple[Canvas, pa.Table]]:
+    mine = rows.filter(pc.equal(rows["image_id"], name))
+    for canvas in canvases(dataset, mine):
+        yield canvas, mine.filter(pa.array(canvas.holds(mine)))
+
+
+def _nodata(dataset: Dataset) -> float | None:
+    """Return the value that marks what is not valid, or None where a mask does.
+
+    Raises:
+        JobError: if neither can hold what the dataset knows.
+    """
+    kind = next(iter(dataset.bands.values()))
+    if dataset.fill:
+        values = set(dataset.fill.values())
+        if len(values) > 1:
+            held = ", ".join(f"{name} {value:g}" for name, value in dataset.fill.items())
+            raise JobError(f"--to: a GeoTIFF has one nodata value and the fills differ ({held}); choose with --bands")
+        return float(values.pop())
+    if len(dataset.validity) < 2:
+        return None
+    if kind.kind == "f":
+        return math.nan
+    limits, taken = np.iinfo(kind), _ranges(dataset)
+    for value in (limits.min, limits.max):
+        if all(not low <= value <= high for low, high in taken):
+            return int(value)
+    raise JobError(
+        f"--to: the bands have masks of their own, a GeoTIFF has one for all, and {kind.name} {limits.min} and "
+        f"{limits.max} are both values of valid pixels; write one band at a time with --bands"
+    )
+
+
+def _ranges(dataset: Dataset) -> Sequence[tuple[float, float]]:
+    """Return each band's smallest and largest valid value, as ``tiles`` has them."""
+    names = [(f"{band}_min", f"{band}_max") for band in dataset.bands]
+    table = dataset.tiles([name for pair in names for name in pair])
+    found = [(pc.min(table[low]).as_py(), pc.max(table[high]).as_py()) for low, high in names]
+    return [(low, high) for low, high in found if low is not None]
+
+
+def _source(file: str, band: int) -> str:
+    name = f"<SourceFilename relativeToVRT='1'>{file}</SourceFilename>"
+    return f"<SimpleSource>{name}<SourceBand>{band}</SourceBand></SimpleSource>"
+
+
+def _block_side(tile: int, canvas: int) -> int:
+    """Return a block's side, a multiple of 16 as TIFF asks: the tile's own if it is one, so that tiles are blocks."""
+    for side in (tile, tile // 2, tile // 4):
+        if side % 16 == 0 and 64 <= side <= 2048:
+            return side
+    return min(BLOCK, 16 * math.ceil(canvas / 16))
+
+
+def _levels(canvas: Canvas) -> list[int]:
+    """Return overview factors down to a side of one block."""
+    side = max(canvas.width, canvas.height)
+    return [2**level for level in range(1, 16) if side / 2 ** (level - 1) > BLOCK]

@@ -1,0 +1,1 @@
+"""What a job asks for: images × tiles, decided before any pixel is fetched."""

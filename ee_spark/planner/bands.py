@@ -1,0 +1,230 @@
+"""Which bands the tables have, and of what type: fixed for all images before the first tile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from ee_spark.client import Client
+from ee_spark.errors import JobError, ServiceError
+from ee_spark.job import NAME, JobConfig
+from ee_spark.planner import source as ee_source
+from ee_spark.planner import utm
+from ee_spark.planner.alignment import Layer
+from ee_spark.planner.frozen import Band, Frozen
+from ee_spark.planner.images import Images, Signature, StoredBand, names, refused
+from ee_spark.planner.points import Points
+from ee_spark.planner.polygon import Polygons
+from ee_spark.planner.probe import patiently, probe
+from ee_spark.planner.request import Recipe, Window, is_nothing
+
+COLUMNS = {
+    "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",
+    "tile_col", "bbox", "geometry", "point_id", "point_lon", "point_lat", "valid", "status", "error_class",
+    "error_message", "http_status", "attempts", "requests", "fetch_ms", "bytes_in", "valid_count", "version", "part",
+    "crc32c", "run_id", "created_at",
+}  # fmt: skip
+
+
+PROBES = 9
+"""How many images of one kind are asked for their bands, where those asked before turn out to be none."""
+
+
+def choose_bands(
+    config: JobConfig,
+    client: Client,
+    images: Images,
+    graphs: ee_source.Graphs | None,
+    region: Polygons | Points,
+    layers: Sequence[Layer],
+    frozen: Frozen | None,
+) -> tuple[Band, ...]:
+    """Return the tables' bands with their types: the promotion over what all images have.
+
+    Raises:
+        JobError: if a band is not there, has a name that no column can have, or is wider than its dataset's column.
+    """
+    source = config.source
+    computes = bool(source.map) or source.kind in ("image", "expression") or config.pixels.resample != "nearest"
+    if not len(images):
+        return frozen.bands if frozen else _unseen_bands(config)
+    if computes and graphs:
+        kinds = _by_types(images)
+        probed = [_probe_base(client, config, images, graphs, some_of(alike), region, layers) for alike in kinds]
+        owners = [alike for alike, signature in zip(kinds, probed, strict=True) if signature]
+        found = [signature for signature in probed if signature]
+    else:
+        found = list(images.signatures)
+        owners = [np.flatnonzero(images.signature == index).tolist() for index in range(len(found))]
+    if not found:
+        if frozen:
+            return frozen.bands
+        raise JobError(_nothing_found(config, images))
+    renamed = _renamed(config, found, owners, images, frozen)
+    bands = tuple(Band(new, old, config.pixels.dtype.get(new) or _promoted(old, found)) for new, old in renamed.items())
+    unknown = set(config.pixels.dtype) - {band.name for band in bands}
+    if unknown:
+        raise JobError(f"pixels.dtype: no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
+    _check_columns(bands, region)
+    return _frozen_types(bands, frozen) if frozen else bands
+
+
+def _by_types(images: Images) -> list[list[int]]:
+    """Return the images of each distinct set of band names and types: what is computed of them is alike too."""
+    kinds = [tuple((band.name, band.dtype) for band in signature) for signature in images.signatures]
+    found: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for image, signature in enumerate(images.signature.tolist()):
+        found.setdefault(kinds[signature], []).append(image)
+    return list(found.values())
+
+
+def _probe_base(
+    client: Client,
+    config: JobConfig,
+    images: Images,
+    graphs: ee_source.Graphs,
+    alike: Sequence[int],
+    region: Polygons | Points,
+    layers: Sequence[Layer],
+) -> Signature:
+    """Ask for one pixel of all bands of a computed image, to learn their names and types.
+
+    Where there is no image for one (``map`` drops it, a period is without any), the next that is like it is asked;
+    empty where there is none for all.
+    """
+    for image in alike:
+        layer = _layer_of(image, layers, region)
+        graph = ee_source.all_bands(graphs.images[image if len(graphs.images) > 1 else 0])
+        path, body = Recipe("computePixels", client.service.project, (), config.pixels.format).call(
+            images.ids[image], int(images.version[image]), graph, middle(region, layer)
+        )
+        try:
+            fields = patiently(partial(probe, client, path, body, config.pixels.format))
+        except ServiceError as error:
+            if is_nothing(error, images.ids[image], graph):
+                continue
+            raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
+        return tuple(StoredBand(field.name, field.dtype, layer.lattice) for field in fields)
+    return ()
+
+
+def some_of(images: Sequence[int]) -> list[int]:
+    """Return up to nine of some images, spread over all of them: the first, the last, the middle, then those between.
+
+    A series may well begin before its first image, or end after its last.
+    """
+    places = np.unique(np.linspace(0, len(images) - 1, PROBES).round().astype(int)).tolist()
+    return [images[place] for place in dict.fromkeys((places[0], places[-1], places[len(places) // 2], *places))]
+
+
+def _nothing_found(config: JobConfig, images: Images) -> str:
+    source, tried = config.source, len(some_of(range(len(images))))
+    if source.map:
+        tale = f"source.map: {source.map} gave no image for any of the {tried} images that were tried"
+    else:
+        tale = f"source.{source.kind}: {source.name} gave no bands for any of the {tried} periods that were tried"
+    return f"{tale}, so that the bands are not known; choose images with source.filter, dates or another region"
+
+
+def middle(region: Polygons | Points, layer: Layer) -> Window:
+    """Return the one pixel of a lattice that holds the middle of the region's first polygon, or its first point."""
+    lattice = layer.lattice
+    if isinstance(region, Points):
+        places = [(float(region.lon[0]), float(region.lat[0]))]
+    else:
+        west, south, east, north = region.boxes[0]
+        if layer.zone:
+            west, south = max(west, layer.zone[0]), max(south, layer.zone[1])
+            east, north = min(east, layer.zone[2]), min(north, layer.zone[3])
+        places = [((west + east) / 2, (south + north) / 2), (west, south)]
+    for lon, lat in places:
+        u, v = lattice.from_lonlat(np.array([lon]), np.array([lat]))
+        if np.isfinite([u[0], v[0]]).all():
+            return Window(lattice.crs, lattice.transform(float(np.floor(u[0])), float(np.floor(v[0]))), 1, 1)
+    lon, lat = places[-1]
+    raise JobError(f"grid.crs: {lattice.crs} cannot show the region around {lon:g}, {lat:g}; write another crs")
+
+
+def _layer_of(image: int, layers: Sequence[Layer], region: Polygons | Points) -> Layer:
+    """Return a layer on which an image is asked for: in UTM that of the region's first place."""
+    mine = [layer for layer in layers if image in layer.images]
+    if len(mine) > 1 and isinstance(region, Points):
+        home = utm.codes(region.lon[:1], region.lat[:1])[0]
+        return next(layer for layer in mine if layer.lattice.crs == home)
+    return mine[0]
+
+
+def _renamed(
+    config: JobConfig,
+    found: Sequence[Signature],
+    owners: Sequence[Sequence[int]],
+    images: Images,
+    frozen: Frozen | None,
+) -> dict[str, str]:
+    """Return {new: old} for the bands asked for, or for those that every image has; ``owners`` are found's images."""
+    asked = config.source.bands
+    common = [band.name for band in found[0] if all(band.name in {b.name for b in other} for other in found)]
+    if asked is None and frozen:
+        asked = {band.name: band.old for band in frozen.bands}
+    if asked is None:
+        if not common:
+            raise JobError("source: the images have no band in common; choose some with filter, or name source.bands")
+        return {name: name for name in common}
+    renamed = dict(asked) if isinstance(asked, dict) else {name: name for name in asked}
+    for old in renamed.values():
+        if old not in common:
+            lacking = [index for index, signature in enumerate(found) if old not in {band.name for band in signature}]
+            if len(lacking) == len(found):
+                raise JobError(f"source.bands: no band {old!r}; the bands are {names(found[0])}")
+            without = sorted(image for index in lacking for image in owners[index])
+            first, count = without[0], len(without)
+            raise JobError(
+                f"source.bands: {count} of {len(images)} images lack {old!r}, e.g. {images.ids[first]}; leave them "
+                "out with source.filter, or write to another output.path without it"
+            )
+    return renamed
+
+
+def _promoted(old: str, found: Sequence[Signature]) -> str:
+    types = {band.dtype for signature in found for band in signature if band.name == old}
+    result = np.result_type(*(np.dtype(name) for name in types))
+    return "float64" if result in (np.int64, np.uint64) else str(result)
+
+
+def _frozen_types(bands: tuple[Band, ...], frozen: Frozen) -> tuple[Band, ...]:
+    """Return the bands with the dataset's types, refusing wider ones."""
+    known = {band.name: band for band in frozen.bands}
+    for band in bands:
+        if band.name in known and not np.can_cast(band.dtype, known[band.name].dtype, "safe"):
+            raise JobError(
+                f"source.bands: images now have {band.name!r} as {band.dtype}, and its column is "
+                f"{known[band.name].dtype}; leave them out with source.filter, or write pixels.dtype, or another "
+                "output.path"
+            )
+    return tuple(replace(band, dtype=known[band.name].dtype) if band.name in known else band for band in bands)
+
+
+def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
+    """Return bands for a plan without any image, which decides nothing: it is not written down."""
+    asked = config.source.bands or ()
+    renamed = asked if isinstance(asked, dict) else {name: name for name in asked}
+    return tuple(Band(new, old, config.pixels.dtype.get(new, "float64")) for new, old in renamed.items())
+
+
+def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
+    extra = region.columns.column_names if isinstance(region, Points) else []
+    columns = [(name, "region.points: rename the file's column") for name in extra]
+    columns += [(band.name, f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
+    seen: dict[str, str] = {}
+    for name, way in columns:
+        if not re.fullmatch(NAME, name):
+            raise JobError(f"source.bands: {name!r} is no column name; {way}")
+        if name.lower() in COLUMNS or name.lower().startswith("valid_"):
+            raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
+        if name.lower() in seen:
+            raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; {way}")
+        seen[name.lower()] = name

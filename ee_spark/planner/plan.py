@@ -1,0 +1,315 @@
+"""The plan: which requests a job comes to, decided and explained before any pixel is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ee_spark.client import Client, Service, is_google
+from ee_spark.errors import JobError, ServiceError
+from ee_spark.job import JobConfig
+from ee_spark.planner import source as ee_source
+from ee_spark.planner.alignment import Layer, choose_lattices
+from ee_spark.planner.bands import choose_bands, some_of
+from ee_spark.planner.chunk import Pairs, block_side, bucket_days, by_time, cut
+from ee_spark.planner.frozen import Band, Frozen, Note
+from ee_spark.planner.images import Images, refused, stored
+from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
+from ee_spark.planner.limits import check
+from ee_spark.planner.points import Points
+from ee_spark.planner.polygon import Polygons
+from ee_spark.planner.probe import Field, patiently, probe
+from ee_spark.planner.region import load as load_region
+from ee_spark.planner.request import MAX_BYTES, Recipe, is_nothing, pack_size
+from ee_spark.planner.tile import Shape
+from ee_spark.planner.world import within_world
+
+DEFAULT_TILE = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Images × tiles of one run, and why they are what they are.
+
+    ``graphs`` are the graphs to send: none for getPixels, the template of all stored images, or one for each computed
+    image. ``notes`` explain each decision as (what, value, why). ``resumed``: a dataset's first plan was made before.
+    """
+
+    config: JobConfig
+    service: Service
+    region: Polygons | Points
+    images: Images
+    frozen: Frozen
+    graphs: tuple[str, ...]
+    pairs: Pairs
+    untouched: int
+    tiles: int
+    identity: dict[str, Any]
+    notes: tuple[Note, ...]
+    resumed: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 (hex) of the identity: a dataset holds one job."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the pixels of each image are asked for."""
+        names = [band.old if self.frozen.method == "getPixels" else band.name for band in self.frozen.bands]
+        return Recipe(
+            self.frozen.method,
+            self.service.project,
+            (*names, *self.frozen.validity),
+            self.config.pixels.format,
+            self.config.name if is_google(self.service.url) else None,
+        )
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of one request as the service counts them."""
+        width, height = self.frozen.shape.stored
+        return width * height * self.frozen.counted_bytes
+
+    @property
+    def points(self) -> Points | None:
+        """The points, where the region is one of points."""
+        return self.region if isinstance(self.region, Points) else None
+
+    @property
+    def decides(self) -> bool:
+        """False for a first plan that saw no image: it cannot know bands and types, and must not freeze any."""
+        return bool(self.frozen.bands) and bool(len(self.images) or self.resumed)
+
+    @property
+    def pack(self) -> int:
+        """How many images of one tile go into one request at most."""
+        return pack_size(
+            self.config.pixels.images_per_request,
+            self.frozen.method,
+            len(self.recipe.bands),
+            self.frozen.tile_bytes,
+            self.request_bytes,
+            max(map(len, self.graphs), default=0),
+        )
+
+    @property
+    def requests(self) -> int:
+        """How many requests a first run comes to, if none is split or asked for again."""
+        return self.pairs.requests(self.pack)
+
+    def graph(self, image: int) -> str | None:
+        """Return the graph of one image: its own, the template of all, or none."""
+        return self.graphs[image if len(self.graphs) > 1 else 0] if self.graphs else None
+
+
+def make(
+    config: JobConfig,
+    service: Service,
+    frozen: Frozen | None = None,
+    *,
+    remote_code: bool = False,
+    region: Polygons | Points | None = None,
+) -> Plan:
+    """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
+
+    ``remote_code``: functions may come from object storage. ``region`` is the job's, where it was read before: a sample
+    that was drawn and kept.
+
+    Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
+
+    Raises:
+        JobError: for everything that is wrong with the job, in one line.
+    """
+    client = Client(service, config.earth_engine.concurrent_requests)
+    region = region or load_region(config.region, client, remote_code=remote_code)
+    computed = config.source.kind in ("image", "expression")
+    method, why_method = choose_method(config)
+    if method == "computePixels":
+        ee_source.connect(service)
+    area = region.geojson()
+    graphs: ee_source.Graphs | None
+    if computed:
+        images, graphs = ee_source.computed_images(config.source, area, remote_code=remote_code)
+    else:
+        images = stored(client, config.source, area)
+        computes = method == "computePixels"
+        graphs = ee_source.stored_graph(config.source, config.pixels, remote_code=remote_code) if computes else None
+    notes = [("method", method, why_method)]
+    alignment = choose_lattices(config, images, frozen, region)
+    bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen)
+    shape, why_tile = choose_shape(config, bands, frozen)
+    notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
+    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0)
+    fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
+    pairs, tiles, possible = _pairs(region, images, alignment.layers, fixed, snap=config.grid.snap)
+    packed = method == "computePixels" and config.pixels.images_per_request != 1
+    days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=packed)
+    fixed = replace(fixed, days=days)
+    clip = area if config.region.clip else None
+    plan = Plan(
+        config=config,
+        service=service,
+        region=region,
+        images=images,
+        frozen=fixed,
+        graphs=tuple(ee_source.select(image, bands, config.pixels, clip) for image in graphs.images) if graphs else (),
+        pairs=by_time(pairs, images.time, days),
+        untouched=possible - pairs.count,
+        tiles=tiles,
+        identity=_identity(config, service, fixed, region, graphs.identity if graphs else None),
+        notes=tuple(notes),
+        resumed=frozen is not None,
+    )
+    check(plan)
+    if pairs.count:
+        _probe_last(plan, client)
+    return plan
+
+
+def choose_method(config: JobConfig) -> tuple[str, str]:
+    """Return getPixels where nothing needs computing, else computePixels, and why."""
+    source, pixels = config.source, config.pixels
+    if source.method != "auto":
+        return source.method, "asked for"
+    if source.kind in ("image", "expression"):
+        return "computePixels", f"the source is an {source.kind} to compute"
+    reasons = [
+        (bool(source.map), "map computes"),
+        (pixels.mask != "none", f"mask: {pixels.mask} needs the images' masks"),
+        (pixels.resample != "nearest", f"resample: {pixels.resample} needs computing"),
+        (bool(pixels.dtype), "dtype needs casting"),
+        (pixels.images_per_request not in ("auto", 1), "images_per_request packs"),
+        (config.region.clip, "clip masks"),
+    ]
+    why = [text for applies, text in reasons if applies]
+    return ("computePixels", ", ".join(why)) if why else ("getPixels", "stored pixels, nothing to compute")
+
+
+def choose_shape(config: JobConfig, bands: Sequence[Band], frozen: Frozen | None) -> tuple[Shape, list[Note]]:
+    """Return the tiles' size: the job file's, or the largest default that a request can hold."""
+    margin = config.grid.margin
+    if config.grid.size:
+        return Shape(*config.grid.size, margin), []
+    if frozen:
+        return Shape(frozen.shape.width, frozen.shape.height, margin), []
+    probe_shape = Frozen("", tuple(bands), config.pixels.mask, Shape(1, 1), None, "", 1, 0)
+    side = DEFAULT_TILE
+    while side > 16 and (side + 2 * margin) ** 2 * probe_shape.counted_bytes > MAX_BYTES:
+        side //= 2
+    return Shape(side, side, margin), [("tile", f"{side} pixels", "proposed: grid.tile is not given")]
+
+
+def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``."""
+    keys = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+    return "; ".join(f"{key}: {mine.get(key)!r} here, {theirs.get(key)!r} there" for key in keys)
+
+
+def _pairs(
+    region: Polygons | Points, images: Images, layers: Sequence[Layer], frozen: Frozen, *, snap: bool
+) -> tuple[Pairs, int, int]:
+    """Return the pairs before any cut by time, of tiles, and of pairs if each image touched each tile."""
+    lattices = [layer.lattice for layer in layers]
+    if isinstance(region, Points):
+        found, corners = patch_runs(region, images, layers, frozen.shape, snap=snap)
+        return cut(lattices, found, frozen.side, corners), len(region.ids), len(region.ids) * len(images)
+    wanted = region_runs(region, layers, frozen.shape)
+    found = tile_runs(region, images, layers, wanted, frozen.shape)
+    tiles = [runs.count for runs in wanted]
+    possible = sum(count * len(layer.images) for count, layer in zip(tiles, layers, strict=True))
+    return cut(lattices, found, frozen.side), sum(tiles), possible
+
+
+def _probe_last(plan: Plan, client: Client) -> None:
+    """Ask for one pixel exactly as the tiles will be asked for; of another where there is no image."""
+    chunk = plan.pairs.chunk(0)
+    fields: Sequence[Field] = ()
+    for image in some_of(np.unique(chunk.image).tolist()):
+        run = chunk.run(int(np.flatnonzero(chunk.image == image)[0]))
+        tiles, _, _ = run.pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
+        inside, _ = within_world(tiles.window(len(tiles) // 2), tiles.lattice)
+        window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
+        path, body = plan.recipe.call(
+            plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window
+        )
+        try:
+            fields = patiently(partial(probe, client, path, body, plan.config.pixels.format))
+            break
+        except ServiceError as error:
+            if not is_nothing(error, plan.images.ids[image], plan.graph(image)):
+                source = plan.config.source
+                raise JobError(refused(f"source.{source.kind}", source.name, error)) from None
+    for band, field in zip(plan.frozen.bands, fields, strict=False):
+        if not np.can_cast(field.dtype, band.dtype, "safe"):
+            raise JobError(
+                f"source.bands: {band.name!r} is {field.dtype} and its column {band.dtype}; write pixels.dtype: "
+                f"{{{band.name}: {band.dtype}}}, or another output.path"
+            )
+
+
+def _type_notes(bands: Sequence[Band], config: JobConfig) -> list[Note]:
+    notes = [("bands", ", ".join(f"{band.name} {band.dtype}" for band in bands), "")]
+    wide = [band.name for band in bands if band.dtype == "float64" and band.name not in config.pixels.dtype]
+    if wide:
+        notes.append(
+            ("float64", ", ".join(wide), "nobody asked for it: pixels.dtype: {band: float32} halves the bytes")
+        )
+    if config.pixels.mask == "none":
+        notes.append(("mask", "none", "masked pixels are zeros like any other; valid_count and statistics are null"))
+    return notes
+
+
+def _identity(
+    config: JobConfig, service: Service, frozen: Frozen, region: Polygons | Points, graph: str | None
+) -> dict[str, Any]:
+    """Return what makes this job the one that a dataset belongs to, in keys that a person can compare."""
+    grid, pixels, source, lattice = config.grid, config.pixels, config.source, frozen.lattice
+    columns = region.columns.schema if isinstance(region, Points) else ()
+    where = service_identity(config, service)
+    return {
+        "earth_engine": where,
+        f"source.{source.kind}": source.name
+        if source.kind in ("collection", "asset")
+        else source.name.rpartition("/")[2],
+        "source.graph": ee_source.digest(graph)
+        if graph and (source.map or source.kind in ("image", "expression"))
+        else None,
+        "source.every": source.every,
+        "source.args": source.args,
+        "source.bands": {band.name: band.old for band in frozen.bands},
+        "source.method": frozen.method,
+        "grid.crs": lattice.crs if lattice else "native",
+        "grid.resolution": [lattice.res_x, lattice.res_y] if lattice else None,
+        "grid.offset": [lattice.x0, lattice.y0] if lattice else None,
+        "grid.like": grid.like,
+        "grid.tile": [frozen.shape.width, frozen.shape.height],
+        "grid.margin": frozen.shape.margin,
+        "grid.snap": grid.snap,
+        "region": "points" if isinstance(region, Points) else "tiles",
+        "region.clip": _digest(region.geojson()) if config.region.clip else None,
+        "region.columns": {field.name: str(field.type) for field in columns},
+        "pixels.format": pixels.format,
+        "pixels.mask": pixels.mask,
+        "pixels.fill": pixels.fill,
+        "pixels.resample": pixels.resample,
+        "pixels.dtype": pixels.dtype,
+    }
+
+
+def _digest(area: dict[str, Any]) -> str:
+    """Return 16 hex digits that name an area: what is clipped to one holds no pixels of another."""
+    return hashlib.sha256(json.dumps(area, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def service_identity(config: JobConfig, service: Service) -> str:
+    """Return Earth Engine, the emulator with its catalog, or the URL of another endpoint."""
+    if config.earth_engine.endpoint == "emulator":
+        return f"emulator, catalog {config.earth_engine.emulator.get('catalog') or 'of the package'}"
+    return "Earth Engine" if is_google(service.url) else service.url

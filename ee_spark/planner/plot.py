@@ -1,0 +1,94 @@
+"""A plan as a picture: its tiles or patches, the images' footprints, the region."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from ee_spark.errors import JobError
+from ee_spark.planner.lattice import Floats
+from ee_spark.planner.plan import Plan
+from ee_spark.planner.points import Points
+
+MAX_TILES = 20_000
+"""Tiles drawn one by one; of more, the outlines of blocks of tiles stand for them."""
+MAX_FOOTPRINTS = 2_000
+
+
+def picture(plan: Plan) -> bytes:
+    """Return a PNG of the plan in longitude and latitude.
+
+    Raises:
+        JobError: where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.collections import LineCollection
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise JobError("--plot needs matplotlib; install ee-spark[local]") from None
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axes = figure.add_subplot()
+    outlines, blocks = _outlines(plan)
+    footprints = _footprints(plan)
+    axes.add_collection(LineCollection(footprints, colors="tab:orange", linewidths=0.8, alpha=0.6, label="footprints"))
+    axes.add_collection(
+        LineCollection(outlines, colors="tab:blue", linewidths=0.5, label="blocks" if blocks else "tiles")
+    )
+    west, south, east, north = plan.region.bounds
+    if isinstance(plan.region, Points):
+        axes.plot(plan.region.lon, plan.region.lat, ".", color="black", markersize=3, label="points")
+    else:
+        rings = [ring for polygon in plan.region.polygons for ring in polygon]
+        axes.add_collection(LineCollection(rings, colors="black", linewidths=1.2, label="region"))
+    if outlines:
+        places = np.concatenate(outlines)
+        (left, bottom), (right, top) = np.nanmin(places, 0), np.nanmax(places, 0)
+        west, south, east, north = min(west, left), min(south, bottom), max(east, right), max(north, top)
+    x, y = max(1e-4, 0.05 * (east - west)), max(1e-4, 0.05 * (north - south))
+    axes.set(xlim=(west - x, east + x), ylim=(south - y, north + y), xlabel="longitude", ylabel="latitude")
+    axes.set_aspect(1 / max(0.05, float(np.cos(np.radians((south + north) / 2)))))
+    width, height = plan.frozen.shape.stored
+    axes.set_title(
+        f"{plan.config.name}: {len(plan.images):,} images, {plan.tiles:,} tiles of {width} × {height} pixels, "
+        f"{plan.pairs.count:,} pairs",
+        fontsize=10,
+    )
+    axes.legend(loc="upper right", fontsize=8)
+    sink = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(sink)
+    return sink.getvalue()
+
+
+def _outlines(plan: Plan) -> tuple[list[Floats], bool]:
+    """Return the outline of every distinct tile, or of every block of them where there are too many."""
+    shape, pairs = plan.frozen.shape, plan.pairs
+    found: dict[tuple[str, str], Floats] = {}
+    if plan.points is None and plan.tiles > MAX_TILES:
+        side = plan.frozen.side
+        for lattice, row, column in {
+            (int(pairs.lattice[i]), int(pairs.block_row[i]), int(pairs.block_column[i]))
+            for i in pairs.edges[:-1].tolist()
+        }:
+            across, down = np.array([0, 1, 1, 0, 0]) + column, np.array([0, 0, 1, 1, 0]) + row
+            one = pairs.lattices[lattice]
+            found[str(lattice), f"{row} {column}"] = np.column_stack(
+                one.lonlat(across * float(side * shape.width), down * float(side * shape.height))
+            )
+        return list(found.values()), True
+    for number in range(len(pairs)):
+        chunk = pairs.chunk(number)
+        tiles, _, _ = chunk.pairs(shape, plan.points, snap=plan.config.grid.snap)
+        new = [index for index, name in enumerate(tiles.ids) if (chunk.lattice.key, name) not in found]
+        lon, lat = tiles.outline()
+        found.update(
+            {(chunk.lattice.key, tiles.ids[index]): np.column_stack([lon[index], lat[index]]) for index in new}
+        )
+    return list(found.values()), False
+
+
+def _footprints(plan: Plan) -> list[Floats]:
+    """Return the rings of distinct footprints."""
+    distinct = {id(footprint): footprint for footprint in plan.images.footprints if footprint}
+    return [ring for footprint in list(distinct.values())[:MAX_FOOTPRINTS] for polygon in footprint for ring in polygon]

@@ -1,0 +1,185 @@
+"""Areas as polygons in longitude and latitude, their edges straight there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ee_spark.errors import JobError
+from ee_spark.planner.lattice import Floats
+
+Polygon = tuple[Floats, ...]
+"""Closed rings (n, 2) of lon, lat: the outer one, then its holes."""
+Box = tuple[float, float, float, float]
+"""West, south, east, north."""
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """An area as polygons whose edges are straight in longitude and latitude."""
+
+    polygons: tuple[Polygon, ...]
+
+    @property
+    def bounds(self) -> Box:
+        """West, south, east, north of all polygons."""
+        return bounds(np.concatenate([polygon[0] for polygon in self.polygons]))
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """One box around all polygons; two where they lie at both sides of the antimeridian."""
+        return sides(np.array([bounds(polygon[0]) for polygon in self.polygons]))
+
+    def geojson(self) -> dict[str, Any]:
+        """Return the area as a GeoJSON geometry."""
+        rings = [[ring.tolist() for ring in polygon] for polygon in self.polygons]
+        if len(rings) == 1:
+            return {"type": "Polygon", "coordinates": rings[0]}
+        return {"type": "MultiPolygon", "coordinates": rings}
+
+
+def boxes(bbox: Box) -> tuple[Polygon, ...]:
+    """Return a bounding box as polygons: two of them where it crosses the antimeridian (west > east)."""
+    west, south, east, north = bbox
+    if west < east:
+        return (box(west, south, east, north),)
+    sides = ((west, 180.0), (-180.0, east))
+    return tuple(box(left, south, right, north) for left, right in sides if left < right)
+
+
+def polygons_of(data: bytes, label: str) -> Polygons:
+    """Return the polygons of a GeoJSON text: Polygon, MultiPolygon, Feature, FeatureCollection, GeometryCollection.
+
+    Raises:
+        JobError: if it is not GeoJSON, or holds no polygon or anything but polygons.
+    """
+    try:
+        found = tuple(part for polygon in _polygons(json.loads(data), label) for part in at_both_sides(polygon))
+    except KeyError as error:
+        raise JobError(f"{label}: not GeoJSON (no {error})") from None
+    except (ValueError, TypeError, IndexError) as error:
+        raise JobError(f"{label}: not GeoJSON ({error})") from None
+    if not found:
+        raise JobError(f"{label}: holds no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
+    return Polygons(found)
+
+
+def polygons_of_geojson(geometry: dict[str, Any]) -> tuple[Polygon, ...]:
+    """Return the polygons of a GeoJSON geometry object; none where it has no area."""
+    if geometry.get("type") in ("Polygon", "MultiPolygon", "GeometryCollection"):
+        parts = geometry.get("geometries", [geometry])
+        areas = [part for part in parts if part["type"] in ("Polygon", "MultiPolygon", "GeometryCollection")]
+        return tuple(polygon for part in areas for polygon in _polygons(part, "geometry"))
+    return ()
+
+
+def at_both_sides(polygon: Polygon, *, short_way: bool = False) -> list[Polygon]:
+    """Return a polygon that goes beyond ±180° as its parts at both sides of the antimeridian, else as it is.
+
+    ``short_way``: an edge of more than 180° is meant to cross the antimeridian, as in footprints of scenes
+    (https://datatracker.ietf.org/doc/html/rfc7946#section-3.1.9 asks to cut them; not everyone does).
+    """
+    if short_way:
+        polygon = tuple(_unwrapped(ring) for ring in polygon)
+    west, _, east, _ = bounds(polygon[0])
+    if west >= -180 and east <= 180:
+        return [polygon]
+    parts = []
+    for turn in (-360.0, 0.0, 360.0):
+        rings = [_between(ring + np.array([turn, 0.0]), -180.0, 180.0) for ring in polygon]
+        if len(rings[0]) > 3 and np.ptp(rings[0][:, 0]) > 0:
+            parts.append(tuple(ring for ring in rings if len(ring) > 3))
+    return parts
+
+
+def contains(polygon: Polygon, x: Floats, y: Floats) -> npt.NDArray[np.bool_]:
+    """Return for each place whether it lies inside the polygon (even-odd)."""
+    inside = np.zeros(x.shape, bool)
+    for ring in polygon:
+        for (x1, y1), (x2, y2) in itertools.pairwise(ring.tolist()):
+            if y1 != y2:
+                inside ^= ((y1 > y) != (y2 > y)) & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+    return inside
+
+
+def _unwrapped(ring: Floats) -> Floats:
+    """Return a ring that goes on beyond ±180° where it jumped, if that makes a scene of it and not a line."""
+    jumps = -360.0 * np.round(np.diff(ring[:, 0]) / 360)
+    x = ring[:, 0] + np.concatenate([[0.0], np.cumsum(jumps)])
+    if not jumps.any() or x[0] != x[-1] or not 1e-6 < np.ptp(x) < 90:
+        return ring
+    return np.column_stack([x, ring[:, 1]])
+
+
+def _between(ring: Floats, west: float, east: float) -> Floats:
+    """Return a closed ring cut to longitudes (Sutherland and Hodgman 1974); where it is cut it runs along them."""
+    for limit, sign in ((west, 1.0), (east, -1.0)):
+        if not len(ring):
+            break
+        depth = sign * (ring[:, 0] - limit)
+        start, end, d1, d2 = ring[:-1], ring[1:], depth[:-1], depth[1:]
+        crossing = (d1 >= 0) != (d2 >= 0)
+        share = np.divide(d1, d1 - d2, out=np.zeros_like(d1), where=crossing)
+        cut = start + (end - start) * share[:, None]
+        cut[:, 0] = np.where(crossing, limit, cut[:, 0])
+        kept = np.stack([cut, end], 1)[np.stack([crossing, d2 >= 0], 1)]
+        ring = np.vstack([kept, kept[:1]]) if len(kept) else kept
+    return ring
+
+
+def box(west: float, south: float, east: float, north: float) -> Polygon:
+    """Return a box as a polygon."""
+    return (np.array([[west, south], [east, south], [east, north], [west, north], [west, south]], np.float64),)
+
+
+def bounds(positions: Floats) -> Box:
+    """Return the box around positions (n, 2)."""
+    (west, south), (east, north) = positions.min(0).tolist(), positions.max(0).tolist()
+    return west, south, east, north
+
+
+def sides(boxes: Floats) -> tuple[Box, ...]:
+    """Return one box around boxes (n, 4), or an eastern and a western one where one would span half the Earth."""
+    west = (boxes[:, 0] + boxes[:, 2]) < 0
+    if not (0 < west.sum() < len(west)) or boxes[:, 2].max() - boxes[:, 0].min() <= 180:
+        return (around(boxes),)
+    return around(boxes[~west]), around(boxes[west])
+
+
+def around(boxes: Floats) -> Box:
+    """Return the box around boxes (n, 4)."""
+    least, most = boxes.min(0).tolist(), boxes.max(0).tolist()
+    return least[0], least[1], most[2], most[3]
+
+
+def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
+    kind = thing["type"]
+    if kind == "FeatureCollection":
+        for feature in thing["features"]:
+            yield from _polygons(feature, label)
+    elif kind == "Feature":
+        if thing["geometry"]:
+            yield from _polygons(thing["geometry"], label)
+    elif kind == "GeometryCollection":
+        for part in thing["geometries"]:
+            yield from _polygons(part, label)
+    elif kind in ("Polygon", "MultiPolygon"):
+        for rings in [thing["coordinates"]] if kind == "Polygon" else thing["coordinates"]:
+            yield tuple(_ring(ring) for ring in rings)
+    else:
+        raise JobError(f"{label}: a {kind} has no area; write polygons, or region.points for points")
+
+
+def _ring(positions: Sequence[Sequence[float]]) -> Floats:
+    ring = np.array([position[:2] for position in positions], np.float64)
+    if len(ring) < 3 or not np.isfinite(ring).all():
+        raise ValueError(f"a ring of {len(ring)} positions")
+    if np.abs(ring[:, 1]).max() > 90 or np.abs(ring[:, 0]).max() > 360:
+        raise ValueError(f"{ring[np.abs(ring).max(1).argmax()].tolist()} is no [longitude, latitude] in degrees")
+    return ring if (ring[0] == ring[-1]).all() else np.vstack([ring, ring[:1]])

@@ -1,0 +1,34 @@
+"""Where: polygons in longitude and latitude, or points."""
+
+from __future__ import annotations
+
+from ee_spark.client import Client
+from ee_spark.job import Region
+from ee_spark.objects import read_input
+from ee_spark.planner.points import Points, read_points
+from ee_spark.planner.polygon import Polygons, boxes, polygons_of
+from ee_spark.planner.sample import draw
+from ee_spark.planner.stratify import draw_by_class
+from ee_spark.planner.table import read_table
+
+__all__ = ["Points", "Polygons", "boxes", "draw", "load"]
+
+
+def load(region: Region, client: Client, *, remote_code: bool = False) -> Polygons | Points:
+    """Return what the job file's region names; ``client`` is asked for tables and for the classes of an image.
+
+    Raises:
+        JobError: if a file or table cannot be read or holds something else, with its row.
+    """
+    if region.bbox:
+        return Polygons(boxes(region.bbox))
+    if region.geojson:
+        return polygons_of(read_input(region.geojson, "region.geojson"), f"region.geojson: {region.geojson}")
+    if region.points:
+        return read_points(region.points)
+    if region.table:
+        return read_table(region.table, client)
+    assert region.sample is not None
+    if region.sample.stratify:
+        return draw_by_class(region.sample, client, remote_code=remote_code)
+    return draw(region.sample)

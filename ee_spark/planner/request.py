@@ -1,0 +1,113 @@
+"""What one request asks for: a window of pixels of one image, as the path and body of an HTTP call.
+
+Sources: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/getPixels and
+https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ee_spark.client import asset_name
+from ee_spark.errors import ServiceError
+from ee_spark.planner.images import ID, VERSION
+
+MAX_BYTES = 50_331_648
+"""One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
+AUTO_BYTES = 1_000_000
+"""What ``images_per_request: auto`` fills, in raw bytes: beyond it a request's own cost no longer counts."""
+MAX_BANDS = 1024
+"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
+MAX_GRAPH_BYTES = 4_000_000
+"""Of the 10 MiB that a request's body may have."""
+
+
+_NULL = re.compile(r"^Image\.select: Parameter 'input' is required")  # the first thing that a job's graph does with it
+_NO_BANDS = re.compile(  # what is said of the image that a reducer makes of no images
+    r"to an Image with no bands|Image has no bands|Available band names: \[\]|the number of bands \(0\)"
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A block of pixels: the affine transform of its corner (as in tables), its CRS, width and height."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    width: int
+    height: int
+
+    def part(self, column: int, row: int, width: int, height: int) -> Window:
+        """Return a window inside this one, its corner ``column`` and ``row`` pixels from this one's."""
+        sx, shx, x, shy, sy, y = self.transform
+        return replace(self, transform=(sx, shx, x + column * sx, shy, sy, y + row * sy), width=width, height=height)
+
+    def grid(self) -> dict[str, object]:
+        """Return the window as a PixelGrid (https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid)."""
+        keys = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+        code = "crsCode" if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*:[A-Za-z0-9]+", self.crs) else "crsWkt"
+        return {
+            "dimensions": {"width": self.width, "height": self.height},
+            "affineTransform": dict(zip(keys, self.transform, strict=True)),
+            code: self.crs,
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the pixels of any image of a job are asked for.
+
+    ``bands`` are the names in the answer, in order. ``project`` pays for computed pixels; for stored ones the client's
+    header says who does.
+    """
+
+    method: str
+    project: str
+    bands: tuple[str, ...]
+    format: str = "NPY"
+    tag: str | None = None
+
+    def call(self, image_id: str, version: int, graph: str | None, window: Window) -> tuple[str, bytes]:
+        """Return path and body. ``graph`` is the image's graph, or the template of a stored image's."""
+        body: dict[str, object] = {"fileFormat": self.format, "bandIds": self.bands, "grid": window.grid()}
+        if self.tag:
+            body["workloadTag"] = self.tag
+        text = json.dumps(body)
+        if self.method == "getPixels":
+            return f"/v1/{asset_name(image_id)}:getPixels", text.encode()
+        expression = filled(graph or "", image_id, version)
+        return f"/v1/projects/{self.project}/image:computePixels", f'{text[:-1]}, "expression": {expression}}}'.encode()
+
+
+def is_nothing(error: ServiceError, image_id: str, graph: str | None) -> bool:
+    """Return True if a request failed because there is no image: ``map`` gave null, or a period is without any.
+
+    That is so at every place: such a pair of image and tile is empty, not failed. Of a stored image an image without
+    bands is no such thing: it is there, and what ``map`` joined to it is not.
+    """
+    if graph is None or not image_id:
+        return False
+    of_stored = json.dumps(ID) in graph
+    return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(error.message)))
+
+
+def filled(template: str, image_id: str, version: int) -> str:
+    """Return a stored image's graph with its id and version in the places of the placeholders."""
+    return template.replace(json.dumps(ID), json.dumps(image_id)).replace(str(VERSION), str(version))
+
+
+def pack_size(
+    images: int | Literal["auto"], method: str, bands: int, tile_bytes: int, counted_bytes: int, graph_bytes: int
+) -> int:
+    """Return how many images of one tile go into one request: 1 where nothing is packed.
+
+    ``bands`` counts validity bands too, ``counted_bytes`` a tile's mask bytes too, ``graph_bytes`` one image's graph.
+    """
+    if method != "computePixels" or images == 1:
+        return 1
+    wanted = max(1, AUTO_BYTES // max(1, tile_bytes)) if images == "auto" else images
+    fits = MAX_BYTES // max(1, counted_bytes), MAX_BANDS // max(1, bands), MAX_GRAPH_BYTES // max(1, graph_bytes)
+    return max(1, min(wanted, *fits))

@@ -1,0 +1,55 @@
+"""Points drawn at random, the same ones for a seed: uniformly by area, or so many of each class of an image."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from ee_spark.errors import JobError
+from ee_spark.job import Sample, Within
+from ee_spark.objects import read_input
+from ee_spark.planner.points import Points, point_ids
+from ee_spark.planner.polygon import Box, Polygons, bounds, boxes, contains, polygons_of
+
+
+def area_of(within: Within) -> Polygons:
+    """Return the polygons that a sample is drawn within."""
+    if within.bbox:
+        return Polygons(boxes(within.bbox))
+    return polygons_of(read_input(str(within.geojson), "region.sample.within.geojson"), str(within.geojson))
+
+
+def draw(sample: Sample) -> Points:
+    """Return ``count`` points drawn uniformly by area within the sample's box or polygons.
+
+    Longitudes are uniform, latitudes by their sine; what falls outside a polygon is drawn again. The same seed gives
+    the same points everywhere.
+    """
+    area = area_of(sample.within)
+    rng = np.random.Generator(np.random.PCG64(sample.seed))
+    weights = np.array([_box_weight(bounds(polygon[0])) for polygon in area.polygons])
+    lon, lat = np.zeros(0), np.zeros(0)
+    for _ in range(10_000):
+        if len(lon) >= sample.count:
+            break
+        which = rng.choice(len(weights), size=sample.count, p=weights / weights.sum())
+        box = np.array([bounds(polygon[0]) for polygon in area.polygons])[which]
+        x = rng.uniform(box[:, 0], box[:, 2])
+        sines = np.sin(np.radians(box[:, [1, 3]]))
+        y = np.degrees(np.arcsin(rng.uniform(sines[:, 0], sines[:, 1])))
+        inside = np.zeros(sample.count, bool)
+        for number in np.unique(which).tolist():
+            mine = which == number
+            inside[mine] = contains(area.polygons[number], x[mine], y[mine])
+        lon, lat = np.concatenate([lon, x[inside]]), np.concatenate([lat, y[inside]])
+    else:
+        raise JobError("region.sample.within: its polygons fill almost nothing of their boxes; write smaller ones")
+    lon, lat = lon[: sample.count], lat[: sample.count]
+    return Points(point_ids(lon, lat), lon, lat, pa.table({}))
+
+
+def _box_weight(bounds: Box) -> float:
+    west, south, east, north = bounds
+    return (east - west) * (math.sin(math.radians(north)) - math.sin(math.radians(south)))

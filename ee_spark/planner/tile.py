@@ -1,0 +1,149 @@
+"""Tiles: blocks of pixels on a lattice, whole, named by where they lie and by nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ee_spark.planner.lattice import Floats, Ints, Lattice, crs_of
+from ee_spark.planner.points import Points
+from ee_spark.planner.request import Window
+
+_EDGE = 4  # pieces of each side of a footprint: enough for a map, the pixels themselves go by the transform
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of every block of a job: width and height of the core in pixels, and the margin on every side."""
+
+    width: int
+    height: int
+    margin: int = 0
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Width and height of the stored block, with its margins."""
+        return self.width + 2 * self.margin, self.height + 2 * self.margin
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """n tiles of one lattice.
+
+    ``left`` and ``top`` (n) are the column and row, in pixels from the lattice origin, of each core's corner: whole
+    numbers, but for patches that are centred exactly on their point. ``row`` and ``column`` count tiles, or for points
+    the pixel of that corner (None off the lattice). ``points`` are the n points of patches.
+    """
+
+    lattice: Lattice
+    shape: Shape
+    ids: tuple[str, ...]
+    left: Floats
+    top: Floats
+    row: Ints | None
+    column: Ints | None
+    points: Points | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def transform(self, index: int) -> tuple[float, float, float, float, float, float]:
+        """Return the affine transform of a stored block: scaleX, shearX, translateX, shearY, scaleY, translateY."""
+        margin = self.shape.margin
+        return self.lattice.transform(float(self.left[index]) - margin, float(self.top[index]) - margin)
+
+    def window(self, index: int) -> Window:
+        """Return a stored block's window."""
+        return Window(self.lattice.crs, self.transform(index), *self.shape.stored)
+
+    @cached_property
+    def columns(self) -> dict[str, pa.Array]:
+        """The keys, georeference and point columns of the n tiles."""
+        count, (width, height) = len(self), self.shape.stored
+        transforms = np.array([self.transform(index) for index in range(count)], np.float64).reshape(-1, 6)
+        lon, lat = self.outline()
+        bounds = [np.nanmin(lon, 1), np.nanmin(lat, 1), np.nanmax(lon, 1), np.nanmax(lat, 1)] if count else [[]] * 4
+        columns = {
+            "tile_id": pa.array(self.ids, pa.string()),
+            "crs": _constant(self.lattice.crs, count),
+            "crs_wkt": _constant(_wkt(self.lattice.crs), count),
+            "transform": pa.ListArray.from_arrays(
+                pa.array(np.arange(count + 1, dtype=np.int32) * 6), pa.array(transforms.ravel())
+            ),
+            "width": pa.array(np.full(count, width, np.int32)),
+            "height": pa.array(np.full(count, height, np.int32)),
+            "margin": pa.array(np.full(count, self.shape.margin, np.int32)),
+            "tile_row": _counts(self.row, count),
+            "tile_col": _counts(self.column, count),
+            "bbox": pa.StructArray.from_arrays(
+                [pa.array(np.asarray(bound, np.float64)) for bound in bounds], ["xmin", "ymin", "xmax", "ymax"]
+            ),
+            "geometry": pa.array(_wkb(lon, lat), pa.binary()),
+        }
+        if self.points is not None:
+            columns["point_id"] = pa.array(self.points.ids, pa.string())
+            columns["point_lon"] = pa.array(self.points.lon)
+            columns["point_lat"] = pa.array(self.points.lat)
+            for name in self.points.columns.column_names:
+                columns[name] = self.points.columns[name].combine_chunks()
+        return columns
+
+    def outline(self) -> tuple[Floats, Floats]:
+        """Return the cores' closed outlines in lon and lat (n, m), clockwise from the top left; NaN where undefined."""
+        pieces = 1 if crs_of(self.lattice.crs).is_geographic else _EDGE
+        step = np.arange(pieces) / pieces
+        across = np.concatenate([step, np.ones(pieces), 1 - step, np.zeros(pieces), [0.0]])
+        down = np.concatenate([np.zeros(pieces), step, np.ones(pieces), 1 - step, [0.0]])
+        lon, lat = self.lattice.lonlat(
+            self.left[:, None] + across * self.shape.width, self.top[:, None] + down * self.shape.height
+        )
+        bad = ~(np.isfinite(lon) & np.isfinite(lat))
+        return np.where(bad, np.nan, lon), np.where(bad, np.nan, lat)
+
+
+def grid_tiles(lattice: Lattice, shape: Shape, row: Ints, column: Ints) -> Tiles:
+    """Return the tiles of the grid at these rows and columns, counted from the lattice origin, rows southward."""
+    ids = tuple(f"{lattice.prefix}/r{r}c{c}" for r, c in zip(row.tolist(), column.tolist(), strict=True))
+    left, top = (column * shape.width).astype(np.float64), (row * shape.height).astype(np.float64)
+    return Tiles(lattice, shape, ids, left, top, row, column)
+
+
+def patches(lattice: Lattice, shape: Shape, points: Points, *, snap: bool) -> Tiles:
+    """Return one patch for each point.
+
+    On the lattice an odd side centres the pixel that holds the point, an even one the nearest lattice corner; otherwise
+    the patch is centred exactly on the point.
+    """
+    u, v = lattice.from_lonlat(points.lon, points.lat)
+    left, top = u - shape.width / 2, v - shape.height / 2
+    if not snap:
+        return Tiles(lattice, shape, points.ids, left, top, None, None, points)
+    left, top = np.floor(left + 0.5), np.floor(top + 0.5)
+    return Tiles(lattice, shape, points.ids, left, top, top.astype(np.int64), left.astype(np.int64), points)
+
+
+def _constant(text: str, count: int) -> pa.Array:
+    return pa.array([text] * count, pa.string())
+
+
+def _counts(values: Ints | None, count: int) -> pa.Array:
+    return pa.nulls(count, pa.int32()) if values is None else pa.array(values.astype(np.int32))
+
+
+def _wkt(crs: str) -> str:
+    return str(crs_of(crs).to_wkt(version="WKT2_2019"))
+
+
+def _wkb(lon: Floats, lat: Floats) -> list[bytes]:
+    """Return polygons of one ring each as little-endian WKB (OGC 06-103r4)."""
+    count, length = lon.shape
+    polygons: Any = np.zeros(
+        count, [("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("size", "<u4"), ("xy", "<f8", (length, 2))]
+    )
+    polygons["order"], polygons["kind"], polygons["rings"], polygons["size"] = 1, 3, 1, length
+    polygons["xy"][..., 0], polygons["xy"][..., 1] = lon, lat
+    return [polygon.tobytes() for polygon in polygons]

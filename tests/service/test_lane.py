@@ -1,0 +1,365 @@
+"""Lanes at work on an emulator and a real directory, most of them without Spark."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from emulator_client import asset, post, write_catalog, write_raster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ee_emulator as emulator
+from ee_spark import config, extract
+from ee_spark.client import Service
+from ee_spark.lane import Lane, work
+from ee_spark.lane.deal import deal, make_lanes
+from ee_spark.lane.notes import Notes, clear, clear_dead
+from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes, run_rounds
+from ee_spark.lane.tally import settle
+from ee_spark.objects import open_store
+from ee_spark.store import records
+
+IMAGES, TILES = 5, 12
+TRANSFORM = [10.0, 0.0, 330_080.0, 0.0, -10.0, 5_822_400.0]
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images of 4 × 3 tiles of 16 pixels, a corner of each tile masked, and one tile of image 2 wholly."""
+    folder = tmp_path_factory.mktemp("lanes")
+    for image in range(IMAGES):
+        write_raster(folder / f"{image}.tif", truth(image), TRANSFORM, "EPSG:32633", nodata=0)
+    assets = [
+        asset(f"T/C/{image}", {"v": f"{image}.tif"}, start=f"2020-0{image + 1}-01T00:00:00Z") for image in range(IMAGES)
+    ]
+    return write_catalog(folder, assets)
+
+
+def truth(image: int) -> np.ndarray[Any, Any]:
+    values = np.random.default_rng(image).integers(1, 9999, (48, 64)).astype(np.uint16)
+    values[::16, ::16] = 0
+    if image == 2:
+        values[16:32, 32:48] = 0
+    return values
+
+
+@pytest.fixture(scope="module")
+def url(catalog: Path) -> Iterator[str]:
+    with emulator.start(catalog) as running:
+        yield running.url
+
+
+def job(url: str, path: Path, **more: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "name": "lane-test",
+        "earth_engine": {"endpoint": url, "lanes": 1, "concurrent_requests": 16, "requests_per_minute": 60_000},
+        "source": {"collection": "T/C"},
+        "region": {"bbox": [12.4958, 52.5212, 12.5044, 52.5250]},
+        "grid": {"crs": "EPSG:32633", "scale": 10, "align": "asset", "tile": 16},
+        "pixels": {"images_per_request": 1},
+        "output": {"path": str(path)},
+    }
+    for key, value in more.items():
+        data[key] = {**data.get(key, {}), **value}
+    return data
+
+
+def prepared(data: dict[str, Any], run_id: str = "run") -> list[Lane]:
+    """Do what a run does before its lanes begin; one lane."""
+    parsed = config.parse(data)
+    store = open_store(parsed.output.path)
+    plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
+    records.open_tables(store, records.layout_of(plan))
+    run_id = records.start_run(store, plan, run_id)
+    return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
+
+
+def rows(path: Path, table: str) -> dict[tuple[str, str], dict[str, Any]]:
+    found = pq.read_table(path / table).to_pylist()
+    keyed = {(row["tile_id"], row["image_id"]): row for row in found}
+    assert len(keyed) == len(found)  # never doubled
+    return keyed
+
+
+def check_pixels(path: Path) -> int:
+    found = rows(path, "pixels")
+    for (_, image), row in found.items():
+        values = truth(int(image.rpartition("/")[2]))
+        x, y = round((row["transform"][2] - TRANSFORM[2]) / 10), round((TRANSFORM[5] - row["transform"][5]) / 10)
+        whole = np.zeros((16, 16), np.uint16)
+        top, left, bottom, right = max(0, y), max(0, x), min(48, y + 16), min(64, x + 16)
+        whole[top - y : bottom - y, left - x : right - x] = values[top:bottom, left:right]
+        np.testing.assert_array_equal(np.array(row["v"]).reshape(16, 16), whole)
+        np.testing.assert_array_equal(np.array(row["valid"]).reshape(16, 16), whole > 0)
+    return len(found)
+
+
+def counts(record: dict[str, Any]) -> dict[str, int]:
+    return {name: record[name] for name in ("ok", "empty", "failed", "skipped", "missing") if record[name]}
+
+
+def test_a_lane_fetches_publishes_and_resumes(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    (record,) = work(lane)
+    planned = sum(chunk.count for chunk in lane.chunks)
+    assert counts(record)["ok"] == check_pixels(tmp_path)
+    assert record["ok"] + record["empty"] == planned == record["requests"]
+    assert record["empty"] >= 1
+    tiles = rows(tmp_path, "tiles")
+    assert len(tiles) == planned
+    assert {row["status"] for row in tiles.values()} == {"ok", "empty"}
+    assert all(row["attempts"] == row["requests"] == 1 and row["bytes_in"] > 0 for row in tiles.values())
+    (again,) = work(prepared(job(url, tmp_path))[0])
+    assert counts(again) == {"skipped": planned}
+    assert again["requests"] == 0
+    assert len(rows(tmp_path, "pixels")) == record["ok"]
+
+
+def test_lanes_side_by_side_share_chunks_without_doubling(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    chunks = [half for chunk in lane.chunks for half in chunk.halves()]
+    lanes = [replace(lane, index=index, chunks=tuple(chunks[index::2])) for index in range(2)]
+    found: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda lane=lane: found.extend(work(lane))) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(record["ok"] for record in found) == check_pixels(tmp_path)
+    assert sum(record["ok"] + record["empty"] for record in found) == sum(chunk.count for chunk in chunks)
+
+
+def test_packed_and_unpacked_are_the_same_rows(url: str, tmp_path: Path) -> None:
+    tables = {}
+    for name, size in (("one", 1), ("many", "auto")):
+        (lane,) = prepared(job(url, tmp_path / name, pixels={"images_per_request": size}))
+        (record,) = work(lane)
+        tables[name] = record["requests"], rows(tmp_path / name, "pixels"), rows(tmp_path / name, "tiles")
+    assert check_pixels(tmp_path / "many") > 0
+    assert tables["many"][0] * 4 <= tables["one"][0]
+    assert tables["many"][1] == tables["one"][1]
+    for key, row in tables["many"][2].items():
+        for column in ("status", "crc32c", "valid_count", "v_mean"):
+            assert row[column] == tables["one"][2][key][column]
+
+
+@pytest.mark.parametrize("mask", [{"mask": "fill", "fill": 0}, {"mask": "none"}, {"mask": "bands"}])
+def test_every_mask_comes_in_parts_of_any_size(url: str, tmp_path: Path, mask: dict[str, Any]) -> None:
+    data = job(url, tmp_path, pixels=mask, output={"path": str(tmp_path), "part_size": 2000})
+    data["source"] = {"collection": "T/C", "method": "computePixels"}
+    (lane,) = prepared(data)
+    (record,) = work(lane)
+    assert record["ok"] + record["empty"] == sum(chunk.count for chunk in lane.chunks)
+    assert (record["empty"] > 0) == (mask["mask"] != "none")
+    assert record["parts"] > len(lane.chunks)
+    assert len(rows(tmp_path, "pixels")) == record["ok"]
+
+
+def test_the_daily_quota_stops_every_lane_of_the_run(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    planned = sum(chunk.count for chunk in lane.chunks)
+    post(url, "/_emulator/traffic", {"faults": "daily-after:7"})
+    try:
+        (record,) = work(lane)
+    finally:
+        post(url, "/_emulator/traffic", {"faults": "", "latency_ms": 200})
+    assert record["stop_kind"] == "daily"
+    assert "daily quota" in record["stopped"]
+    assert record["ok"] + record["empty"] + record["missing"] == planned
+    assert record["missing"] >= planned - 7
+    try:
+        slow = replace(lane, index=1, threads=1)  # would take some 10 s
+        (other,) = work(slow)
+    finally:
+        post(url, "/_emulator/traffic", {"latency_ms": 0})
+    assert other["stopped"] == record["stopped"]
+    assert other["missing"] > 0
+    assert other["seconds"] < 8
+    clear(open_store(str(tmp_path)), "run")
+    (last,) = work(lane)
+    assert last["missing"] == 0
+    assert last["ok"] == check_pixels(tmp_path)  # what the same run's other lanes had done counts as its own
+
+
+def test_failed_tiles_are_rows_and_asked_for_again(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    post(url, "/_emulator/traffic", {"faults": "oom-above:1"})
+    try:
+        (record,) = work(lane)
+    finally:
+        post(url, "/_emulator/traffic", {"faults": ""})
+    assert set(counts(record)) == {"failed"}
+    failed = rows(tmp_path, "tiles").values()
+    assert {row["error_class"] for row in failed} == {"too_big"}
+    assert all("User memory limit exceeded." in row["error_message"] and row["http_status"] == 400 for row in failed)
+    (again,) = work(prepared(job(url, tmp_path))[0])
+    assert again["failed"] == 0
+    assert again["ok"] == check_pixels(tmp_path)
+
+
+def test_what_a_dead_attempt_had_open_is_left_to_the_next_round(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    halves = lane.chunks[0].halves()
+    lane = replace(lane, chunks=(*halves, *lane.chunks[1:]))
+    notes = Notes(open_store(str(tmp_path)), "run", 0, lane.index)
+    notes.opened(1)
+    (record,) = work(lane, attempt=1)
+    assert record["left"] == [1]
+    assert record["ok"] + record["empty"] == sum(chunk.count for chunk in lane.chunks) - halves[1].count
+    assert notes.record() == json.loads(json.dumps(record))
+    chunks, suspects = left_over([lane], [record], [notes.left_open()])
+    assert chunks == []
+    assert sum(suspect.chunk.count for suspect in suspects) == halves[1].count
+
+
+def test_a_tile_that_cost_two_workers_is_failed_without_being_asked_for(url: str, tmp_path: Path) -> None:
+    (lane,) = prepared(job(url, tmp_path))
+    suspects = [Suspect(lane.chunks[0])]
+    while suspects[0].chunk.count > 1:
+        suspects = [*narrowed(suspects[0], alone=True), *suspects[1:]]
+    twice = narrowed(*[narrowed(suspects[0], alone=True)[0]], alone=True)
+    assert twice == [Suspect(suspects[0].chunk, 2)]
+    (alone,) = next_lanes([lane], [], [*twice, *suspects[1:]], 0)
+    assert alone.alone
+    (record,) = work(alone)
+    assert (record["failed"], record["ok"] + record["empty"]) == (1, lane.chunks[0].count - 1)
+    (row,) = [row for row in rows(tmp_path, "tiles").values() if row["status"] == "failed"]
+    assert row["error_class"] == "worker_died"
+    assert row["attempts"] == 2
+
+
+@given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 12))
+def test_dealing_gives_each_chunk_to_one_lane_and_is_even(sizes: list[int], lanes: int) -> None:
+    dealt = deal(sizes, lanes)
+    assert sorted(index for lane in dealt for index in lane) == list(range(len(sizes)))
+    loads = [sum(sizes[index] for index in lane) for lane in dealt]
+    assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_rounds_lose_nothing_and_blame_only_what_was_open(data: st.DataObject) -> None:
+    lanes = data.draw(st.integers(1, 4))
+    first = [
+        replace(_LANE[0], index=index, threads=5, per_second=2.0, chunks=_LANE[0].chunks[index::lanes])
+        for index in range(lanes)
+    ]
+    found: list[dict[str, Any] | None] = []
+    still_open = []
+    for lane in first:
+        dead = data.draw(st.booleans())
+        noted = data.draw(st.sets(st.sampled_from(range(len(lane.chunks))))) if lane.chunks else set()
+        found.append(None if dead else {"left": sorted(noted)})
+        still_open.append(noted if dead else set())
+    chunks, suspects = left_over(first, found, still_open)
+    expected = sum(
+        chunk.count
+        for lane, record in zip(first, found, strict=True)
+        for index, chunk in enumerate(lane.chunks)
+        if record is None or index in record["left"]
+    )
+    assert sum(chunk.count for chunk in chunks) + sum(suspect.chunk.count for suspect in suspects) == expected
+    for todo in ((chunks, suspects), ([], suspects)):
+        if todo[0] or todo[1]:
+            again = next_lanes(first, *todo, 3)
+            assert sum(lane.threads for lane in again) == 5 * lanes
+            assert sum(lane.per_second for lane in again) == pytest.approx(2.0 * lanes)
+            assert sum(chunk.count for lane in again for chunk in lane.chunks) == sum(
+                chunk.count for chunk in (todo[0] or [suspect.chunk for suspect in todo[1]])
+            )
+
+
+_LANE: list[Lane] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _some_lane(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (lane,) = prepared(job(url, tmp_path_factory.mktemp("some")))
+    halves = [half for chunk in lane.chunks for half in chunk.halves()]
+    _LANE.append(replace(lane, chunks=tuple(half for chunk in halves for half in chunk.halves())))
+
+
+def test_a_cluster_that_is_gone_ends_the_run_in_two_rounds(url: str, tmp_path: Path) -> None:
+    """Its lanes die between their last part and the fold; then nothing runs at all: what there is is folded, counted.
+
+    A lane's death there leaves its parts and its notes, and neither a record nor a file in ``tiles``.
+    """
+    lanes = prepared(job(url, tmp_path))
+    store = open_store(str(tmp_path))
+    done: list[dict[str, Any]] = []
+
+    def dying(these: list[Lane]) -> str:
+        if not done:
+            for lane in these:
+                done.extend(work(lane))
+                clear(store, "run")
+                Notes(store, "run", lane.round, lane.index).opened(0)
+            for entry in store.list("tiles/"):
+                if "schema" not in entry.name:
+                    store.delete(entry.name)
+        return "the session is gone"
+
+    found, left, reason = run_rounds(lanes, store, dying)
+    assert (found, reason) == ([], "the session is gone; a round of work achieved nothing")
+    assert not store.list("_ee_spark/lanes/"), "its notes are cleared"
+    assert sum(chunk.count for chunk, _ in left) == sum(chunk.count for lane in lanes for chunk in lane.chunks)
+    assert settle(lanes[0], store, left) == Counter({name: done[0][name] for name in ("ok", "empty", "failed")})
+    tiles = rows(tmp_path, "tiles").values()
+    assert Counter(row["status"] for row in tiles) == {"ok": done[0]["ok"], "empty": done[0]["empty"]}
+
+
+def test_a_run_that_is_stopped_early_counts_what_others_had_done(url: str, tmp_path: Path) -> None:
+    """Some pairs are committed; the next run is refused from its first request on."""
+    (lane,) = prepared(job(url, tmp_path))
+    part = next(piece for piece in (lane.chunks[0], *lane.chunks[0].halves()) if piece.count <= 40)
+    (before,) = work(replace(lane, chunks=(part,)))
+    assert before["ok"] + before["empty"] == part.count
+    lanes, store = prepared(job(url, tmp_path), "next"), open_store(str(tmp_path))
+
+    def run_lanes(these: list[Lane]) -> None:
+        for one in these:
+            list(work(one))
+
+    post(url, "/_emulator/traffic", {"faults": "daily-after:0"})
+    try:
+        found, left, reason = run_rounds(lanes, store, run_lanes)
+    finally:
+        post(url, "/_emulator/traffic", {"faults": ""})
+    assert "daily quota" in str(reason)
+    counts = settle(lanes[0], store, left) + Counter({name: found[0][name] for name in ("ok", "empty", "skipped")})
+    assert counts == Counter(skipped=part.count)
+
+
+def test_notes_of_drivers_that_are_gone_are_cleared_and_of_no_others(url: str, tmp_path: Path) -> None:
+    """Runs by their drivers: this process, one that was killed, one of another machine, one that began long ago."""
+    (lane,) = prepared(job(url, tmp_path), "mine")
+    store = open_store(str(tmp_path))
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed.kill()
+    killed.wait()
+    found = store.read("_ee_spark/runs/mine.json")
+    assert found is not None
+    record = json.loads(found[0])
+    others = {
+        "killed": {"owner": {**record["owner"], "pid": killed.pid}},
+        "elsewhere": {"owner": {**record["owner"], "host": "elsewhere", "pid": killed.pid}},
+        "ended": {"report": {"status": "stopped"}},
+        "old": {"owner": {"host": "elsewhere", "pid": 1}, "started_at": "2020-01-01T00:00:00Z"},
+    }
+    for name, change in others.items():
+        store.create(f"_ee_spark/runs/{name}.json", json.dumps({**record, **change}).encode())
+    for name in ("mine", "nobody", *others):
+        Notes(store, name, 0, lane.index).opened(0)
+    clear_dead(store)
+    assert {entry.name.split("/")[2] for entry in store.list("_ee_spark/lanes/")} == {"mine", "elsewhere"}

