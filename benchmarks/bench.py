@@ -25,7 +25,7 @@ from ee_spark.client import Service
 from ee_spark.lane import Lane, work
 from ee_spark.lane.deal import make_lanes
 from ee_spark.objects import open_store
-from ee_spark.store import records
+from ee_spark.store import manifest, runs
 
 ORIGIN = (300_000.0, 5_000_000.0)
 SCALE = 10.0
@@ -83,8 +83,8 @@ def lanes_of(data: dict[str, Any]) -> list[Lane]:
     parsed = config.parse(data)
     store = open_store(parsed.output.path)
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
-    records.open_tables(store, records.layout_of(plan))
-    run_id = records.start_run(store, plan, "bench")
+    manifest.open_tables(store, manifest.layout_of(plan))
+    run_id = runs.start_run(store, plan, "bench")
     return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
 
 

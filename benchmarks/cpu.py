@@ -23,7 +23,7 @@ import urllib3
 from measure import used
 
 from ee_spark.lane import Lane, work
-from ee_spark.planner.request import Window
+from ee_spark.planner.window import Window
 from ee_spark.store.part import Row
 
 CASES = ((256, 20, 20), (1024, 5, 5))

@@ -60,7 +60,7 @@ def write(path: str, last: int | None, chunk: int) -> None:
     pixel = {"ndvi": np.ones((1, 1), np.float32), "valid": np.ones((1, 1), np.uint8)}
     rows = [row(MINE, n, "empty" if n % 3 == 0 else "ok", of=of) for n in range(len(of)) if not is_open(chunk, n, last)]
     rows = [item if item.status == "empty" else type(item)(**{**item.__dict__, "block": pixel}) for item in rows]
-    make = partial(build, layout=MINE, run_id="run", mask="band", fill={})
+    make = partial(build, layout=MINE, run_id="run")
     for part in (rows[:700], rows[700:]):
         log.publish(part, make)
     log.fold(failed_table([], MINE, "run"))

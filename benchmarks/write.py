@@ -128,7 +128,7 @@ def measure(dtype: str, rounds: int) -> dict[str, Any]:
     mine = layout([(f"b{i}", dtype) for i in range(4)], side=SIDE)
     rows = rows_of(mine, dtype)
     raw = COUNT * SIDE * SIDE * (4 * np.dtype(dtype).itemsize + 1)
-    make: Callable[..., Part] = partial(build, layout=mine, run_id="run", mask="band", fill={})
+    make: Callable[..., Part] = partial(build, layout=mine, run_id="run")
     with tempfile.TemporaryDirectory() as folder:
         store = FileStore(Path(folder))
         store.create(JOB, json.dumps({"fingerprint": FINGERPRINT}).encode())

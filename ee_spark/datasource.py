@@ -29,7 +29,7 @@ from ee_spark.lane.deal import make_lanes
 from ee_spark.lane.notes import Notes
 from ee_spark.objects import FileStore, Settings
 from ee_spark.planner.plan import Plan, make
-from ee_spark.store.records import layout_of
+from ee_spark.store.manifest import layout_of
 from ee_spark.store.schema import JOB, PIXELS, Layout
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ee_spark.objects import Store, open_store, probe
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
-from ee_spark.store import pins, records, samples
+from ee_spark.store import manifest, pins, runs, samples
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def run(
         spark = spark or session(job)
         refuse_remote_emulator(job, spark)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else task_slots(spark)
-        layout = records.layout_of(plan)
+        layout = manifest.layout_of(plan)
         if plan.decides:
-            records.open_tables(store, layout)
+            manifest.open_tables(store, layout)
         pinned = pins.publish(store, plan.images, repin=options.repin)
         versions = (plan.images if plan.frozen.method == "getPixels" else pinned).version
-        run_id = records.start_run(store, plan, options.run_id)
+        run_id = runs.start_run(store, plan, options.run_id)
         if options.logs is not None:
             log_as(options.logs, run_id)
         store.delete(SUCCESS)
@@ -102,11 +102,11 @@ def run(
             rest = settle_chunks(lanes[0], store, left)
         changes = look_again(plan, store, run_id)
         report = summarise(plan, run_id, found, rest, stopped, changes, time.monotonic() - started)
-        records.finish_run(store, run_id, report)
+        runs.finish_run(store, run_id, report)
         log.info("%s after %.1f s", report["status"], report["seconds"])
         if report["status"] == "complete":
-            records.succeed(store, report)
-        records.remove_replaced(store)
+            runs.succeed(store, report)
+        manifest.remove_replaced(store)
         clear_dead(store)
         store.clear_temp()
     return report
@@ -144,22 +144,22 @@ def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool 
     Raises:
         JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
     """
-    found, sample = records.read_job(store), job.region.sample
+    found, sample = manifest.read(store), job.region.sample
     draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, sample))
-    plan = draft(records.frozen_job(found))
+    plan = draft(found.frozen if found else None)
     probe(store)  # after the plan: a wrong job writes nothing
     if found is None and not plan.decides:
         return plan  # a day without images leaves the choice of bands and types to the first that has some
-    if found is None and not records.claim(store, plan):
-        found = records.read_job(store)  # another driver was first: its plan holds
-        plan = draft(records.frozen_job(found))
-    if found and found["fingerprint"] != plan.fingerprint:
+    if found is None and not manifest.claim(store, plan):
+        found = manifest.read(store)  # another driver was first: its plan holds
+        plan = draft(found.frozen if found else None)
+    if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
-            records.refuse_other(store, plan, found)
+            manifest.refuse_other(store, plan, found)
         plan = draft()
-        records.take_over(store, plan)
+        manifest.take_over(store, plan)
         pins.publish(store, plan.images, fresh=True)
-    records.remove_replaced(store)
+    manifest.remove_replaced(store)
     others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
     return draft(plan.frozen, region=others) if others else plan
 
@@ -178,12 +178,12 @@ def plan(config: JobConfig | Mapping[str, Any] | str, *, remote_code: bool = Fal
 def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job))
-    found = records.read_job(store)
+    found = manifest.read(store)
     draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, job.region.sample))
-    plan = draft(records.frozen_job(found))
-    if found and found["fingerprint"] != plan.fingerprint:
+    plan = draft(found.frozen if found else None)
+    if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
-            records.refuse_other(store, plan, found)
+            manifest.refuse_other(store, plan, found)
         plan = draft()
     return plan
 
@@ -201,7 +201,7 @@ def look_again(plan: Plan, store: Store, run_id: str) -> Changes:
         images = stored(Client(plan.service), source, plan.region.geojson())
         today = {**before, **dict(zip(images.ids, images.version.tolist(), strict=True))}
     meanwhile = {name for name in before if today[name] != before[name]}
-    mixed = pins.fetched(store, records.layout_of(plan), run_id, meanwhile)
+    mixed = pins.fetched(store, manifest.layout_of(plan), run_id, meanwhile)
     return Changes(tuple(pins.flag(store, today)), tuple(sorted(mixed)))
 
 

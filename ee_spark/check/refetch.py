@@ -19,8 +19,8 @@ from ee_spark.fetch.quota import Quota
 from ee_spark.job import JobConfig
 from ee_spark.objects import Store
 from ee_spark.planner.plan import Plan
-from ee_spark.planner.request import Window
-from ee_spark.store import records
+from ee_spark.planner.window import Window
+from ee_spark.store import manifest, runs
 from ee_spark.store.measure import checksums
 from ee_spark.store.schema import TILES
 
@@ -33,11 +33,12 @@ def last_job(store: Store) -> JobConfig:
     Raises:
         JobError: if no run's record can be read.
     """
-    job = records.read_job(store) or {"fingerprint": None}
-    runs = [run for run in records.read_runs(store).values() if run and run["fingerprint"] == job["fingerprint"]]
-    if not runs:
+    job = manifest.read(store)
+    mine = job.fingerprint if job else None
+    found = [run for run in runs.read_runs(store).values() if run and run["fingerprint"] == mine]
+    if not found:
         raise JobError(f"{store.root}: no record of a run can be read, so nobody knows what to ask for again")
-    return JobConfig.model_validate(max(runs, key=lambda run: str(run["started_at"]))["job"])
+    return JobConfig.model_validate(max(found, key=lambda run: str(run["started_at"]))["job"])
 
 
 def refetch(store: Store, plan: Plan, count: int, seed: int = 0) -> list[Problem]:
@@ -50,7 +51,7 @@ def refetch(store: Store, plan: Plan, count: int, seed: int = 0) -> list[Problem
     engine = plan.config.earth_engine
     threads = max(1, min(engine.concurrent_requests, len(rows)))
     quota = Quota(threads, engine.requests_per_minute / 60)
-    layout = records.layout_of(plan)
+    layout = manifest.layout_of(plan)
     fetcher = Fetcher(Client(plan.service, threads), plan.recipe, layout.planes, quota, plan.config.retry)
 
     def asks() -> Iterator[Ask]:
@@ -75,7 +76,7 @@ def refetch(store: Store, plan: Plan, count: int, seed: int = 0) -> list[Problem
 def _drawn(store: Store, plan: Plan, count: int, seed: int) -> list[dict[str, Any]]:
     """Return the rows of ``tiles`` to ask for again."""
     tables = []
-    for entry in store.list(f"{TILES}/{records.layout_of(plan).prefix}"):
+    for entry in store.list(f"{TILES}/{manifest.layout_of(plan).prefix}"):
         with store.open(entry.name) as file:
             table = pq.read_table(file, columns=[*COLUMNS, "status"])
         tables.append(table.filter(pc.equal(table["status"], "ok")).select(COLUMNS))

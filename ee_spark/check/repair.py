@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ee_spark.check.verify import REPAIRABLE, Problem
-from ee_spark.errors import EESparkError
+from ee_spark.errors import EESparkError, JobError
 from ee_spark.objects import Store
-from ee_spark.store import records
+from ee_spark.store import manifest
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.part import build, failed_table
-from ee_spark.store.schema import PIXELS, SUCCESS, TILES, Layout
+from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
 
 
 def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
@@ -19,8 +19,10 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
     A part that cannot be trusted is replaced, on the generation read, by one without rows and with an empty ledger: its
     number stays taken. A file in ``tiles`` is folded anew from its parts. What an overwritten job left is removed.
     """
-    job = records.read_job(store) or {}
-    layout = records.layout_of_dataset(store, job)
+    job = manifest.read(store)
+    if job is None:
+        raise JobError(f"{store.root}: holds no dataset: there is no {JOB}")
+    layout = manifest.layout_of_dataset(store, job)
     done: list[str] = []
     parts = {problem.name for problem in problems if problem.kind in ("torn", "checksum", "schema", "rows", "doubled")}
     schema = {f"{table}/{layout.schema_part}" for table in (PIXELS, TILES)}
@@ -29,7 +31,7 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
     if parts & schema:
         for name in parts & schema:
             store.delete(name)
-        records.open_tables(store, layout)
+        manifest.open_tables(store, layout)
         done.append("wrote the parts that show the schema")
     chunks: set[str] = set()
     for name in sorted(parts - schema):
@@ -51,7 +53,7 @@ def _empty_part(store: Store, layout: Layout, name: str) -> str:
         found = store.read(name)
         if found is None:
             return f"{name} is gone by itself"
-        if store.replace(name, build([], layout, "repair", layout.frozen.mask, {}).data, found[1]):
+        if store.replace(name, build([], layout, "repair").data, found[1]):
             return f"replaced {name} by a part without rows; the next run asks for its tiles again"
 
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from ee_spark.errors import EESparkError, JobError, LedgerError, StoreError
 from ee_spark.objects import TEMP, Entry, Store
 from ee_spark.objects.file import LOCKS
-from ee_spark.store import ledger, planned, records
+from ee_spark.store import ledger, manifest, planned, runs
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.log import ChunkLog
+from ee_spark.store.manifest import Manifest
 from ee_spark.store.measure import checksums
 from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 
@@ -27,6 +28,8 @@ THREADS = 4
 Key = tuple[str, str]
 REPAIRABLE = frozenset({"torn", "checksum", "schema", "rows", "doubled", "tiles", "leftover"})
 """Kinds of problems that :mod:`ee_spark.check.repair` knows a way out of."""
+ADDED, PROSE = frozenset({"fill"}), frozenset({"layout"})
+"""What footers of older parts do not say, and what they may say in other words."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Problem:
     """Something that is wrong: its kind, the object or tile that it is about, and the fact.
 
     Kinds: ``torn`` (cannot be read), ``schema``, ``rows`` (pixels and ledger disagree), ``checksum``, ``doubled`` (a
-    tile is committed twice), ``tiles`` (the file in ``tiles`` is not what its parts say), ``missing`` (planned,
-    but neither committed nor failed), ``unplanned``, ``leftover`` (of a job that was overwritten), ``foreign`` (not ours), ``run``,
-    ``images``, ``changed`` (asked for again, the pixels differ).
+    tile is committed twice), ``tiles`` (the file in ``tiles`` is not what its parts say), ``missing`` (planned, but
+    neither committed nor failed), ``unplanned``, ``leftover`` (of a job that was overwritten), ``foreign`` (not ours),
+    ``run``, ``images``, ``changed`` (asked for again, the pixels differ).
     """
 
     kind: str
@@ -83,10 +86,10 @@ def verify(store: Store) -> Findings:
     Raises:
         JobError: if there is no dataset.
     """
-    job = records.read_job(store)
+    job = manifest.read(store)
     if job is None:
         raise JobError(f"{store.root}: holds no dataset: there is no {JOB}")
-    layout = records.layout_of_dataset(store, job)
+    layout = manifest.layout_of_dataset(store, job)
     findings = Findings(store.root)
     chunks = _sorted_out(store, layout, job, findings)
     plans, complete = _plans(store, layout, findings)
@@ -115,15 +118,13 @@ def verify(store: Store) -> Findings:
     return findings
 
 
-def _sorted_out(
-    store: Store, layout: Layout, job: Mapping[str, Any], findings: Findings
-) -> dict[str, dict[str, Entry]]:
+def _sorted_out(store: Store, layout: Layout, job: Manifest, findings: Findings) -> dict[str, dict[str, Entry]]:
     """Return the job's objects in ``pixels`` and ``tiles`` by chunk; say what else lies in the dataset."""
     chunks: dict[str, dict[str, Entry]] = defaultdict(dict)
     ours = re.compile(
         rf"{PIXELS}/{layout.prefix}(?P<chunk>[^-]+)-\d+\.parquet|{TILES}/{layout.prefix}(?P<tiles>[^-]+)\.parquet"
     )
-    replaced = tuple(f"{table}/part-{old[:8]}-" for old in job["replaced"] for table in (PIXELS, TILES))
+    replaced = tuple(f"{table}/part-{old[:8]}-" for old in job.replaced for table in (PIXELS, TILES))
     wanted = {f"{PIXELS}/{layout.schema_part}": layout.pixels, f"{TILES}/{layout.schema_part}": layout.tiles}
     known = {IMAGES, JOB, SUCCESS}
     for entry in store.list(""):
@@ -144,14 +145,14 @@ def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, 
     """Return what all runs planned together, by chunk, and whether every record could be read."""
     union: dict[str, set[Key]] = defaultdict(set)
     complete = True
-    for run_id, run in records.read_runs(store).items():
+    for run_id, run in runs.read_runs(store).items():
         if run is not None and run["fingerprint"] != layout.fingerprint:
             continue
         findings.runs += 1
         try:
             if run is None:
                 raise ValueError("it is no JSON")
-            pairs, points = planned.unpack(run["pairs"]), records.read_points(run["region"])
+            pairs, points = planned.unpack(run["pairs"]), runs.read_points(run["region"])
             snap = bool(run["job"]["grid"]["snap"])
             for chunk, keys in planned.chunk_keys(pairs, run["images"], layout.frozen.shape, points, snap=snap):
                 union[chunk] |= keys
@@ -284,5 +285,13 @@ def _same_schema(found: pa.Schema, wanted: pa.Schema) -> bool:
     """Return True if columns, types and what the footer says of them are the same; a ledger may stand beside."""
     if not found.remove_metadata().equals(wanted.remove_metadata()):
         return False
-    theirs, ours = found.metadata or {}, wanted.metadata or {}
-    return all(json.loads(theirs.get(key, b"null")) == json.loads(ours[key]) for key in ours)
+    theirs, ours = ({key: json.loads(value) for key, value in (one.metadata or {}).items()} for one in (found, wanted))
+    return all(_alike(theirs.get(key), value) for key, value in ours.items())
+
+
+def _alike(told: Any, wanted: Any) -> bool:
+    """Return True if a footer says what it should; parts of older versions leave out what was added since."""
+    if not isinstance(told, dict) or not isinstance(wanted, dict):
+        return bool(told == wanted)
+    names = {*told, *wanted} - PROSE - (ADDED - told.keys())
+    return all(told.get(name) == wanted.get(name) for name in names)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ee_spark.errors import ServiceError
 from ee_spark.fetch.decode import Planes
-from ee_spark.planner.request import Window
+from ee_spark.planner.window import Window
 
 DEEPEST_START = 2
 

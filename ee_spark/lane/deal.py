@@ -9,9 +9,9 @@ from ee_spark.fetch.quota import share
 from ee_spark.lane.lane import Brief, Lane
 from ee_spark.logs import Logs
 from ee_spark.planner.chunk import Chunk
-from ee_spark.planner.lattice import Ints
+from ee_spark.planner.crs import Ints
 from ee_spark.planner.plan import Plan
-from ee_spark.store import records
+from ee_spark.store import manifest
 
 LEAST_SHARE = 8
 """Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
@@ -36,19 +36,16 @@ def make_lanes(
     chunks = [plan.pairs.chunk(index) for index in range(len(plan.pairs))]
     count = max(1, min(slots, max(1, engine.concurrent_requests // LEAST_SHARE), plan.pairs.count))
     chunks, dealt = even(chunks, count)
-    fill = config.pixels.fill
-    names = [band.name for band in plan.frozen.bands]
     brief = Brief(
         run_id=run_id,
         path=config.output.path,
         storage=storage_of(config),
         service=plan.service,
         recipe=plan.recipe,
-        layout=records.layout_of(plan),
+        layout=manifest.layout_of(plan),
         retry=config.retry,
         part_size=config.output.part_size,
         snap=config.grid.snap,
-        fill=fill if isinstance(fill, dict) else dict.fromkeys(names, fill or 0.0),
         skip_failed=skip_failed,
         progress=progress,
         pack=plan.pack,

@@ -30,7 +30,6 @@ class Brief:
     retry: Retry
     part_size: int
     snap: bool
-    fill: dict[str, float]
     skip_failed: bool
     progress: tuple[str, int] | None
     pack: int = 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from ee_spark.errors import StoreError
 from ee_spark.objects import Store
-from ee_spark.store.records import is_over
+from ee_spark.store.runs import is_over
 
 LANES = "_ee_spark/lanes"
 LOOK_SECONDS = 3.0

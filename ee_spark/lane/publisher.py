@@ -109,7 +109,7 @@ class Publisher:
         layout, run_id = self._brief.layout, self._brief.run_id
         try:
             if rows:
-                make = partial(build, layout=layout, run_id=run_id, mask=layout.frozen.mask, fill=self._brief.fill)
+                make = partial(build, layout=layout, run_id=run_id)
                 chunk.mine.update({row.key: row.status for row in chunk.log.publish(rows, make)})
                 self.parts += 1
                 rows.clear()  # with their pixels

@@ -10,8 +10,6 @@ from contextlib import closing
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
 from ee_spark.client import Client
 from ee_spark.errors import EESparkError, ServiceError, StoppedError
 from ee_spark.fetch.decode import Planes
@@ -25,9 +23,9 @@ from ee_spark.lane.reporter import Reporter
 from ee_spark.logs import log_as
 from ee_spark.objects import Store, open_store
 from ee_spark.planner.chunk import Chunk
-from ee_spark.planner.request import Window, is_nothing
+from ee_spark.planner.request import is_nothing
 from ee_spark.planner.tile import Tiles
-from ee_spark.planner.world import widened, within_world
+from ee_spark.planner.window import Window, widened
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row
 
@@ -185,7 +183,7 @@ class _Run:
         asks = []
         for order, ((t, i), key) in enumerate(zip(pairs, keys, strict=True)):
             if key not in committed and key not in failed:
-                window, _ = within_world(tiles.window(t), tiles.lattice)
+                window, _ = tiles.window(t).within_world()
                 graph = lane.graphs[i if len(lane.graphs) > 1 else 0] if lane.graphs else None
                 asks.append(Ask((chunk, order, t, i), lane.image_ids[i], lane.image_versions[i], graph, window, key[0]))
         return chunk, asks
@@ -200,7 +198,7 @@ class _Run:
         self.bytes_in += answer.bytes_in
         self.answers += 1
         if answer.planes is not None:
-            empty = self._is_empty(answer)
+            empty = self.brief.layout.validity.is_empty(answer.planes)
             self.empty += empty
             block = None if empty else self._whole(answer, chunk.tiles, place[1])
             chunk.rows.append(self._row(chunk, place, answer, "empty" if empty else "ok", block=block, http_status=200))
@@ -218,8 +216,8 @@ class _Run:
         planes, (width, _) = answer.planes or {}, tiles.shape.stored
         if answer.ask.window.width == width:
             return planes
-        _, left = within_world(tiles.window(tile), tiles.lattice)
-        return widened(planes, width, left, self.brief.fill)
+        _, left = tiles.window(tile).within_world()
+        return widened(planes, width, left, self.brief.layout.fill)
 
     def _fail(self, chunk: OpenChunk, place: Any, answer: Answer) -> None:
         error = answer.error
@@ -250,18 +248,6 @@ class _Run:
             bytes_in=answer.bytes_in,
             **more,
         )
-
-    def _is_empty(self, answer: Answer) -> bool:
-        """Return True if no band has a valid pixel."""
-        planes, frozen = answer.planes or {}, self.brief.layout.frozen
-        if frozen.mask == "none":
-            return False
-        if frozen.mask == "fill":
-            return all(
-                bool((planes[name] == value).all() if value == value else np.isnan(planes[name]).all())
-                for name, value in self.brief.fill.items()
-            )
-        return not any(planes[name].any() for name in frozen.validity)
 
 
 _NOWHERE = Window("", (1, 0, 0, 0, -1, 0), 1, 1)

@@ -10,9 +10,10 @@ import numpy as np
 from ee_spark.errors import JobError
 from ee_spark.job import JobConfig
 from ee_spark.planner import utm
+from ee_spark.planner.crs import Ints, metres_to_units
 from ee_spark.planner.frozen import Frozen, Note
 from ee_spark.planner.images import Images, Signature, names
-from ee_spark.planner.lattice import Ints, Lattice, metres_to_units
+from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygons
 

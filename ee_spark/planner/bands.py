@@ -20,7 +20,8 @@ from ee_spark.planner.images import Images, Signature, StoredBand, names, refuse
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently, probe
-from ee_spark.planner.request import Recipe, Window, is_nothing
+from ee_spark.planner.request import Recipe, is_nothing
+from ee_spark.planner.window import Window
 
 COLUMNS = {
     "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",

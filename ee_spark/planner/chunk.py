@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ee_spark.planner.cover import Runs
+from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.images import NO_TIME
-from ee_spark.planner.lattice import Floats, Ints, Lattice
+from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.tile import Shape, Tiles, grid_tiles, patches
 

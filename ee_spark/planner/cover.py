@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ee_spark.planner.lattice import Floats, Ints
+from ee_spark.planner.crs import Floats, Ints
 
 _ROW = 1 << 32  # one key for (row, column): columns are far below 2^31
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ee_spark.planner.lattice import Floats, Ints
+from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.polygon import Box, Polygon
 
 _ROUNDS = 12  # each cuts an edge into four: 4^12 pieces are more than pixels in any edge

@@ -11,17 +11,13 @@ import numpy as np
 from ee_spark.job import Pixels
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.validity import Validity
 
 Note = tuple[str, str, str]
 """A decision for people: what, its value, why."""
 
 
-def validity_bands(bands: list[str], mask: str) -> list[str]:
-    """Return the names of the validity columns that a job's ``mask`` asks for."""
-    return {"band": ["valid"], "bands": [f"valid_{band}" for band in bands]}.get(mask, [])
-
-
-def fill_values(bands: list[str], pixels: Pixels) -> dict[str, int | float]:
+def fill_values(bands: list[str], pixels: Pixels) -> dict[str, float]:
     """Return what stands for masked samples in each band; nothing unless ``mask: fill``."""
     if pixels.mask != "fill" or pixels.fill is None:
         return {}
@@ -57,7 +53,7 @@ class Frozen:
     @property
     def validity(self) -> tuple[str, ...]:
         """The names of the validity columns."""
-        return tuple(validity_bands([band.name for band in self.bands], self.mask))
+        return Validity(self.mask, tuple(band.name for band in self.bands)).columns
 
     @property
     def pixel_bytes(self) -> int:

@@ -17,7 +17,8 @@ import pyarrow as pa
 from ee_spark.client import Client, asset_name
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import Source
-from ee_spark.planner.lattice import Ints, Lattice, aligned
+from ee_spark.planner.crs import Ints
+from ee_spark.planner.lattice import Lattice, aligned
 from ee_spark.planner.polygon import Polygon, at_both_sides, polygons_of_geojson
 from ee_spark.planner.probe import patiently
 

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.cover import Runs, centres, cover, union
+from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.edges import Edges
 from ee_spark.planner.images import Images
-from ee_spark.planner.lattice import Floats, Ints, Lattice
+from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygon, Polygons
 from ee_spark.planner.tile import Shape, patches

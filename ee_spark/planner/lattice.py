@@ -1,4 +1,4 @@
-"""Coordinate systems and the pixel lattice: where the pixel edges are."""
+"""The pixel lattice: where the pixel edges are, on which images share tiles."""
 
 from __future__ import annotations
 
@@ -6,79 +6,13 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
-from rasterio.warp import transform as warp_points
+from ee_spark.planner.crs import LONLAT, Floats, project
+from ee_spark.planner.window import Window
 
-from ee_spark.errors import JobError
-from ee_spark.gdal import local_gdal
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-LONLAT = "OGC:CRS84"
-# Earth Engine's name for the MODIS sphere, which PROJ does not know
-# (https://developers.google.com/earth-engine/guides/projections).
-_SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 OFFSET_TOLERANCE = 1e-6
 """Parts of a pixel below which two lattices are one: what float noise in stored transforms comes to."""
-
-
-@lru_cache(maxsize=256)
-def crs_of(name: str) -> CRS:
-    """Return the rasterio CRS of a code that Earth Engine knows, or of a WKT.
-
-    Raises:
-        JobError: if PROJ cannot make one of it.
-    """
-    try:
-        return CRS.from_proj4(_SINUSOIDAL) if name == "SR-ORG:6974" else CRS.from_user_input(name)
-    except (CRSError, ValueError):  # the latter for EPSG:word
-        raise JobError(f"grid.crs: {name!r} is no CRS that can be read; write e.g. EPSG:32610, or a WKT") from None
-
-
-def metres_to_units(crs: str, metres: float) -> float:
-    """Return a length in units of ``crs`` at its true scale, to 12 significant digits.
-
-    Degrees are ``metres × 180 / (π × semi-major axis)``; linear units go by the unit's own length; neither is corrected
-    for the distortion of the projection.
-    """
-    known = crs_of(crs)
-    if known.is_geographic:
-        axis = re.search(r'SPHEROID\["[^"]*",\s*([0-9.]+)', known.to_wkt())
-        units = metres * 180 / (math.pi * (float(axis[1]) if axis else 6378137.0))
-    else:
-        units = metres / known.linear_units_factor[1]
-    return float(f"{units:.12g}")
-
-
-def project(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Return coordinates in ``target``; infinite where the projection is not defined."""
-    if source == target or {source, target} <= {LONLAT, "EPSG:4326"}:
-        return x, y
-    tx, ty = np.full(x.size, np.inf), np.full(x.size, np.inf)
-    flat_x, flat_y = np.ravel(x), np.ravel(y)
-    good = np.isfinite(flat_x) & np.isfinite(flat_y)
-    if source == LONLAT:
-        good &= np.abs(flat_y) <= 90
-    pending = [np.flatnonzero(good)]
-    while pending:
-        part = pending.pop()
-        if not len(part):
-            continue
-        try:
-            with local_gdal():
-                tx[part], ty[part] = warp_points(crs_of(source), crs_of(target), flat_x[part], flat_y[part])
-        except (
-            Exception
-        ):  # GDAL's, of no public base: one position outside the domain refuses all; look for it by halves
-            if len(part) > 1:
-                pending += [part[: len(part) // 2], part[len(part) // 2 :]]
-    return tx.reshape(x.shape), ty.reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -115,6 +49,10 @@ class Lattice:
     def transform(self, column: float, row: float) -> tuple[float, float, float, float, float, float]:
         """Return (scaleX, shearX, translateX, shearY, scaleY, translateY) of a block whose corner pixel this is."""
         return (self.res_x, 0.0, self.x0 + column * self.res_x, 0.0, -self.res_y, self.y0 - row * self.res_y)
+
+    def window(self, column: float, row: float, width: int, height: int) -> Window:
+        """Return the block of ``width`` × ``height`` pixels whose top left pixel this is."""
+        return Window(self.crs, self.transform(column, row), width, height)
 
     def pixels(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return the (column, row) position, in pixels, of coordinates in the CRS."""

@@ -18,7 +18,7 @@ from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
 from ee_spark.planner.chunk import Pairs, block_side, bucket_days, by_time, cut
-from ee_spark.planner.frozen import Band, Frozen, Note
+from ee_spark.planner.frozen import Band, Frozen, Note, fill_values
 from ee_spark.planner.images import Images, refused, stored
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
 from ee_spark.planner.limits import check
@@ -28,7 +28,6 @@ from ee_spark.planner.probe import Field, patiently, probe
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import MAX_BYTES, Recipe, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
-from ee_spark.planner.world import within_world
 
 DEFAULT_TILE = 256
 
@@ -76,6 +75,11 @@ class Plan:
         """Bytes of one request as the service counts them."""
         width, height = self.frozen.shape.stored
         return width * height * self.frozen.counted_bytes
+
+    @property
+    def fill(self) -> dict[str, float]:
+        """What stands for masked samples in each band, with ``mask: fill``; else empty."""
+        return fill_values([band.name for band in self.frozen.bands], self.config.pixels)
 
     @property
     def points(self) -> Points | None:
@@ -234,7 +238,7 @@ def _probe_last(plan: Plan, client: Client) -> None:
     for image in some_of(np.unique(chunk.image).tolist()):
         run = chunk.run(int(np.flatnonzero(chunk.image == image)[0]))
         tiles, _, _ = run.pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
-        inside, _ = within_world(tiles.window(len(tiles) // 2), tiles.lattice)
+        inside, _ = tiles.window(len(tiles) // 2).within_world()
         window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
         path, body = plan.recipe.call(
             plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window

@@ -7,7 +7,7 @@ import io
 import numpy as np
 
 from ee_spark.errors import JobError
-from ee_spark.planner.lattice import Floats
+from ee_spark.planner.crs import Floats
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
 

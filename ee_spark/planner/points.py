@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ee_spark.errors import JobError
 from ee_spark.objects import read_input
-from ee_spark.planner.lattice import Floats, Ints
+from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.polygon import Box, Polygons, bounds, box, sides
 
 POINT_COLUMNS = ("point_id", "point_lon", "point_lat")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ee_spark.errors import JobError
-from ee_spark.planner.lattice import Floats
+from ee_spark.planner.crs import Floats
 
 Polygon = tuple[Floats, ...]
 """Closed rings (n, 2) of lon, lat: the outer one, then its holes."""

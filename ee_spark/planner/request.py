@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from ee_spark.client import asset_name
 from ee_spark.errors import ServiceError
 from ee_spark.planner.images import ID, VERSION
+from ee_spark.planner.window import Window
 
 MAX_BYTES = 50_331_648
 """One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
@@ -29,31 +30,6 @@ _NULL = re.compile(r"^Image\.select: Parameter 'input' is required")  # the firs
 _NO_BANDS = re.compile(  # what is said of the image that a reducer makes of no images
     r"to an Image with no bands|Image has no bands|Available band names: \[\]|the number of bands \(0\)"
 )
-
-
-@dataclass(frozen=True)
-class Window:
-    """A block of pixels: the affine transform of its corner (as in tables), its CRS, width and height."""
-
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-    width: int
-    height: int
-
-    def part(self, column: int, row: int, width: int, height: int) -> Window:
-        """Return a window inside this one, its corner ``column`` and ``row`` pixels from this one's."""
-        sx, shx, x, shy, sy, y = self.transform
-        return replace(self, transform=(sx, shx, x + column * sx, shy, sy, y + row * sy), width=width, height=height)
-
-    def grid(self) -> dict[str, object]:
-        """Return the window as a PixelGrid (https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid)."""
-        keys = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
-        code = "crsCode" if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*:[A-Za-z0-9]+", self.crs) else "crsWkt"
-        return {
-            "dimensions": {"width": self.width, "height": self.height},
-            "affineTransform": dict(zip(keys, self.transform, strict=True)),
-            code: self.crs,
-        }
 
 
 @dataclass(frozen=True)

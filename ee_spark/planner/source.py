@@ -28,8 +28,9 @@ from ee_spark.client import Service, load_credentials
 from ee_spark.errors import JobError
 from ee_spark.job import Pixels, Source, Stratify
 from ee_spark.objects import read_input
-from ee_spark.planner.frozen import Band, fill_values, validity_bands
+from ee_spark.planner.frozen import Band, fill_values
 from ee_spark.planner.images import ID, NO_TIME, VERSION, Images, microseconds
+from ee_spark.planner.validity import Validity
 
 _REGION = {"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]]}
 _PERIOD = ("2001-02-03", "2002-03-04")
@@ -166,7 +167,7 @@ def select(image: ee.Image, bands: Sequence[Band], pixels: Pixels, clip: dict[st
         image = ee.Image.cat(*filled) if len(filled) > 1 else filled[0]
     if cast:
         image = image.cast(cast)
-    valid = validity_bands(names, pixels.mask)
+    valid = list(Validity(pixels.mask, tuple(names)).columns)
     flag = _EE_TYPES[bands[0].dtype if pixels.format == "GEO_TIFF" else "uint8"]
     if pixels.mask == "band":
         image = image.addBands(masks.reduce(ee.Reducer.min()).rename(valid).cast({valid[0]: flag}))

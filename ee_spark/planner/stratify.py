@@ -19,15 +19,17 @@ from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import Sample, Stratify
 from ee_spark.planner import source as ee_source
+from ee_spark.planner.crs import Floats, Ints, metres_to_units
 from ee_spark.planner.images import refused
 from ee_spark.planner.intersection import pixels_inside, touched_tiles
-from ee_spark.planner.lattice import Floats, Ints, Lattice, metres_to_units
+from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points, point_ids
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently
-from ee_spark.planner.request import Recipe, Window
+from ee_spark.planner.request import Recipe
 from ee_spark.planner.sample import area_of
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.window import Window
 
 log = logging.getLogger(__name__)
 

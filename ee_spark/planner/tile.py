@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ee_spark.planner.lattice import Floats, Ints, Lattice, crs_of
+from ee_spark.planner.crs import Floats, Ints, crs_of
+from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
-from ee_spark.planner.request import Window
+from ee_spark.planner.window import Window
 
 _EDGE = 4  # pieces of each side of a footprint: enough for a map, the pixels themselves go by the transform
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from ee_spark.planner.lattice import Floats
+from ee_spark.planner.crs import Floats
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygons
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ee_spark.errors import JobError
-from ee_spark.planner.lattice import Lattice, crs_of
+from ee_spark.planner.crs import crs_of
+from ee_spark.planner.lattice import Lattice
 from ee_spark.read.dataset import Dataset
 
 Ints = npt.NDArray[np.int64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ee_spark.planner.lattice import crs_of
+from ee_spark.planner.crs import crs_of
 from ee_spark.read.canvas import Canvas
 
 

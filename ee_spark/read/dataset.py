@@ -22,7 +22,8 @@ from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks, blocks_of
 from ee_spark.read.selection import Selection, Time, period
-from ee_spark.store.records import frozen_job, read_job
+from ee_spark.store import manifest as manifests
+from ee_spark.store.manifest import Manifest
 from ee_spark.store.schema import IMAGES, PIXELS, TILES
 
 if TYPE_CHECKING:
@@ -56,9 +57,14 @@ class Dataset:
 
     path: str
     settings: Settings
-    job: Mapping[str, Any] = field(repr=False)
+    manifest: Manifest = field(repr=False)
     parts: tuple[str, ...] = field(repr=False)
     selection: Selection = field(default_factory=Selection)
+
+    @property
+    def job(self) -> Mapping[str, Any]:
+        """The content of job.json, as it stands there."""
+        return self.manifest.raw
 
     @property
     def store(self) -> Store:
@@ -68,7 +74,7 @@ class Dataset:
     @cached_property
     def frozen(self) -> Frozen:
         """What the job's first plan decided."""
-        return frozen_job(dict(self.job))  # type: ignore[return-value]
+        return self.manifest.frozen
 
     @cached_property
     def bands(self) -> dict[str, np.dtype[Any]]:
@@ -85,10 +91,7 @@ class Dataset:
     @cached_property
     def fill(self) -> dict[str, float]:
         """The value that masked samples hold, with ``mask: fill``; else empty."""
-        fill = self.job["identity"]["pixels.fill"]
-        if fill is None:
-            return {}
-        return {name: fill[name] if isinstance(fill, Mapping) else fill for name in self.bands}
+        return {name: value for name, value in self.manifest.fill.items() if name in self.bands}
 
     @property
     def grid(self) -> Lattice | None:
@@ -105,7 +108,7 @@ class Dataset:
     @property
     def points(self) -> bool:
         """True where tiles are patches around points."""
-        return bool(self.job["identity"]["region"] == "points")
+        return self.manifest.points
 
     @cached_property
     def images(self) -> pa.Table:
@@ -126,7 +129,7 @@ class Dataset:
 
     def tiles(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return rows of ``tiles``: what became of each planned (tile, image) of the selection."""
-        names = _names(self.store, TILES, self.job)
+        names = _names(self.store, TILES, self.manifest)
         columns = None if columns is None else list(columns)
         fragments = [_fragment(self.path, self.settings, name) for name in names]
         try:
@@ -308,7 +311,7 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
     name = os.fspath(path).rstrip("/")
     store = _store(name, settings)
     try:
-        job = read_job(store)
+        job = manifests.read(store)
         parts = _names(store, PIXELS, job) if job else ()
     except EESparkError as error:
         raise JobError(f"{name}: cannot be opened: {error}") from None
@@ -330,8 +333,8 @@ def _fragment(path: str, settings: Settings, name: str) -> Any:
     return ds.ParquetFileFormat().make_fragment(_store(path, settings).open(name))
 
 
-def _names(store: Store, table: str, job: Mapping[str, Any]) -> tuple[str, ...]:
-    prefix = f"{table}/part-{job['fingerprint'][:8]}-"
+def _names(store: Store, table: str, job: Manifest) -> tuple[str, ...]:
+    prefix = f"{table}/part-{job.fingerprint[:8]}-"
     return tuple(entry.name for entry in store.list(prefix) if entry.name.endswith(".parquet"))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.errors import JobError
-from ee_spark.planner.lattice import LONLAT, Floats, project
+from ee_spark.planner.crs import LONLAT, Floats, project
 from ee_spark.read.block import Block
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ SPEC = 1
 class Ledger:
     """What one part commits.
 
-    ``committed`` has tile_id, image_id and the telemetry columns of every committed tile, first those of the
-    part's rows, in their order (ok), then the empty ones; ``empty`` has the key and georeference columns of the empty ones, in the same
-    order. ``attempt`` names the one publish that this is.
+    ``committed`` has tile_id, image_id and the telemetry columns of every committed tile, first those of the part's
+    rows, in their order (ok), then the empty ones; ``empty`` has the key and georeference columns of the empty ones, in
+    the same order. ``attempt`` names the one publish that this is.
     """
 
     attempt: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +25,7 @@ def measured_names(layout: Layout) -> list[str]:
     return ["valid_count", *(f"{band.name}_{name}" for band in layout.frozen.bands for name in STATISTICS), "crc32c"]
 
 
-def measure(planes: Planes, layout: Layout, mask: str, fill: Mapping[str, float]) -> pa.Table:
+def measure(planes: Planes, layout: Layout) -> pa.Table:
     """Return valid_count, statistics over valid pixels and crc32c of each row of ``planes``.
 
     Statistics are min, max, mean and population standard deviation in float64, null where no pixel is valid, or
@@ -35,13 +34,14 @@ def measure(planes: Planes, layout: Layout, mask: str, fill: Mapping[str, float]
     """
     count = len(next(iter(planes.values())))
     columns: dict[str, pa.Array] = {"crc32c": pa.array(checksums(list(planes.values())), pa.string())}
-    if mask != "none":
-        every: Good = np.ones(planes[layout.frozen.bands[0].name].shape, np.bool_)
-        for band in layout.frozen.bands:
-            good = _good(planes, band.name, mask, fill)
-            every &= good
+    every: Good | None = None
+    for band in layout.frozen.bands:
+        good = layout.validity.of(band.name, planes)
+        if good is not None:
+            every = good if every is None else every & good
             found = _statistics(planes[band.name], good)
             columns |= {f"{band.name}_{name}": values for name, values in zip(STATISTICS, found, strict=True)}
+    if every is not None:
         columns["valid_count"] = pa.array(np.count_nonzero(every, axis=1).astype(np.int64))
     kinds = {item.name: item.type for item in layout.telemetry}
     names = measured_names(layout)
@@ -65,14 +65,6 @@ def checksums(planes: list[npt.NDArray[Any]]) -> list[str]:
             crc = google_crc32c.extend(crc, plane[row].tobytes())
         found.append(f"{crc:08x}")
     return found
-
-
-def _good(planes: Planes, band: str, mask: str, fill: Mapping[str, float]) -> Good:
-    """Return where a band is valid, as its mask mode says it."""
-    if mask == "fill":
-        plane = planes[band]
-        return np.asarray(~np.isnan(plane) if math.isnan(fill[band]) else plane != fill[band])
-    return np.asarray(planes["valid" if mask == "band" else f"valid_{band}"] != 0)
 
 
 def _statistics(plane: npt.NDArray[Any], good: Good) -> list[pa.Array]:

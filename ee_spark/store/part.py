@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,7 @@ class Part:
     rows: Sequence[Row] = field(repr=False)
 
 
-def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Mapping[str, float]) -> Part:
+def build(rows: Sequence[Row], layout: Layout, run_id: str) -> Part:
     """Return the part that commits ``rows`` (ok and empty), in the order of their chunk."""
     ordered = sorted(rows, key=lambda row: row.order)
     ok = [row for row in ordered if row.status == "ok"]
@@ -72,11 +72,11 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str, mask: str, fill: Map
         for first in range(0, len(ok), step):
             group = ok[first : first + step]
             planes = {name: _gather(group, name, dtype) for name, dtype in layout.planes.items()}
-            measured.append(measure(planes, layout, mask, fill))
+            measured.append(measure(planes, layout))
             arrays = [*_key_columns(group, layout), *(_lists(plane) for plane in planes.values())]
             writer.write_table(pa.Table.from_arrays(arrays, schema=layout.pixels), row_group_size=len(group))
         committed = [*ok, *empty]
-        measured.append(no_measures(len(empty), layout, None if mask == "none" else 0))
+        measured.append(no_measures(len(empty), layout, 0 if layout.validity.known else None))
         entry = ledger.Ledger(
             uuid.uuid4().hex,
             _committed_table(committed, pa.concat_tables(measured), layout, run_id),

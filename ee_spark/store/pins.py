@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ee_spark.objects import Store
+from ee_spark.planner.crs import Floats
 from ee_spark.planner.images import NO_TIME, Images, table_schema
-from ee_spark.planner.lattice import Floats
 from ee_spark.store.schema import IMAGES, TILES, Layout
 
 _CHANGED = table_schema().get_field_index("changed")

@@ -7,8 +7,8 @@ integers of 16 bit and more as deltas, bytes and floats by dictionary, which fal
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.planner.frozen import Frozen
+from ee_spark.planner.validity import Validity
 
 PIXELS = "pixels"
 TILES = "tiles"
@@ -40,12 +41,16 @@ def list_of(kind: pa.DataType) -> pa.DataType:
 
 @dataclass(frozen=True)
 class Layout:
-    """The two tables of one job: its fingerprint, what its first plan froze, and the points' own columns."""
+    """The two tables of one job: its fingerprint, what its first plan froze, the points' own columns, and fill values.
+
+    ``fill`` is what stands for masked samples in each band, with ``mask: fill``.
+    """
 
     fingerprint: str
     frozen: Frozen
     points: bool = False
     point_columns: pa.Schema | None = None
+    fill: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -77,6 +82,11 @@ class Layout:
             fields += [pa.field(name, pa.float64(), nullable=False) for name in ("point_lon", "point_lat")]
             fields += list(self.point_columns or ())
         return fields
+
+    @cached_property
+    def validity(self) -> Validity:
+        """Which samples of the tables' pixels are valid."""
+        return Validity(self.frozen.mask, tuple(band.name for band in self.frozen.bands), self.fill)
 
     @cached_property
     def planes(self) -> dict[str, np.dtype[Any]]:
@@ -154,19 +164,21 @@ class Layout:
             "spec": 1,
             "table": table,
             "fingerprint": self.fingerprint,
-            "layout": "one row a tile and image, each band a list, row by row from the top left",
+            "layout": "one row per tile and image, each band a list, row by row from the top left",
             "bands": [{"name": band.name, "source": band.old, "dtype": band.dtype} for band in self.frozen.bands],
             "validity": list(self.frozen.validity),
         }
+        if self.fill:
+            own["fill"] = dict(self.fill)
         return {"geo": json.dumps(geo), "ee_spark": json.dumps(own)}
 
 
 def _leaves(schema: pa.Schema) -> Iterable[tuple[str, pa.DataType]]:
     """Yield (Parquet path, type) of every leaf column."""
-    for field in schema:
-        if pa.types.is_list(field.type):
-            yield f"{field.name}.list.element", field.type.value_type
-        elif pa.types.is_struct(field.type):
-            yield from ((f"{field.name}.{inner.name}", inner.type) for inner in field.type)
+    for item in schema:
+        if pa.types.is_list(item.type):
+            yield f"{item.name}.list.element", item.type.value_type
+        elif pa.types.is_struct(item.type):
+            yield from ((f"{item.name}.{inner.name}", inner.type) for inner in item.type)
         else:
-            yield field.name, field.type
+            yield item.name, item.type

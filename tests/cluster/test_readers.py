@@ -20,7 +20,7 @@ import pytest
 from store_data import DAY, FINGERPRINT, block, layout, part, row
 
 from ee_spark.objects import FileStore
-from ee_spark.store import records
+from ee_spark.store import manifest
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.part import failed_table
 from ee_spark.store.schema import JOB
@@ -37,7 +37,7 @@ def dataset(folder: Path, statuses: tuple[str, ...]) -> Path:
     """Write the tables as a run does: schema parts, one part, its chunk's tiles."""
     store = FileStore(folder)
     store.create(JOB, json.dumps({"fingerprint": FINGERPRINT}).encode())
-    records.open_tables(store, LAYOUT)
+    manifest.open_tables(store, LAYOUT)
     if statuses:
         rows = [row(LAYOUT, n, how, error_message="no" if how == "failed" else None) for n, how in enumerate(statuses)]
         log = ChunkLog(store, LAYOUT, "0a1b2c3d_r0c0_t0")

@@ -16,7 +16,7 @@ from ee_spark.lane import work
 from ee_spark.lane.deal import make_lanes
 from ee_spark.objects import open_store
 from ee_spark.planner.request import is_nothing
-from ee_spark.store import records
+from ee_spark.store import manifest, runs
 
 MAP = """
 import ee
@@ -51,8 +51,8 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
                 extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
             return
         plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
-        records.open_tables(store, records.layout_of(plan))
-        run_id = records.start_run(store, plan, "run")
+        manifest.open_tables(store, manifest.layout_of(plan))
+        run_id = runs.start_run(store, plan, "run")
         (lane,) = make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
         (record,) = work(lane)
     tiles = plan.tiles
@@ -106,8 +106,8 @@ def test_periods_without_images_are_empty_and_asked_for_once(tmp_path: Path, pac
         parsed = config.parse(data, base=str(tmp_path))
         store, place = open_store(parsed.output.path), Service(service.url, "local", "anonymous")
         plan = extract.settle(parsed, place, store)
-        records.open_tables(store, records.layout_of(plan))
-        (lane,) = make_lanes(plan, plan.images.version, records.start_run(store, plan, "run"), slots=1)
+        manifest.open_tables(store, manifest.layout_of(plan))
+        (lane,) = make_lanes(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
         (record,) = work(lane)
         winter = config.parse(
             {**data, "source": {**source, "end": "2020-05-01"}, "output": {"path": str(tmp_path / "w")}},
@@ -152,8 +152,8 @@ def test_a_stored_image_that_lacks_what_map_joins_to_it_fails_and_is_not_dropped
         parsed = config.parse(data, base=str(tmp_path))
         store = open_store(parsed.output.path)
         plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
-        records.open_tables(store, records.layout_of(plan))
-        (lane,) = make_lanes(plan, plan.images.version, records.start_run(store, plan, "run"), slots=1)
+        manifest.open_tables(store, manifest.layout_of(plan))
+        (lane,) = make_lanes(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
         (record,) = work(lane)
     rows = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
     failed = [row for row in rows if row["status"] == "failed"]

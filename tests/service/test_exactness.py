@@ -16,8 +16,7 @@ from job_files import planned
 import ee_emulator as emulator
 from ee_spark.client import Client
 from ee_spark.fetch.decode import decode
-from ee_spark.planner.request import Window
-from ee_spark.planner.world import widened, within_world
+from ee_spark.planner.window import Window, widened
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 # name: CRS of the raster, CRS to report, resolution, west, north
@@ -104,7 +103,7 @@ def blocks(plan):
         tiles, tile, image = plan.pairs.chunk(number).pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
         for t, i in zip(tile.tolist(), image.tolist(), strict=True):
             window = Window(tiles.lattice.crs, tiles.transform(t), width, height)
-            asked, left = within_world(window, tiles.lattice)
+            asked, left = window.within_world()
             path, body = plan.recipe.call(plan.images.ids[i], int(plan.images.version[i]), plan.graph(i), asked)
             answer = client.call("POST", path, body).body
             (planes,) = decode(answer, plan.config.pixels.format, plan.recipe.bands, types, asked.width, asked.height)
@@ -233,7 +232,7 @@ def test_at_the_antimeridian_no_pixel_beyond_is_asked_for_and_that_part_is_maske
         assert (planes["B1"] == values).all()
         assert (planes["valid"] == validity).all()
         window = Window("EPSG:4326", tiles.transform(t), 32, 32)
-        asked, left = within_world(window, tiles.lattice)
+        asked, left = window.within_world()
         west, east = asked.transform[2], asked.transform[2] + 0.01 * asked.width
         assert west >= -180 - 1e-9
         assert east <= 180 + 1e-9

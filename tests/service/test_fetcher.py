@@ -24,7 +24,8 @@ from ee_spark.fetch.piece import Answer, Ask, Piece, Task, first_pieces
 from ee_spark.fetch.quota import Quota
 from ee_spark.job import Retry
 from ee_spark.planner.images import ID, VERSION
-from ee_spark.planner.request import Recipe, Window
+from ee_spark.planner.request import Recipe
+from ee_spark.planner.window import Window
 
 CRS = "EPSG:32633"
 TRANSFORM = (10.0, 0.0, 330_000.0, 0.0, -10.0, 5_822_040.0)

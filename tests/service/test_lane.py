@@ -28,7 +28,7 @@ from ee_spark.lane.notes import Notes, clear, clear_dead
 from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes, run_rounds
 from ee_spark.lane.tally import settle
 from ee_spark.objects import open_store
-from ee_spark.store import records
+from ee_spark.store import manifest, runs
 
 IMAGES, TILES = 5, 12
 TRANSFORM = [10.0, 0.0, 330_080.0, 0.0, -10.0, 5_822_400.0]
@@ -80,8 +80,8 @@ def prepared(data: dict[str, Any], run_id: str = "run") -> list[Lane]:
     parsed = config.parse(data)
     store = open_store(parsed.output.path)
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
-    records.open_tables(store, records.layout_of(plan))
-    run_id = records.start_run(store, plan, run_id)
+    manifest.open_tables(store, manifest.layout_of(plan))
+    run_id = runs.start_run(store, plan, run_id)
     return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
 
 

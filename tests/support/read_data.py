@@ -23,8 +23,8 @@ from ee_spark.planner.images import table_schema
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.tile import Shape, grid_tiles
 from ee_spark.store.log import open_logs
+from ee_spark.store.manifest import open_tables
 from ee_spark.store.part import Row, build, failed_table
-from ee_spark.store.records import open_tables
 from ee_spark.store.schema import IMAGES, JOB, Layout
 
 Array = np.ndarray[Any, Any]
@@ -66,14 +66,14 @@ def write_dataset(
     bands = tuple(Band(name, name, kind) for name, kind in types.items())
     shape = Shape(width, height, margin)
     frozen = Frozen("computePixels", bands, mask, shape, lattice, "crs", 16, 16384)
-    layout = Layout(FINGERPRINT, frozen)
+    fills = {} if fill is None else dict.fromkeys(types, fill)
+    layout = Layout(FINGERPRINT, frozen, fill=fills)
     store = FileStore(root)
     write_job(store, layout, fill)
     open_tables(store, layout)
     high, wide = next(iter(images[0].planes.values())).shape
     rows, columns = np.divmod(np.arange((high // height) * (wide // width)), wide // width)
     tiles = grid_tiles(lattice, shape, rows + ORIGIN[0], columns + ORIGIN[1])
-    fills = {} if fill is None else dict.fromkeys(types, fill)
     made, failed = [], []
     for index in range(len(tiles)):
         for image in images:
@@ -101,7 +101,7 @@ def write_dataset(
         log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
         log.publish(
             made[first : first + part_tiles],
-            partial(build, layout=layout, run_id="run", mask=mask, fill=fills),
+            partial(build, layout=layout, run_id="run"),
         )
         log.fold(failed_table(failed if number == 0 else [], layout, "run"))
     return layout
@@ -206,5 +206,5 @@ def write_raster_dataset(root: Path, side: int, *, bands: int) -> None:
                 block[name] = picture[top : top + 256, left : left + 256]
             made.append(Row(index, tiles, index, "scene", 1_620_000_000_000_000, 1, "ok", block))
         log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
-        log.publish(made, partial(build, layout=layout, run_id="run", mask="none", fill={}))
+        log.publish(made, partial(build, layout=layout, run_id="run"))
         log.fold(failed_table([], layout, "run"))

@@ -85,4 +85,4 @@ def row(layout: Layout, number: int, status: str = "ok", *, of: Tiles | None = N
 
 
 def part(layout: Layout, rows: Sequence[Row], run_id: str = "run", fill: dict[str, float] | None = None) -> Part:
-    return build(rows, layout, run_id, layout.frozen.mask, fill or {})
+    return build(rows, replace(layout, fill=fill or {}), run_id)

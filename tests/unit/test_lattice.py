@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ee_spark.errors import JobError
-from ee_spark.planner.lattice import LONLAT, Lattice, aligned, crs_of, metres_to_units, project
+from ee_spark.planner.crs import LONLAT, crs_of, metres_to_units, project
+from ee_spark.planner.lattice import Lattice, aligned
 from ee_spark.planner.region import Points
 from ee_spark.planner.tile import Shape, patches
 
@@ -41,7 +42,7 @@ def test_a_scale_in_metres_is_at_the_crs_true_scale_to_twelve_digits(crs, metres
 
 def test_what_is_no_crs_is_refused():
     with pytest.raises(
-        JobError, match=r"grid\.crs: 'EPSG:nothing' is no CRS that can be read; write e\.g\. EPSG:32610"
+        JobError, match=r"grid\.crs: 'EPSG:nothing' is not a CRS that can be read; write e\.g\. EPSG:32610"
     ):
         crs_of("EPSG:nothing")
 

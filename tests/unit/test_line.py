@@ -6,7 +6,7 @@ import threading
 
 from ee_spark.fetch.line import Line
 from ee_spark.fetch.piece import Answer, Ask, Piece, Task, first_pieces
-from ee_spark.planner.request import Window
+from ee_spark.planner.window import Window
 
 WINDOW = Window("EPSG:32633", (10, 0, 0, 0, -10, 0), 1, 1)
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine, array_bounds
 
-from ee_spark.planner.lattice import Lattice, crs_of
+from ee_spark.planner.crs import crs_of
+from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
-from ee_spark.planner.request import Window
 from ee_spark.planner.tile import Shape, grid_tiles, patches
-from ee_spark.planner.world import widened, within_world, world_edges
+from ee_spark.planner.window import Window, widened
 
 CASES = [("EPSG:32610", 30.0, 15.0), ("EPSG:4326", 0.0025, 0.0), ("EPSG:5070", 30.0, 15.0), ("EPSG:2263", 100.0, 0.0)]
 
@@ -115,15 +115,17 @@ def test_two_points_in_one_pixel_are_two_patches_alike():
 
 
 @pytest.mark.parametrize(
-    ("crs", "edges"),
+    ("crs", "resolution", "half"),
     [
-        ("EPSG:4326", (-18000.0, 18000.0)), ("EPSG:3857", (-20037508.342789244 / 100, 20037508.342789244 / 100)),
-        ("EPSG:32601", None), ("EPSG:3031", None), ("SR-ORG:6974", None), ("EPSG:3832", None),
+        ("EPSG:4326", 0.5, 360), ("EPSG:3857", 100_000.0, 200),
+        ("EPSG:32601", 1e5, None), ("EPSG:3031", 1e5, None), ("SR-ORG:6974", 1e5, None), ("EPSG:3832", 1e5, None),
     ],
 )  # fmt: skip
-def test_only_maps_whose_x_is_longitude_end_at_180_degrees(crs, edges):
-    found = world_edges(Lattice(crs, 0.01 if crs == "EPSG:4326" else 100.0, 0.01 if crs == "EPSG:4326" else 100.0))
-    assert found == (pytest.approx(edges) if edges else None)
+def test_only_maps_whose_x_is_longitude_end_at_180_degrees(crs: str, resolution: float, half: int | None) -> None:
+    """``half``: columns of this resolution from 0 to 180°, by their centres (a web map: 20,037,508 m)."""
+    window = Lattice(crs, resolution, resolution).window(-1000, 0, 2000, 1)
+    asked, left = window.within_world()
+    assert (left, asked.width) == ((1000 - half, 2 * half) if half else (0, 2000))
 
 
 @settings(max_examples=200, deadline=None)
@@ -134,7 +136,7 @@ def test_columns_are_asked_for_if_their_centre_lies_within_the_world(left, width
     window = Window("EPSG:4326", lattice.transform(start, 0.0), width, 3)
     lon = window.transform[2] + (np.arange(width) + 0.5) * 0.01
     inside = np.flatnonzero(np.abs(lon) <= 180 + 1e-7)
-    asked, skipped = within_world(window, lattice)
+    asked, skipped = window.within_world()
     if not len(inside):
         assert asked.width == 1
         return

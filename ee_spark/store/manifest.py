@@ -1,0 +1,181 @@
+"""job.json: which job a dataset belongs to, what its first plan froze, and the layout of its tables that follows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ee_spark.errors import JobError, StoreError
+from ee_spark.objects import Store
+from ee_spark.planner.frozen import Frozen
+from ee_spark.planner.plan import Plan, difference
+from ee_spark.planner.points import Points
+from ee_spark.store.part import zero_rows
+from ee_spark.store.schema import JOB, PIXELS, TILES, Layout
+from ee_spark.version import __version__
+
+SPEC = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of job.json.
+
+    ``identity`` is what the fingerprint is made of, in keys that a person can compare; ``replaced`` are the
+    fingerprints of jobs that were overwritten. ``raw`` is the object as it was read, with what a later version may
+    have added.
+    """
+
+    name: str
+    fingerprint: str
+    identity: Mapping[str, Any]
+    frozen: Frozen
+    replaced: tuple[str, ...]
+    raw: Mapping[str, Any]
+
+    @property
+    def points(self) -> bool:
+        """True where tiles are patches around points."""
+        return bool(self.identity.get("region") == "points")
+
+    @property
+    def fill(self) -> dict[str, float]:
+        """What stands for masked samples in each band, with ``mask: fill``; else empty."""
+        value = self.identity.get("pixels.fill")
+        if value is None:
+            return {}
+        names = [band.name for band in self.frozen.bands]
+        return {name: value[name] for name in names} if isinstance(value, Mapping) else dict.fromkeys(names, value)
+
+    @property
+    def point_columns(self) -> tuple[str, ...]:
+        """The names of the points' own columns."""
+        return tuple(self.identity.get("region.columns") or ())
+
+
+def parse(data: bytes, where: str) -> Manifest:
+    """Return the manifest that the bytes of a job.json hold; ``where`` is the dataset, for the message.
+
+    Raises:
+        StoreError: if they are not one.
+    """
+    try:
+        job = json.loads(data)
+        names = {band["name"] for band in job["frozen"]["bands"]}
+        fill = job["identity"].get("pixels.fill")
+        if isinstance(fill, Mapping) and not names <= fill.keys():
+            raise ValueError("its fill has no value for some band")
+        return Manifest(
+            str(job["name"]),
+            str(job["fingerprint"]),
+            dict(job["identity"]),
+            Frozen.from_json(job["frozen"]),
+            tuple(job["replaced"]),
+            job,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{where}/{JOB}: cannot be read as a job's manifest ({error!r})") from None
+
+
+def read(store: Store) -> Manifest | None:
+    """Return the dataset's manifest, or None where there is no dataset yet.
+
+    Raises:
+        StoreError: if it cannot be read.
+    """
+    found = store.read(JOB)
+    return None if found is None else parse(found[0], store.root)
+
+
+def claim(store: Store, plan: Plan) -> bool:
+    """Write job.json for ``plan`` if there is none yet; False if there is.
+
+    Raises:
+        JobError: if nothing can be written there.
+    """
+    try:
+        return store.create(JOB, encoded(plan, []))
+    except StoreError as error:
+        raise JobError(f"output.path: cannot write to {store.root}: {error}") from None
+
+
+def refuse_other(store: Store, plan: Plan, manifest: Manifest) -> None:
+    """Refuse to write a plan into a dataset of another job, with what differs."""
+    if manifest.fingerprint != plan.fingerprint:
+        raise JobError(
+            f"output.path: {store.root} holds another job ({difference(plan.identity, dict(manifest.identity))}); "
+            "write to another path, or set output.overwrite: true to remove it"
+        )
+
+
+def take_over(store: Store, plan: Plan) -> None:
+    """Replace another job's job.json, naming the fingerprints it replaces."""
+    while True:
+        found = store.read(JOB)
+        old = parse(found[0], store.root) if found else None
+        replaced = [*old.replaced, old.fingerprint] if old else []
+        names = [name for name in dict.fromkeys(replaced) if name != plan.fingerprint]
+        if store.replace(JOB, encoded(plan, names), found[1] if found else None):
+            return
+
+
+def remove_replaced(store: Store) -> None:
+    """Remove what jobs that were overwritten left: their parts and tiles, and what their last lanes still wrote."""
+    manifest = read(store)
+    for fingerprint in manifest.replaced if manifest else ():
+        for table in (PIXELS, TILES):
+            for entry in store.list(f"{table}/part-{fingerprint[:8]}-"):
+                store.delete(entry.name)
+
+
+def open_tables(store: Store, layout: Layout) -> None:
+    """Publish the zero-row parts, so that readers see the full schema before the first tile."""
+    store.create(f"{PIXELS}/{layout.schema_part}", zero_rows(layout.pixels, layout))
+    store.create(f"{TILES}/{layout.schema_part}", zero_rows(layout.tiles, layout))
+
+
+def layout_of(plan: Plan) -> Layout:
+    """Return the tables' layout of a plan."""
+    points = plan.region if isinstance(plan.region, Points) else None
+    columns = points.columns.schema if points and points.columns.num_columns else None
+    return Layout(plan.fingerprint, plan.frozen, points is not None, columns, plan.fill)
+
+
+def layout_of_dataset(store: Store, manifest: Manifest) -> Layout:
+    """Return the layout of the tables that are there; the points' own columns are taken from any part that has them.
+
+    Raises:
+        StoreError: if no part shows them.
+    """
+    bare = Layout(manifest.fingerprint, manifest.frozen, manifest.points, fill=manifest.fill)
+    if not manifest.point_columns:
+        return bare
+    for entry in store.list(f"{PIXELS}/{bare.prefix}"):
+        try:
+            with store.open(entry.name) as file:
+                schema = pq.read_schema(file)
+        except (pa.ArrowException, OSError):
+            continue
+        return replace(bare, point_columns=pa.schema([schema.field(name) for name in manifest.point_columns]))
+    raise StoreError(f"{store.root}: no part shows the points' own columns; run the job again, it writes one")
+
+
+def encoded(plan: Plan, replaced: Iterable[str]) -> bytes:
+    """Return job.json for a plan, as JSON in UTF-8."""
+    value = {
+        "spec": SPEC,
+        "name": plan.config.name,
+        "fingerprint": plan.fingerprint,
+        "identity": plan.identity,
+        "frozen": plan.frozen.to_json(),
+        "replaced": list(replaced),
+        "software": f"ee_spark {__version__}",
+        "created_at": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str).encode()

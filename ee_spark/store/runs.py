@@ -1,0 +1,102 @@
+"""The records of a dataset's runs: what each planned, who drives it, how it ended; and ``_SUCCESS``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ee_spark.errors import StoreError
+from ee_spark.objects import Store
+from ee_spark.planner.plan import Plan
+from ee_spark.planner.region import Points, Polygons
+from ee_spark.store import planned
+from ee_spark.store.owner import is_gone, owner
+from ee_spark.store.schema import RUNS, SUCCESS
+
+
+def read_runs(store: Store) -> dict[str, dict[str, Any] | None]:
+    """Return the records of all runs by their ids, None for those that cannot be read."""
+    runs: dict[str, dict[str, Any] | None] = {}
+    for entry in store.list(f"{RUNS}/"):
+        found = store.read(entry.name)
+        try:
+            runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = json.loads(found[0]) if found else None
+        except ValueError:
+            runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = None
+    return runs
+
+
+def is_over(store: Store, run_id: str) -> bool:
+    """Return True if a run has ended, its driver is known to be gone, or nobody knows of it."""
+    found = store.read(f"{RUNS}/{run_id}.json")
+    return is_gone(json.loads(found[0]) if found else None)
+
+
+def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
+    """Record that a run begins, with all that is needed to enumerate its plan again; return the id that it gets."""
+    stem = run_id or dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+    attempt = uuid.uuid4().hex
+    body = {
+        "attempt": attempt,
+        "owner": owner(),
+        "job": plan.config.model_dump(mode="json"),
+        "fingerprint": plan.fingerprint,
+        "region": _region(plan.region),
+        "images": plan.images.ids,
+        "pairs": planned.pack(plan.pairs),
+        "planned": plan.pairs.count,
+        "started_at": _now(),
+    }
+    number = 1
+    while True:
+        name = stem if number == 1 else f"{stem}-{number}"
+        if store.create(f"{RUNS}/{name}.json", _json({"run_id": name, **body, "report": None})):
+            return name
+        found = store.read(f"{RUNS}/{name}.json")
+        if found and json.loads(found[0]).get("attempt") == attempt:  # our own, whose answer was lost
+            return name
+        number += 1
+
+
+def read_points(region: dict[str, Any]) -> Points | None:
+    """Return the points of a run's record, if its region is one of points."""
+    if "points" not in region:
+        return None
+    columns = dict(region["points"])
+    ids, lon, lat = (columns.pop(name) for name in ("id", "lon", "lat"))
+    return Points(tuple(ids), np.asarray(lon, np.float64), np.asarray(lat, np.float64), pa.table({}))
+
+
+def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
+    """Add the report to a run's record."""
+    name = f"{RUNS}/{run_id}.json"
+    found = store.read(name)
+    if found is None:
+        raise StoreError(f"{store.root}/{name}: the run's own record is gone")
+    store.replace(name, _json({**json.loads(found[0]), "report": report, "ended_at": _now()}), found[1])
+
+
+def succeed(store: Store, report: dict[str, Any]) -> None:
+    """Write ``_SUCCESS``."""
+    store.delete(SUCCESS)
+    store.create(SUCCESS, _json(report))
+
+
+def _region(region: Polygons | Points) -> dict[str, Any]:
+    if not isinstance(region, Points):
+        return {"geojson": region.geojson()}
+    columns = region.columns.to_pydict() if region.columns.num_columns else {}
+    return {"points": {"id": region.ids, "lon": region.lon.tolist(), "lat": region.lat.tolist(), **columns}}
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str).encode()
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
