@@ -47,6 +47,23 @@ class JobError(EESparkError):
     exit_code = 2
 
 
+class ReadError(EESparkError, ValueError):
+    """What was asked of a dataset cannot be read, drawn or exported so: a band that is not there, several lattices."""
+
+    exit_code = 2
+
+
+class MissingExtraError(EESparkError, ImportError):
+    """Something needs a package that is not installed."""
+
+    exit_code = 2
+
+
+def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
+    """Return the error of ``what`` that needs ``package``, which the extra ``extra`` brings."""
+    return MissingExtraError(f"{what}: {package} is not installed; pip install 'ee-spark[{extra}]'")
+
+
 class StoppedError(EESparkError):
     """The run cannot go on, but what it published holds: run it again and it resumes."""
 
