@@ -1,4 +1,4 @@
-"""Thirteen years of 16-day patches at 64 points: packed, against one image a request over the first year.
+"""Thirteen years of 16-day patches at 64 points: packed, against one image per request over the first year.
 
 299 images × 64 points of 23 × 11 pixels. Aim: at most 150 requests, and the same rows.
 """
@@ -55,7 +55,7 @@ def main() -> int:
     print(
         f"{packed['ok']} rows in {packed['requests']} requests (at most {MOST}), {packed['took']:.1f} s; unpacked "
         f"{single['ok']} rows in {single['requests']} requests, {single['took']:.1f} s: "
-        f"{packed['ok'] / packed['requests'] / (single['ok'] / single['requests']):.0f} × the rows a request; "
+        f"{packed['ok'] / packed['requests'] / (single['ok'] / single['requests']):.0f} × the rows per request; "
         f"the rows of both are {'the same' if same else 'NOT the same'}"
     )
     return 0 if good else 1
