@@ -21,11 +21,10 @@ from ee_spark.config import load
 from ee_spark.errors import EESparkError, JobError
 from ee_spark.export.split import CELL, parse
 from ee_spark.logs import LEVELS, Logs, log_as
-from ee_spark.metrics import openmetrics
 from ee_spark.objects import check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
-from ee_spark.read.summary import how_to_open
+from ee_spark.report import how_to_open, openmetrics
 from ee_spark.version import __version__
 
 SHOWN = 50
@@ -114,7 +113,7 @@ def extract(
     click.echo(how_to_open(report), err=True)
     click.echo(json.dumps(report))
     sys.stdout.flush()
-    sys.exit(report["exit_code"])
+    sys.exit(report.exit_code)
 
 
 @main.command()

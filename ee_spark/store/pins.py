@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ee_spark.objects import Store
 from ee_spark.planner.crs import Floats
 from ee_spark.planner.images import NO_TIME, Images, table_schema
+from ee_spark.status import TileStatus
 from ee_spark.store.schema import IMAGES, TILES, Layout
 
 _CHANGED = table_schema().get_field_index("changed")
@@ -66,7 +67,7 @@ def fetched(store: Store, layout: Layout, run_id: str, images: Iterable[str]) ->
     for entry in store.list(f"{TILES}/{layout.prefix}"):
         with store.open(entry.name) as file:
             table = pq.read_table(file, columns=["image_id", "run_id", "status"])
-        mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], "failed"))
+        mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], TileStatus.FAILED))
         seen |= set(table.filter(pc.and_(mine, pc.is_in(table["image_id"], wanted)))["image_id"].to_pylist())
     return seen
 

@@ -11,16 +11,17 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "ee_spark"
 # Each room may import itself and rooms further to the right.
 FLOORS = (
-    ("cli", "submit", "batch"),
+    ("cli", "submit", "batch", "metrics"),
     ("show", "export", "check", "datasource"),
     ("read", "extract", "doctor", "emulator"),
+    ("report",),
     ("progress", "lane", "java", "cluster"),
     ("store", "fetch"),
     ("planner",),
     ("dataproc",),
-    ("config", "metrics"),
+    ("config",),
     ("job", "objects", "client"),
-    ("errors", "logs", "gdal", "version"),
+    ("errors", "logs", "gdal", "version", "status"),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Rooms of one floor that may see each other.
