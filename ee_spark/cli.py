@@ -18,7 +18,7 @@ from ee_spark.check import refetch as again
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify as check
 from ee_spark.config import load
-from ee_spark.errors import EESparkError, JobError
+from ee_spark.errors import EESparkError, JobError, one_line
 from ee_spark.export.split import CELL, parse
 from ee_spark.logs import LEVELS, Logs, log_as
 from ee_spark.objects import check_output, open_store, write_output
@@ -41,7 +41,7 @@ def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **options)
         except EESparkError as error:
-            click.echo(" ".join(str(error).split()), err=True)
+            click.echo(one_line(error, None), err=True)
             sys.exit(error.exit_code)
 
     return wrapped

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
-from ee_spark.client import HIGH_VOLUME, STANDARD, Client, Service
+from ee_spark.client import Client, Service
 from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, session, task_slots, unspeculative
 from ee_spark.errors import JobError
 from ee_spark.job import JobConfig
@@ -115,20 +115,17 @@ def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
 @contextmanager
 def service_of(job: JobConfig) -> Iterator[Service]:
     """Yield the service that a job names; an embedded emulator runs as long as the context."""
-    engine = job.earth_engine
-    urls = {"high-volume": HIGH_VOLUME, "standard": STANDARD}
-    if engine.endpoint != "emulator":
-        url = urls.get(engine.endpoint, engine.endpoint)
-        yield Service(url, engine.project or "local", engine.credentials, job.name)
+    if job.earth_engine.endpoint != "emulator":
+        yield Service.of(job)
         return
     import ee_emulator as emulator
 
     try:
-        running = emulator.start(**engine.emulator)
+        running = emulator.start(**job.earth_engine.emulator)
     except (TypeError, RuntimeError) as error:
         raise JobError(f"earth_engine.emulator: {error}") from None
     with running:
-        yield Service(running.url, engine.project or "local", "anonymous", job.name)
+        yield Service.of(job, emulator=running.url)
 
 
 def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:

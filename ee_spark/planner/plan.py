@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.client import Client, Service, is_google
+from ee_spark.client import Client, Service
 from ee_spark.errors import JobError, ServiceError
+from ee_spark.hosts import is_google
 from ee_spark.job import JobConfig
+from ee_spark.limits import MAX_BYTES
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
@@ -26,7 +28,7 @@ from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import Field, patiently, probe
 from ee_spark.planner.region import load as load_region
-from ee_spark.planner.request import MAX_BYTES, Recipe, is_nothing, pack_size
+from ee_spark.planner.request import Recipe, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
 
 DEFAULT_TILE = 256
@@ -171,7 +173,7 @@ def make(
         notes=tuple(notes),
         resumed=frozen is not None,
     )
-    check(plan)
+    check(fixed, config.pixels, plan.graphs)
     if pairs.count:
         _probe_last(plan, client)
     return plan

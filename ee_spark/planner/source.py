@@ -25,7 +25,7 @@ import ee
 import numpy as np
 
 from ee_spark.client import Service, load_credentials
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, one_line
 from ee_spark.job import Pixels, Source, Stratify
 from ee_spark.objects import read_input
 from ee_spark.planner.frozen import Band, fill_values
@@ -61,7 +61,7 @@ def connect(service: Service) -> None:
         ee.Initialize(credentials, project=service.project or None, url=service.url)
         ee.data.setDeadline(60_000)
     except Exception as error:  # the client raises its own, google-auth's, requests' and builtin errors here
-        raise JobError(f"earth_engine.endpoint: {service.url} cannot be used: {_line(error)}") from None
+        raise JobError(f"earth_engine.endpoint: {service.url} cannot be used: {one_line(error)}") from None
 
 
 def stored_graph(source: Source, pixels: Pixels, *, remote_code: bool = False) -> Graphs:
@@ -196,7 +196,7 @@ def _read_expression(path: str) -> ee.Image:
         raise
     except Exception as error:  # whatever the deserialiser makes of a foreign file
         raise JobError(
-            f"source.expression: {path!r} is not what ee.Image.serialize() writes ({_line(error)})"
+            f"source.expression: {path!r} is not what ee.Image.serialize() writes ({one_line(error)})"
         ) from None
 
 
@@ -215,7 +215,7 @@ def _called(
     except Exception as error:  # whatever the user's code raises is the user's to read, in one line
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name} line {last.lineno}"
-        raise JobError(f"{key}: {name} failed: {type(error).__name__}: {_line(error)} ({where})") from None
+        raise JobError(f"{key}: {name} failed: {type(error).__name__}: {one_line(error)} ({where})") from None
     if not isinstance(image, ee.ComputedObject):
         raise JobError(f"{key}: {name} returned {type(image).__name__}; return an ee.Image")
     return image if isinstance(image, ee.Image) else ee.Image(image)
@@ -241,7 +241,7 @@ def _function(key: str, name: str, *, remote_code: bool) -> Callable[..., Any]:
     except JobError:
         raise
     except Exception as error:  # a user's file may fail in any way while it is read
-        raise JobError(f"{key}: cannot import {module_name!r}: {type(error).__name__}: {_line(error)}") from None
+        raise JobError(f"{key}: cannot import {module_name!r}: {type(error).__name__}: {one_line(error)}") from None
     function = getattr(module, attribute, None)
     if not callable(function):
         found = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -254,7 +254,7 @@ def _serialised(key: str, image: ee.Image) -> str:
     try:
         return str(image.serialize())
     except Exception as error:
-        raise JobError(f"{key}: its image cannot be serialised: {_line(error)}") from None
+        raise JobError(f"{key}: its image cannot be serialised: {one_line(error)}") from None
 
 
 def _unstored(rows: list[tuple[str, int, int]]) -> Images:
@@ -276,7 +276,3 @@ def _advance(date: dt.date, count: int, unit: str) -> dt.date:
         return date + dt.timedelta(days=count)
     months = date.year * 12 + date.month - 1 + count * (12 if unit == "year" else 1)
     return date.replace(year=months // 12, month=months % 12 + 1)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -70,23 +70,9 @@ def test_lanes_and_the_rest_of_the_chunks_add_up() -> None:
     assert report.errors == {"no such band": 2}
     assert (report.seconds, report.fetch_seconds, report.peak_in_flight) == (5.0, 4.0, 10)
     assert report.quota_use == round(9 / (3 * 40), 4)
-    assert list(report)[:15] == [
-        "run_id",
-        "status",
-        "planned",
-        "ok",
-        "empty",
-        "failed",
-        "skipped",
-        "missing",
-        "requests",
-        "retries",
-        "splits",
-        "rejected",
-        "bytes_in",
-        "seconds",
-        "path",
-    ]
+    assert " ".join(report).startswith(
+        "run_id status planned ok empty failed skipped missing requests retries splits rejected bytes_in seconds path"
+    )
 
 
 @pytest.mark.parametrize(

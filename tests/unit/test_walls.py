@@ -20,8 +20,10 @@ FLOORS = (
     ("planner",),
     ("dataproc",),
     ("config",),
-    ("job", "objects", "client"),
-    ("errors", "logs", "gdal", "version", "status"),
+    ("client",),
+    ("job", "objects"),
+    ("logs", "hosts"),
+    ("errors", "limits", "gdal", "version", "status"),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Rooms of one floor that may see each other.
@@ -29,7 +31,7 @@ NEIGHBOURS = {("cluster", "lane"), ("cluster", "java"), ("lane", "progress"), ("
 DOORS = {
     "pyspark": {"cluster.py", "read/sql.py", "datasource.py"},
     "ee": {"planner/source.py"},
-    "urllib3": {"client.py", "objects/gs.py", "objects/s3.py"},
+    "urllib3": {"client.py", "hosts.py", "objects/gs.py", "objects/s3.py"},
     "requests": set(),
 }
 
