@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from ee_spark.config import load
+from ee_spark.config import load, storage_in
 from ee_spark.dataproc import batch, gcloud
 from ee_spark.errors import EESparkError, JobError, StoppedError, one_line
 from ee_spark.objects import read_input
@@ -83,7 +83,7 @@ def main(
         job = load(path, settings)
         shipment = batch.ship(
             job,
-            read_input(path, "--config"),
+            read_input(path, "--config", storage_in(settings)),
             read_input,
             settings=settings,
             arguments=[*switches, *given],

@@ -285,7 +285,7 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
             {"source": {"image": "no.such.module:f"}},
             "source.image: cannot import 'no.such.module': ModuleNotFoundError",
         ),
-        ({"source": {"image": "maps"}}, "source.image: 'maps' names no function; write FILE.py:FUNCTION"),
+        ({"source": {"image": "maps"}}, "source.image: 'maps' does not name a function; write FILE.py:FUNCTION"),
         ({"source": {"image": "maps.py:number"}}, "maps.py:number returned int; return an ee.Image"),
         (
             {"source": {"collection": "SAME", "map": "maps.py:nothing"}},

@@ -22,7 +22,7 @@ FLOORS = (
     ("config",),
     ("client",),
     ("job", "objects"),
-    ("logs", "hosts"),
+    ("logs", "hosts", "boundary"),
     ("errors", "limits", "gdal", "version", "status"),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
