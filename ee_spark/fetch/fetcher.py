@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ee_spark.client import Client
-from ee_spark.errors import ServiceError
+from ee_spark.errors import ServiceError, way_out
 from ee_spark.fetch.decode import Planes, decode
 from ee_spark.fetch.line import Line
 from ee_spark.fetch.pack import packed
@@ -42,11 +42,6 @@ SAME_ANSWERS = 20
 FUTILE_DEPTH = 2
 """Levels of quadrants that all have to fail before a tile fails at once."""
 FUTILE = "independent of tile size: reduce the stack or raise tileScale/parallelScale in the function"
-WAYS_OUT = {
-    "access": "check earth_engine.credentials and project, that its Earth Engine API is enabled, and your roles",
-    "daily": "run again when the project's daily quota is reset, or raise it",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -244,7 +239,7 @@ class Fetcher:
         if error.kind in ("overload", "unavailable") or len(self._silent) >= SILENT_TILES:
             self._wait(piece, error, now)
         elif error.kind in ("access", "daily"):
-            self.stop(_stopping(error, f"{error.message}; {WAYS_OUT[error.kind]}"))
+            self.stop(_stopping(error, f"{error.message}; {way_out(error)}"))
         elif error.kind in ("transient", "damaged"):
             self._again(piece, error, now)
         elif len(piece.tasks) > 1:

@@ -13,15 +13,13 @@ from typing import Literal
 
 from ee_spark.client import asset_name
 from ee_spark.errors import ServiceError
+from ee_spark.limits import MAX_BANDS as MAX_BANDS
+from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.images import ID, VERSION
 from ee_spark.planner.window import Window
 
-MAX_BYTES = 50_331_648
-"""One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
 AUTO_BYTES = 1_000_000
 """What ``images_per_request: auto`` fills, in raw bytes: beyond it a request's own cost no longer counts."""
-MAX_BANDS = 1024
-"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
 MAX_GRAPH_BYTES = 4_000_000
 """Of the 10 MiB that a request's body may have."""
 

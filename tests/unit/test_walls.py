@@ -11,16 +11,19 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "ee_spark"
 # Each room may import itself and rooms further to the right.
 FLOORS = (
-    ("cli", "submit", "batch"),
+    ("cli", "submit", "batch", "metrics"),
     ("show", "export", "check", "datasource"),
     ("read", "extract", "doctor", "emulator"),
+    ("report",),
     ("progress", "lane", "java", "cluster"),
     ("store", "fetch"),
     ("planner",),
     ("dataproc",),
-    ("config", "metrics"),
-    ("job", "objects", "client"),
-    ("errors", "logs", "gdal", "version"),
+    ("config",),
+    ("client",),
+    ("job", "objects"),
+    ("logs", "hosts", "boundary"),
+    ("errors", "limits", "gdal", "version", "status"),
 )
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 # Rooms of one floor that may see each other.
@@ -28,7 +31,7 @@ NEIGHBOURS = {("cluster", "lane"), ("cluster", "java"), ("lane", "progress"), ("
 DOORS = {
     "pyspark": {"cluster.py", "read/sql.py", "datasource.py"},
     "ee": {"planner/source.py"},
-    "urllib3": {"client.py", "objects/gs.py", "objects/s3.py"},
+    "urllib3": {"client.py", "hosts.py", "objects/gs.py", "objects/s3.py"},
     "requests": set(),
 }
 
