@@ -7,15 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from ee_spark.client import Client
 from ee_spark.errors import EESparkError, ServiceError, StoppedError
-from ee_spark.fetch.decode import Planes
 from ee_spark.fetch.fetcher import Fetcher
-from ee_spark.fetch.piece import Answer, Ask
 from ee_spark.fetch.quota import Quota
+from ee_spark.fetch.request import Answer, Mark, Pack
 from ee_spark.lane.lane import Lane
 from ee_spark.lane.notes import Notes, Watch
 from ee_spark.lane.publisher import OpenChunk, Publisher
@@ -23,9 +23,7 @@ from ee_spark.lane.reporter import Reporter
 from ee_spark.logs import log_as
 from ee_spark.objects import Store, open_store
 from ee_spark.planner.chunk import Chunk
-from ee_spark.planner.request import is_nothing
-from ee_spark.planner.tile import Tiles
-from ee_spark.planner.window import Window, widened
+from ee_spark.planner.request import TileRequest, graph_of, is_nothing
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row
 
@@ -55,7 +53,7 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
     log.info("round %d, try %d: %d chunks, %d in flight", lane.round, attempt, len(lane.chunks), lane.threads)
     quota = Quota(lane.threads, lane.per_second, lane.threads / 2 if again else 0)
     client = Client(brief.service, lane.threads)
-    fetcher = Fetcher(client, brief.recipe, brief.layout.planes, quota, brief.retry)
+    fetcher: Fetcher[Place, OpenChunk] = Fetcher(client, brief.recipe, brief.layout.planes, quota, brief.retry)
     store = open_store(brief.path, brief.storage)
     notes = Notes(store, brief.run_id, lane.round, lane.index)
     run = _Run(lane, attempt, store, notes, fetcher)
@@ -68,10 +66,26 @@ def work(lane: Lane, attempt: int = 0) -> Iterator[dict[str, Any]]:
     yield record
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an answer belongs: its chunk, its order in it, and the indices of its tile and image."""
+
+    chunk: OpenChunk
+    order: int
+    tile: int
+    image: int
+
+
+Wanted = TileRequest[Place]
+"""A tile request of a lane."""
+
+
 class _Run:
     """The state of one lane at work."""
 
-    def __init__(self, lane: Lane, attempt: int, store: Store, notes: Notes, fetcher: Fetcher) -> None:
+    def __init__(
+        self, lane: Lane, attempt: int, store: Store, notes: Notes, fetcher: Fetcher[Place, OpenChunk]
+    ) -> None:
         self.lane, self.brief, self.store, self.notes, self.fetcher = lane, lane.brief, store, notes, fetcher
         self.attempt = attempt
         self.left = notes.left_open() if attempt else set()
@@ -84,10 +98,10 @@ class _Run:
     def fetch_all(self) -> None:
         """Fetch every chunk as one continuous stream; publishing goes on beside it."""
         try:
-            with closing(self.fetcher.stream(self._asks())) as stream:
+            with closing(self.fetcher.stream(self._wanted())) as stream:
                 for item in stream:
-                    if isinstance(item, OpenChunk):
-                        self.publisher.opened(item)
+                    if isinstance(item, Mark):
+                        self.publisher.opened(item.value)
                     else:
                         self.publisher.advance(self._take(item))
         except EESparkError as error:
@@ -143,24 +157,24 @@ class _Run:
             "bytes_in": self.bytes_in,
         }
 
-    def _asks(self) -> Iterator[Ask | tuple[Ask, ...] | OpenChunk]:
-        """Yield each chunk as it is opened, then its asks: the planned pairs that are committed in no part."""
+    def _wanted(self) -> Iterator[Wanted | Pack[Place] | Mark[OpenChunk]]:
+        """Yield each chunk as it is opened, then its tile requests: the planned pairs that are committed in no part."""
         mine = [index for index in range(len(self.lane.chunks)) if index not in self.left]
         chunk_logs = open_logs(self.store, self.brief.layout, [self.lane.chunks[index].key for index in mine])
         for index, chunk_log in zip(mine, chunk_logs, strict=True):
             if self.fetcher.stopping:
                 return
-            chunk, asks = self._open(index, self.lane.chunks[index], chunk_log)
-            chunk.left = len(asks)
-            if asks:  # a chunk that is done needs no note: a resumed lane would write thousands of them first
+            chunk, wanted = self._open(index, self.lane.chunks[index], chunk_log)
+            chunk.left = len(wanted)
+            if wanted:  # a chunk that is done needs no note: a resumed lane would write thousands of them first
                 self.notes.opened(index)
                 chunk.noted = True
-            yield chunk
-            yield from _packs(asks, self.brief.pack)
+            yield Mark(chunk)
+            yield from _packs(wanted, self.brief.pack)
             while self.lane.alone and not chunk.closed.wait(0.2) and not self.fetcher.stopping:
                 pass
 
-    def _open(self, index: int, planned: Chunk, chunk_log: ChunkLog) -> tuple[OpenChunk, list[Ask]]:
+    def _open(self, index: int, planned: Chunk, chunk_log: ChunkLog) -> tuple[OpenChunk, list[Wanted]]:
         """Return a chunk with what is known of it, and what is to be asked for."""
         lane, frozen = self.lane, self.brief.layout.frozen
         tiles, tile, image = planned.pairs(frozen.shape, lane.points, snap=self.brief.snap)
@@ -172,75 +186,67 @@ class _Run:
         if deaths >= DEATHS and len(keys) == 1 and keys[0] not in committed:
             message = f"it was alone at work when its worker died, {deaths} times; run again with a smaller tile"
             error = ServiceError(message, kind="permanent", label=WORKER_DIED)
-            (pair,) = pairs
-            self._fail(
-                chunk,
-                (0, *pair),
-                Answer(Ask(None, keys[0][1], -1, None, _NOWHERE, keys[0][0]), error=error, attempts=deaths),
-            )
+            request = self._request(chunk, 0, *pairs[0])
+            self._fail(Answer(request, error=error, attempts=deaths), error)
             return chunk, []
         failed: frozenset[Key] = chunk_log.failed if self.brief.skip_failed else frozenset()
-        asks = []
-        for order, ((t, i), key) in enumerate(zip(pairs, keys, strict=True)):
-            if key not in committed and key not in failed:
-                window, _ = tiles.window(t).within_world()
-                graph = lane.graphs[i if len(lane.graphs) > 1 else 0] if lane.graphs else None
-                asks.append(Ask((chunk, order, t, i), lane.image_ids[i], lane.image_versions[i], graph, window, key[0]))
-        return chunk, asks
+        wanted = [
+            self._request(chunk, order, *pair)
+            for order, (pair, key) in enumerate(zip(pairs, keys, strict=True))
+            if key not in committed and key not in failed
+        ]
+        return chunk, wanted
 
-    def _take(self, answer: Answer) -> OpenChunk:
+    def _request(self, chunk: OpenChunk, order: int, tile: int, image: int) -> Wanted:
+        lane, tiles = self.lane, chunk.tiles
+        graph, version = graph_of(lane.graphs, image), lane.image_versions[image]
+        place = Place(chunk, order, tile, image)
+        return TileRequest(place, lane.image_ids[image], version, graph, tiles.window(tile), tiles.ids[tile])
+
+    def _take(self, answer: Answer[Place]) -> OpenChunk:
         """Put an answer where it belongs: among the rows of the next part, the failed, or nowhere (missing)."""
-        chunk: OpenChunk
-        chunk, *place = answer.ask.ref
+        wanted, chunk = answer.wanted, answer.wanted.ref.chunk
         chunk.left -= 1
-        tile = {"tile": answer.ask.tile, "image": answer.ask.image_id}
-        log.debug("answered: %d requests, %d ms", answer.requests, answer.milliseconds, extra=tile)
+        where = {"tile": wanted.tile, "image": wanted.image_id}
+        log.debug("answered: %d requests, %d ms", answer.requests, answer.milliseconds, extra=where)
         self.bytes_in += answer.bytes_in
         self.answers += 1
         if answer.planes is not None:
             empty = self.brief.layout.validity.is_empty(answer.planes)
             self.empty += empty
-            block = None if empty else self._whole(answer, chunk.tiles, place[1])
-            chunk.rows.append(self._row(chunk, place, answer, "empty" if empty else "ok", block=block, http_status=200))
+            block = None if empty else answer.block(self.brief.layout.fill)
+            chunk.rows.append(self._row(answer, "empty" if empty else "ok", block=block, http_status=200))
             chunk.waiting_bytes += 0 if empty else self.brief.layout.frozen.tile_bytes
-        elif answer.error is not None and is_nothing(answer.error, answer.ask.image_id, answer.ask.graph):
+        elif answer.error is not None and is_nothing(answer.error, wanted.image_id, wanted.graph):
             self.empty += 1  # there is no image: there are no pixels, and never will be
-            why = {"error_class": DROPPED, "error_message": answer.error.message}
-            chunk.rows.append(self._row(chunk, place, answer, "empty", **why))
-        elif not answer.missing:
-            self._fail(chunk, place, answer)
+            chunk.rows.append(self._row(answer, "empty", error_class=DROPPED, error_message=answer.error.message))
+        elif answer.error is not None:
+            self._fail(answer, answer.error)
         return chunk
 
-    def _whole(self, answer: Answer, tiles: Tiles, tile: int) -> Planes:
-        """Return a block's planes as wide as the block: what lies beyond ±180° was not asked for, and is masked."""
-        planes, (width, _) = answer.planes or {}, tiles.shape.stored
-        if answer.ask.window.width == width:
-            return planes
-        _, left = tiles.window(tile).within_world()
-        return widened(planes, width, left, self.brief.layout.fill)
-
-    def _fail(self, chunk: OpenChunk, place: Any, answer: Answer) -> None:
-        error = answer.error
-        assert error is not None
+    def _fail(self, answer: Answer[Place], error: ServiceError) -> None:
         self.failed += 1
-        log.info("failed: %s", error, extra={"tile": answer.ask.tile, "image": answer.ask.image_id})
+        log.info("failed: %s", error, extra={"tile": answer.wanted.tile, "image": answer.wanted.image_id})
         if error.message in self.errors or len(self.errors) < MESSAGES:
             self.errors[error.message] += 1
-        status = error.status or None
         row = self._row(
-            chunk, place, answer, "failed", error_class=error.label, error_message=error.message, http_status=status
+            answer,
+            "failed",
+            error_class=error.label,
+            error_message=error.message,
+            http_status=error.status or None,
         )
-        chunk.failed.append(row)
+        answer.wanted.ref.chunk.failed.append(row)
 
-    def _row(self, chunk: OpenChunk, place: Any, answer: Answer, status: str, **more: Any) -> Row:
-        order, tile, image = place
+    def _row(self, answer: Answer[Place], status: str, **more: Any) -> Row:
+        wanted, place = answer.wanted, answer.wanted.ref
         return Row(
-            order=order,
-            tiles=chunk.tiles,
-            tile=tile,
-            image_id=answer.ask.image_id,
-            image_time=self.lane.image_times[image],
-            version=answer.ask.version,
+            order=place.order,
+            tiles=place.chunk.tiles,
+            tile=place.tile,
+            image_id=wanted.image_id,
+            image_time=self.lane.image_times[place.image],
+            version=wanted.version,
             status=status,
             attempts=answer.attempts,
             requests=answer.requests,
@@ -250,14 +256,11 @@ class _Run:
         )
 
 
-_NOWHERE = Window("", (1, 0, 0, 0, -1, 0), 1, 1)
-
-
-def _packs(asks: list[Ask], size: int) -> Iterator[Ask | tuple[Ask, ...]]:
-    """Yield asks one by one, or up to ``size`` of the same window together."""
+def _packs(wanted: list[Wanted], size: int) -> Iterator[Wanted | Pack[Place]]:
+    """Yield tile requests one by one, or up to ``size`` of the same window together."""
     if size == 1:
-        yield from asks
+        yield from wanted
         return
-    for _, same in groupby(asks, key=lambda ask: ask.window):
+    for _, same in groupby(wanted, key=lambda one: one.window):
         group = tuple(same)
-        yield from (group[first : first + size] for first in range(0, len(group), size))
+        yield from (Pack(group[first : first + size]) for first in range(0, len(group), size))

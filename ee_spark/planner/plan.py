@@ -30,7 +30,7 @@ from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import Field, patiently, probe
 from ee_spark.planner.region import load as load_region
-from ee_spark.planner.request import Recipe, is_nothing, pack_size
+from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
 
 DEFAULT_TILE = 256
@@ -114,7 +114,7 @@ class Plan:
 
     def graph(self, image: int) -> str | None:
         """Return the graph of one image: its own, the template of all, or none."""
-        return self.graphs[image if len(self.graphs) > 1 else 0] if self.graphs else None
+        return graph_of(self.graphs, image)
 
 
 def make(
@@ -243,16 +243,15 @@ def _probe_last(plan: Plan, client: Client) -> None:
     for image in some_of(np.unique(chunk.image).tolist()):
         run = chunk.run(int(np.flatnonzero(chunk.image == image)[0]))
         tiles, _, _ = run.pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
-        inside, _ = tiles.window(len(tiles) // 2).within_world()
-        window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
-        path, body = plan.recipe.call(
-            plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window
-        )
+        name, version, graph = plan.images.ids[image], int(plan.images.version[image]), plan.graph(image)
+        asked = TileRequest(None, name, version, graph, tiles.window(len(tiles) // 2)).window
+        pixel = asked.part(asked.width // 2, asked.height // 2, 1, 1)
+        path, body = plan.recipe.call(name, version, graph, pixel)
         try:
             fields = patiently(partial(probe, client, path, body, plan.config.pixels.format))
             break
         except ServiceError as error:
-            if not is_nothing(error, plan.images.ids[image], plan.graph(image)):
+            if not is_nothing(error, name, graph):
                 source = plan.config.source
                 raise JobError(refused(f"source.{source.kind}", source.name, error)) from None
     for band, field in zip(plan.frozen.bands, fields, strict=False):

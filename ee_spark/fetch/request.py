@@ -1,39 +1,46 @@
-"""What is asked for and answered: asks, the tasks that they become, and the pieces that are sent."""
+"""What is to be fetched and what is sent: tile requests, the tasks that they become, and their HTTP requests."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Generic, TypeVar
 
 from ee_spark.errors import ServiceError
 from ee_spark.fetch.decode import Planes
+from ee_spark.planner.request import TileRequest
 from ee_spark.planner.window import Window
 
+__all__ = ["Answer", "HttpRequest", "Mark", "Pack", "Sizes", "Task", "TileRequest", "first_requests"]
+
+R = TypeVar("R")
+M = TypeVar("M")
 DEEPEST_START = 2
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One pair of image and tile to fetch: ``ref`` is the caller's own, ``tile`` what log lines call it."""
+class Pack(Generic[R]):
+    """Tile requests of one window, for several images, that go into one HTTP request."""
 
-    ref: Any
-    image_id: str
-    version: int
-    graph: str | None
-    window: Window
-    tile: str = ""
+    wanted: tuple[TileRequest[R], ...]
+
+
+@dataclass(frozen=True)
+class Mark(Generic[M]):
+    """Something of the caller's own between tile requests, which the stream hands through in its place."""
+
+    value: M
 
 
 @dataclass
-class Answer:
-    """What became of an ask: its planes by column, or its error.
+class Answer(Generic[R]):
+    """What became of a tile request: its planes by column, or its error.
 
-    ``attempts`` counts how often one piece of it was asked for, ``requests`` all that it had a part in.
+    ``attempts`` counts how often one part of it was asked for, ``requests`` all HTTP requests that it had a part in.
     """
 
-    ask: Ask
+    wanted: TileRequest[R]
     planes: Planes | None = None
     error: ServiceError | None = None
     attempts: int = 1
@@ -46,33 +53,42 @@ class Answer:
         """True if the run stopped, or the service could not be had, before an answer came."""
         return self.planes is None and self.error is None
 
+    def block(self, fill: Mapping[str, float]) -> Planes:
+        """Return the planes of the whole stored block: what lies beyond ±180° was not asked for, and is masked."""
+        return self.wanted.widened(self.planes or {}, fill)
+
 
 @dataclass(eq=False)
-class Task:
-    """An ask at work: how many of its pieces are still to come, and what it met so far.
+class Task(Generic[R]):
+    """A tile request at work: how many of its parts are still to come, and what it met so far.
 
-    ``held`` are pieces too big at the second level of quadrants, while nothing says that smaller ones would do.
+    ``held`` are parts too big at the second level of quadrants, while nothing says that smaller ones would do.
     ``fault`` is the last failure that counted as an attempt.
     """
 
-    answer: Answer
+    answer: Answer[R]
     started: float | None = None
-    pieces: int = 1
+    parts: int = 1
     depth: int = 0
     worked: bool = False
-    held: list[Piece] = field(default_factory=list)
+    held: list[HttpRequest[R]] = field(default_factory=list)
     fault: ServiceError | None = None
     done: bool = False
 
+    @property
+    def wanted(self) -> TileRequest[R]:
+        """The tile request."""
+        return self.answer.wanted
+
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """One request: a part of one task's window, or the whole window of several tasks (a pack).
+class HttpRequest(Generic[R]):
+    """One HTTP request: a part of one task's window, or the whole window of several tasks (a pack).
 
     ``failures`` count against the attempts, ``waits`` do not.
     """
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[Task[R], ...]
     column: int
     row: int
     width: int
@@ -88,37 +104,40 @@ class Piece:
 
     def window(self) -> Window:
         """Return the window to ask for."""
-        window = self.tasks[0].answer.ask.window
+        window = self.tasks[0].wanted.window
         return window if self.whole else window.part(self.column, self.row, self.width, self.height)
 
-    def halves(self) -> list[Piece]:
+    def halves(self) -> list[HttpRequest[R]]:
         """Return a pack's two halves."""
         middle = (len(self.tasks) + 1) // 2
         return [replace(self, tasks=part, waits=0) for part in (self.tasks[:middle], self.tasks[middle:])]
 
-    def quadrants(self) -> list[Piece]:
+    def quadrants(self) -> list[HttpRequest[R]]:
         """Return the four quadrants, the first the largest, or two halves of one that is one pixel wide or high."""
         rows, columns = _halves(self.height), _halves(self.width)
         return [
-            Piece(self.tasks, self.column + x, self.row + y, width, height, self.depth + 1)
+            HttpRequest(self.tasks, self.column + x, self.row + y, width, height, self.depth + 1)
             for (y, height), (x, width) in itertools.product(rows, columns)
         ]
 
 
-def first_pieces(tasks: Sequence[Task], depth: int, least: int) -> list[Piece]:
-    """Return the pieces of a new pack, or of a new task: its quadrants of level ``depth``, none above ``least`` cut."""
-    window = tasks[0].answer.ask.window
-    pieces = [Piece(tuple(tasks), 0, 0, window.width, window.height)]
+def first_requests(tasks: Sequence[Task[R]], depth: int, least: int) -> list[HttpRequest[R]]:
+    """Return the requests of a new pack, or of a new task: its quadrants of level ``depth``.
+
+    No part is cut whose sides are ``least`` at most.
+    """
+    window = tasks[0].wanted.window
+    requests = [HttpRequest(tuple(tasks), 0, 0, window.width, window.height)]
     for _ in range(depth if len(tasks) == 1 else 0):
-        pieces = [
+        requests = [
             part
-            for piece in pieces
-            for part in (piece.quadrants() if max(piece.width, piece.height) > least else [piece])
+            for request in requests
+            for part in (request.quadrants() if max(request.width, request.height) > least else [request])
         ]
     for task in tasks:
-        task.pieces = len(pieces)
-        task.depth = max(piece.depth for piece in pieces)
-    return pieces
+        task.parts = len(requests)
+        task.depth = max(request.depth for request in requests)
+    return requests
 
 
 class Sizes:
@@ -142,7 +161,7 @@ class Sizes:
         return depth - 1 if depth and self._count % self.again == 0 else depth
 
     def worked(self, depth: int) -> None:
-        """Note that a tile came in pieces of level ``depth``, at the deepest."""
+        """Note that a tile came in parts of level ``depth``, at the deepest."""
         self._last = [self._last[1], depth]
 
 
