@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.export.split import Split
 from ee_spark.objects import Settings, local_path, open_store
 from ee_spark.read.dataset import Dataset
@@ -19,7 +19,7 @@ FORMATS = {
     "geotiff": "a mosaic of each image",
     "cog": "a cloud-optimised mosaic of each image",
     "zarr": "one Zarr v3 group (time, y, x)",
-    "tfrecord": "tf.Example records, one a block",
+    "tfrecord": "tf.Example records, one per block",
     "npz": "NumPy archives of stacked blocks",
 }
 SHOW_SECONDS = 1.0
@@ -60,13 +60,13 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
     It is checked that the format can represent the selection.
 
     Raises:
-        JobError: if it cannot, with the reason and the way out.
+        ReadError: if it cannot, with the reason and the way out.
     """
     options = options or Options()
     if to not in FORMATS:
-        raise JobError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
+        raise ReadError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
     if options.split and to not in ("tfrecord", "npz"):
-        raise JobError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
+        raise ReadError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
     if to not in ("geotiff", "cog"):
         _refuse_taken(out, dataset.settings)
     if urlsplit(out).scheme in ("", "file"):
@@ -93,12 +93,12 @@ def _tasks(dataset: Dataset, to: str, path: Path, options: Options) -> Iterator[
 
 
 def export(dataset: Dataset, to: str, out: str, options: Options | None = None) -> list[dict[str, Any]]:
-    """Write the selection of a dataset to ``out`` and return what was written, one mapping a file or group.
+    """Write the selection of a dataset to ``out`` and return what was written, one mapping per file or group.
 
     ``to`` is one of :data:`FORMATS`.
 
     Raises:
-        JobError: if the format cannot represent the selection, or nothing is selected.
+        ReadError: if the format cannot represent the selection, or nothing is selected.
     """
     return list(run(tasks(dataset, to, out, options), quiet=True))
 
@@ -146,4 +146,6 @@ def _refuse_taken(out: str, settings: Settings) -> None:
     else:
         taken = bool(open_store(out, settings).list(""))
     if taken:
-        raise JobError(f"--out: {out} is there already; an export of many files is written to a new or empty directory")
+        raise ReadError(
+            f"--out: {out} is there already; an export of many files is written to a new or empty directory"
+        )

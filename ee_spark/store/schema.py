@@ -7,10 +7,11 @@ integers of 16 bit and more as deltas, bytes and floats by dictionary, which fal
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow as pa
 from ee_spark.planner.columns import FETCHED, KEYS, PART, POINT_KEYS, WRITTEN
 from ee_spark.planner.columns import list_of as list_of
 from ee_spark.planner.frozen import Frozen
-from ee_spark.planner.validity import Validity
+from ee_spark.planner.validity import Validity, validity_of_columns
 
 PIXELS = "pixels"
 TILES = "tiles"
@@ -32,6 +33,46 @@ GROUP_ROWS = 4096
 PART_TILES = 4096
 
 STATISTICS = ("min", "max", "mean", "stddev")
+
+
+_PART = re.compile(r"(?:^|/)part-([0-9a-f]{8})-([^-/]+)(?:-([0-9]+))?\.parquet$")
+
+
+class PartName(NamedTuple):
+    """What the name of an object in ``pixels`` or ``tiles`` says.
+
+    ``job`` has the first eight digits of the job's fingerprint; ``number`` counts the parts of a chunk in ``pixels``,
+    and is None in ``tiles``. The part that shows the schema has no chunk.
+    """
+
+    job: str
+    chunk: str
+    number: int | None
+
+
+def parse_part(name: str) -> PartName | None:
+    """Return what the name of a part says, a path or URL before it or not; None if it is not the name of one."""
+    match = _PART.search(name)
+    if not match:
+        return None
+    chunk = "" if match[2] == "schema" else match[2]
+    return PartName(match[1], chunk, None if match[3] is None else int(match[3]))
+
+
+def validity_of_footer(footer: Mapping[bytes, bytes] | None) -> Validity | None:
+    """Return which samples are valid, as the footer of one of our parts says it.
+
+    None where it does not say: a foreign file's, and that of a part of an earlier version without validity columns,
+    which is alike for ``mask: fill`` and ``mask: none``.
+    """
+    try:
+        own = json.loads((footer or {}).get(b"ee_spark", b"{}"))
+        bands = [str(band["name"]) for band in own["bands"]]
+        columns, fill = [*bands, *own["validity"]], dict(own.get("fill", {}))
+        found = validity_of_columns(columns, fill)
+        return found if found.known or own.get("mask") == found.mask else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -135,6 +176,7 @@ class Layout:
             "layout": "one row per tile and image, each band a list, row by row from the top left",
             "bands": [{"name": band.name, "source": band.old, "dtype": band.dtype} for band in self.frozen.bands],
             "validity": list(self.frozen.validity),
+            "mask": self.frozen.mask,
         }
         if self.fill:
             own["fill"] = dict(self.fill)

@@ -16,7 +16,7 @@ from rasterio.warp import transform as warp
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.read import sql
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def test_blocks_in_a_function_of_ones_own(rows: DataFrame) -> None:
 
 
 def test_wrong_frames_are_one_line(rows: DataFrame, series: Path, spark: SparkSession) -> None:
-    with pytest.raises(JobError, match="no column 'transform'; hand on rows of the table pixels"):
+    with pytest.raises(ReadError, match="no column 'transform'; hand on rows of the table pixels"):
         ee_spark.pixels(rows.drop("transform"))
-    with pytest.raises(JobError, match="no band 'B4'; the bands are NDVI"):
+    with pytest.raises(ReadError, match="no band 'B4'; the bands are NDVI"):
         ee_spark.pixels(rows, bands=["B4"])
 
 

@@ -98,7 +98,7 @@ def write_dataset(
             empty = _is_empty(block, frozen, fills)
             made.append(row(status="empty" if empty else "ok", block=None if empty else block))
     for number, first in enumerate(range(0, len(made), part_tiles)):
-        log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
+        log = next(iter(open_logs(store, layout, [f"{lattice.key}_r0c0_t{number}"])))
         log.publish(
             made[first : first + part_tiles],
             partial(build, layout=layout, run_id="run"),
@@ -205,6 +205,6 @@ def write_raster_dataset(root: Path, side: int, *, bands: int) -> None:
                 top, left = (row * 211 + band * 97) % 1792, (column * 223 + band * 89) % 1792
                 block[name] = picture[top : top + 256, left : left + 256]
             made.append(Row(index, tiles, index, "scene", 1_620_000_000_000_000, 1, "ok", block))
-        log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
+        log = next(iter(open_logs(store, layout, [f"{LATTICE.key}_r0c0_t{number}"])))
         log.publish(made, partial(build, layout=layout, run_id="run"))
         log.fold(failed_table([], layout, "run"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from read_data import LATTICE, SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.read.dataset import Dataset
 
 pytest.importorskip("xarray", reason="xarray is not installed: pip install 'ee-spark[xarray]'")
@@ -91,7 +91,7 @@ def test_only_the_row_groups_that_hold_it_are_read(three: tuple[Dataset, Any], t
             if file.is_file():
                 (root / name / file.name).write_bytes(file.read_bytes())
     cube = ee_spark.open_dataset(root).to_xarray()
-    holding = {piece.part for piece in dataset.select(tiles="EPSG-32610/r420c45").pieces()}
+    holding = {group.part for group in dataset.select(tiles="EPSG-32610/r420c45").row_groups()}
     for part in dataset.parts:
         if part not in holding:
             (root / part).write_bytes(b"")
@@ -124,5 +124,5 @@ def test_patches_have_a_dimension_and_places_of_their_own(patches: Path) -> None
 
 
 def test_nothing_selected_is_said(three: tuple[Dataset, Any]) -> None:
-    with pytest.raises(JobError, match="no tiles are selected"):
+    with pytest.raises(ReadError, match="no tiles are selected"):
         three[0].select(images="x").to_xarray()

@@ -25,7 +25,7 @@ from rasterio.enums import MaskFlags
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, ReadError
 from ee_spark.export import Options, export, records, tasks
 from ee_spark.export.split import NAMES, Split, parse
 from ee_spark.java import java_home
@@ -256,7 +256,7 @@ def test_refusals_say_why_and_what_to_write(
         (dataset.select(images="X"), "geotiff", None, "no tiles are selected"),
         (dataset.select(images="X"), "npz", None, "no pixels are selected"),
     ):
-        with pytest.raises(JobError, match=text) as raised:
+        with pytest.raises(ReadError, match=text) as raised:
             export(chosen, to, str(tmp_path / "out"), options)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists(), "nothing is begun"
@@ -264,10 +264,10 @@ def test_refusals_say_why_and_what_to_write(
         tasks(dataset, "npz", "ftp://b/x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
-    with pytest.raises(JobError, match="is there already"):
+    with pytest.raises(ReadError, match="is there already"):
         export(dataset, "npz", str(tmp_path / "taken"))
     for text in ("a/b", "1/2/3/4", "-1/2", "0/0", ""):
-        with pytest.raises(JobError, match="is no split"):
+        with pytest.raises(ReadError, match="is not a valid split"):
             parse(text)
 
 
@@ -302,7 +302,7 @@ def test_exports_go_to_object_storage(
         else:
             assert sent == {key: path.read_bytes() for key, path in files.items()}
     assert set(Path(tempfile.gettempdir()).glob("ee-spark-*")) == before
-    with pytest.raises(JobError, match=r"cube.zarr is there already"):
+    with pytest.raises(ReadError, match=r"cube.zarr is there already"):
         export(dataset, "zarr", f"{root}/exports/cube.zarr")
     one = export(dataset.select(images="S/MAY"), "geotiff", f"{root}/may.tif")
     assert one[0]["path"] == f"{root}/may.tif"

@@ -14,7 +14,7 @@ import pytest
 from read_data import Image, holes, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'ee-spark[torch]'")
 
@@ -42,7 +42,7 @@ def test_samples_are_the_blocks(path: Path) -> None:
         np.testing.assert_array_equal(sample["pixels"].numpy(), np.stack([block["a"], block["b"]]))
         np.testing.assert_array_equal(sample["valid"].numpy()[0], block.valid("a"))
     assert next(iter(dataset.to_torch(dtype="float32")))["pixels"].dtype == torch.float32
-    with pytest.raises(JobError, match="no column 'label'"):
+    with pytest.raises(ReadError, match="no column 'label'"):
         dataset.to_torch(columns=["label"])
 
 
