@@ -24,7 +24,7 @@ from ee_spark.lane.notes import LANES
 from ee_spark.objects import open_store
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import SparkSession as SparkSession
 
 EXECUTOR_WAIT = 60.0
 

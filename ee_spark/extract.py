@@ -33,7 +33,7 @@ from ee_spark.store import manifest, pins, runs, samples
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from ee_spark.cluster import SparkSession
 
 log = logging.getLogger(__name__)
 
