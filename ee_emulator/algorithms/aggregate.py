@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from typing import Any
 
-from ..element import Collection, property_of
 from ..errors import ServiceError
-from .filters import order
-from .reduction import as_reducer, stack_of
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.element import Collection, property_of
+from ..values.filter import order
+from ..values.reducer import as_reducer, stack_of
 from .string import text_of
 
 

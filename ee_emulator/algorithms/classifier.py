@@ -6,99 +6,28 @@ in what they learn, not pixel by pixel. The same seed gives the same forest agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import forest
-from .. import image as images
-from ..element import Collection, property_of
 from ..errors import ServiceError
-from ..forest import Forest, Parameters
-from ..image import Band, Canvas, Image
-from ..limits import Deadline, too_large
-from ..pixeltype import DOUBLE, FLOAT, PixelType
-from ..raster import Pixels
-from .cast import CASTS
-from .confusion import ConfusionMatrix, counted
-from .registry import algorithm
+from ..evaluation.classifier import MOST_CELLS, Classifier, Training
+from ..evaluation.forest import Parameters
+from ..evaluation.registry import algorithm
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.confusion import ConfusionMatrix, counted
+from ..values.element import Collection, property_of
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.limit import too_large
 
 _MODES = ("CLASSIFICATION", "REGRESSION", "PROBABILITY")
 _ARRAYS = ("MULTIPROBABILITY", "RAW", "RAW_REGRESSION")
 _MOST_TREES = 10_000
-_MOST_CELLS = 1 << 24
-"""Rows times variables, or rows times classes, or rows times trees, of one training."""
-_TYPES: dict[str, PixelType] = {"CLASSIFICATION": CASTS["int32"], "REGRESSION": DOUBLE, "PROBABILITY": FLOAT}
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """Rows of variables with what they were observed to be: (n, f) and (n,), both float64."""
-
-    inputs: tuple[str, ...]
-    x: NDArray[Any]
-    y: NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """Trees to be grown, or, with a `training`, grown when they are first asked."""
-
-    name: str
-    parameters: Parameters
-    mode: str = "CLASSIFICATION"
-    training: Training | None = None
-    deadline: Deadline = field(default_factory=Deadline)
-
-    @property
-    def known(self) -> Training:
-        """What it was trained on; a 400 when it was not."""
-        if self.training is None:
-            raise ServiceError(f"{self.name}: The classifier has not been trained; call train() first.")
-        return self.training
-
-    @cached_property
-    def classes(self) -> NDArray[Any]:
-        """The classes that were seen, in ascending order."""
-        return np.unique(self.known.y)
-
-    @property
-    def type(self) -> PixelType:
-        """The type of what it gives."""
-        return _TYPES[self.mode]
-
-    @cached_property
-    def targets(self) -> NDArray[Any]:
-        """What the trees learn, (n, outputs): a number, or a column of zeros and ones for each class."""
-        y = self.known.y
-        if self.mode == "REGRESSION":
-            return y[:, None]
-        if not (np.trunc(y) == y).all() or np.abs(y).max() >= 2**31:
-            wrong = y[(np.trunc(y) != y) | (np.abs(y) >= 2**31)][0]
-            raise ServiceError(
-                f"{self.name}: classes must be 32-bit integers, got {wrong:g}; use setOutputMode('REGRESSION')."
-            )
-        if len(self.classes) < 2:
-            raise ServiceError(f"{self.name}: Only one class.")
-        if len(y) * len(self.classes) > _MOST_CELLS:
-            raise too_large()
-        return np.asarray(y[:, None] == self.classes, np.float64)
-
-    @property
-    def forest(self) -> Forest:
-        """The trees."""
-        return forest.trained(self.parameters, self.known.x, self.targets, self.deadline.check)
-
-    def answers(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """The mean outputs of the trees, (n, outputs), as the mode wants them, (n,)."""
-        if self.mode == "REGRESSION":
-            return outputs[:, 0]
-        if self.mode == "CLASSIFICATION":
-            return np.asarray(self.classes[outputs.argmax(axis=1)])
-        return outputs[:, 1] if outputs.shape[1] == 2 else np.asarray(outputs.max(axis=1))
 
 
 @algorithm("Classifier.smileRandomForest")
@@ -186,7 +115,7 @@ def train(
         names = [name for name in numbers if name != class_property and not name.startswith("system:")]
     if not names:
         raise ServiceError("Classifier.train: there are no input properties.")
-    if len(rows) * max(len(names), found.parameters.trees) > _MOST_CELLS:
+    if len(rows) * max(len(names), found.parameters.trees) > MOST_CELLS:
         raise too_large()
     table = _table(rows, [*names, class_property], "Classifier.train")
     return replace(found, training=Training(tuple(names), table[:, :-1], table[:, -1]))
@@ -224,7 +153,7 @@ def classify_image(image: Image, classifier: Any, output_name: str) -> Image:
 
     def read(canvas: Canvas) -> Pixels:
         layers = [canvas.pixels(band) for band in inputs]
-        mask = reduce(images.both, (mask for _, mask in layers))
+        mask = reduce(masks.both, (mask for _, mask in layers))
         valid = mask > 0
         values = np.zeros(canvas.grid.shape, found.type.dtype)
         rows = np.column_stack([layer[valid] for layer, _ in layers]).astype(np.float64)
@@ -232,7 +161,7 @@ def classify_image(image: Image, classifier: Any, output_name: str) -> Image:
         return values, mask
 
     first = inputs[0]
-    extent = images.meet(*(band.extent for band in inputs))
+    extent = masks.meet(*(band.extent for band in inputs))
     return image.with_bands([Band(output_name, found.type, read, first.projection, extent, first.dimensions)])
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ServiceError
-from ..image import Image
-from ..pixeltype import PixelType
-from .reduction import Output, Reducer, Results, Stack, as_reducer, plain
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.image import Image
+from ..values.pixeltype import PixelType
+from ..values.reducer import Output, Reducer, Results, Stack, as_reducer, plain
 
 _MOST_INPUTS = 2048
 

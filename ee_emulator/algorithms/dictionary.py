@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..graph import Function
-from ..image import Image
-from .argument import image_of
-from .array import Array, array_of
-from .registry import algorithm
+from ..evaluation.argument import image_of
+from ..evaluation.registry import algorithm
+from ..values.array import Array, array_of
+from ..values.function import Function
+from ..values.geometry import Geometry
+from ..values.image import Image
 
 Values = dict[str, Any]
 

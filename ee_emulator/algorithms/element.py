@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..description import describe
-from ..element import Collection, Element, geometry_of, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..projection import WGS84, Projection
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.description import describe
+from ..values.element import Collection, Element, geometry_of, property_of
+from ..values.geometry import Geometry
+from ..values.projection import WGS84, Projection
 
 
 @algorithm("Element.get")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..element import Collection, Feature, geometry_of, of_elements
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..projection import WGS84, Projection
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.element import Collection, Feature, geometry_of, of_elements
+from ..values.geometry import Geometry
+from ..values.projection import WGS84, Projection
 
 _MOST_POINTS = 1_000_000
 

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from ..element import Collection, Element, Feature, of_elements, property_of
 from ..errors import ServiceError
-from .filters import Filter, order
-from .registry import algorithm
-
-Matches = list[tuple[Element, float | None]]
-"""The right elements that match one left element, with the measure of each pair."""
-
-
-@dataclass(frozen=True, eq=False)
-class Join:
-    """`combine(left, matches)` gives the rows that one left element contributes."""
-
-    combine: Callable[[Element, Matches], Sequence[Element]]
-    measured: bool = False
+from ..evaluation.registry import algorithm
+from ..values.element import Collection, Element, Feature, of_elements, property_of
+from ..values.filter import Filter, order
+from ..values.join import Join, Matches
 
 
 def _sorted(matches: Matches, ordering: str | None, ascending: bool) -> Matches:

@@ -12,19 +12,20 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from ..coverage import region_on
-from ..element import Collection, Feature, geometry_of, of_elements, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Image
-from ..pixeltype import DOUBLE
-from ..raster import Pixels
-from ..shape import geometry_of as drawn
-from ..shape import shape_in
+from ..evaluation.coverage import region_on
+from ..evaluation.registry import algorithm
+from ..evaluation.stack import Shared, pixel_type
+from ..values.band import Band, Canvas
+from ..values.element import Collection, Feature, geometry_of, of_elements, property_of
+from ..values.geometry import Geometry
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.pixeltype import DOUBLE
+from ..values.reducer import Results, as_reducer, stack_of
+from ..values.shape import geometry_of as drawn
+from ..values.shape import shape_in
 from .mask import clipped
-from .reduction import Results, as_reducer, stack_of
-from .registry import algorithm
-from .stack import Shared, pixel_type
 
 
 def _inside(members: Sequence[Any], canvas: Canvas) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ServiceError
-from ..pixeltype import PixelType
-from .cast import CASTS
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.pixeltype import NAMED as CASTS
+from ..values.pixeltype import PixelType
 
 
 @algorithm("PixelType")

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import DOUBLE, PixelType
-from ..projection import Grid, Projection, transform_points
-from ..raster import Pixels
-from ..spheroid import equal_area
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.band import Band, Canvas
+from ..values.crs import LONLAT, transform_points
+from ..values.grid import Grid, Pixels
+from ..values.image import Image
+from ..values.pixeltype import DOUBLE, PixelType
+from ..values.projection import Projection
+from ..values.spheroid import equal_area
 
 
 @algorithm("Image.pixelLonLat")
@@ -22,7 +24,7 @@ def pixel_lon_lat() -> Image:
 
     def axis(number: int) -> Any:
         def read(canvas: Canvas) -> Pixels:
-            degrees = canvas.grid.centres_in("EPSG:4326")[number]
+            degrees = canvas.grid.centres_in(LONLAT)[number]
             return np.nan_to_num(degrees), np.isfinite(degrees)
 
         return read
@@ -72,7 +74,7 @@ def areas(grid: Grid) -> NDArray[Any]:
     rows = np.arange(grid.row, grid.row + grid.height + 1, dtype=float)[:, None]
     lons, lats = transform_points(
         grid.projection.crs,
-        "EPSG:4326",
+        LONLAT,
         a * columns + b * rows + c + 0 * rows,
         d * columns + e * rows + f + 0 * columns,
     )

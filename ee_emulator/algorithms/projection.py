@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ServiceError
-from ..projection import IDENTITY, Projection, parse_crs
-from .argument import projection_of
-from .registry import algorithm
+from ..evaluation.argument import projection_of
+from ..evaluation.registry import algorithm
+from ..values.crs import parse_crs
+from ..values.projection import IDENTITY, Projection
 
 
 @algorithm("Projection")

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
-from ..bounds import box_in, covering
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Dimensions, Extent, Image
-from ..lattice import aggregated, interpolated, nearest
-from ..pixeltype import DOUBLE, FLOAT, PixelType
-from ..projection import WGS84, Projection, metres_per_unit
-from ..pyramid import coarser, level_at, scale_ratio
-from ..raster import Pixels
-from .reduction import Reducer, as_reducer
-from .registry import algorithm
+from ..evaluation.lattice import aggregated, interpolated, nearest
+from ..evaluation.registry import algorithm
+from ..values import mask as masks
+from ..values.band import Band, Canvas, Dimensions, Extent
+from ..values.bounds import box_in, covering
+from ..values.crs import metres_per_unit
+from ..values.geometry import Geometry
+from ..values.grid import Pixels
+from ..values.image import Image, only_band
+from ..values.pixeltype import DOUBLE, FLOAT, PixelType
+from ..values.projection import WGS84, Projection
+from ..values.pyramid import coarser, level_at, scale_ratio
+from ..values.reducer import Reducer, as_reducer
 
 _CLOSE = 1e-6
 """Relative difference of scales that counts as none."""
@@ -29,7 +31,7 @@ _CLOSE = 1e-6
 @algorithm("Image.projection")
 def projection(image: Image) -> Projection:
     """The default projection that all bands share. https://developers.google.com/earth-engine/apidocs/ee-image-projection"""
-    first = images.only_band(image, "Image.projection")
+    first = only_band(image, "Image.projection")
     for band in image.bands:
         if band.projection != first.projection:
             raise ServiceError(
@@ -251,6 +253,6 @@ def _framed(band: Band, chosen: Projection, bounds: Dimensions) -> Band:
 
     def read(canvas: Canvas) -> Pixels:
         values, mask = canvas.pixels(band)
-        return values, images.both(mask, frame(canvas))
+        return values, masks.both(mask, frame(canvas))
 
-    return Band(band.name, band.type, read, chosen, images.meet(band.extent, frame), bounds)
+    return Band(band.name, band.type, read, chosen, masks.meet(band.extent, frame), bounds)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
-from ..coverage import BLOCK, Region, region_on
-from ..element import Collection, Feature, geometry_of, of_elements, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Image
-from ..projection import Grid, Projection, transform_points
-from .array import Array
-from .composite import members
-from .image import matching
-from .region import area_of, collected, grid_of, limited
-from .registry import Context, algorithm
+from ..evaluation.aggregation import area_of, collected, grid_of, limited
+from ..evaluation.coverage import BLOCK, Region, region_on
+from ..evaluation.registry import Context, algorithm
+from ..values.array import Array
+from ..values.crs import LONLAT, transform_points
+from ..values.element import Collection, Feature, geometry_of, of_elements, property_of
+from ..values.element import images_of as members
+from ..values.geometry import Geometry
+from ..values.grid import Grid
+from ..values.image import Image, matching, only_band
+from ..values.projection import Projection
 
 _MOST_PIXELS = 10_000_000
 _MOST_OBJECTS = 1 << 21
@@ -75,7 +75,7 @@ def centres_of(projection: Projection, places: Places) -> list[list[float]]:
     """Longitude and latitude of the centres of pixels."""
     a, b, c, d, e, f = projection.transform
     u, v = places[0] + 0.5, places[1] + 0.5
-    lons, lats = transform_points(projection.crs, "EPSG:4326", a * u + b * v + c, d * u + e * v + f)
+    lons, lats = transform_points(projection.crs, LONLAT, a * u + b * v + c, d * u + e * v + f)
     return [[float(x), float(y)] for x, y in zip(lons, lats, strict=True)]
 
 
@@ -216,7 +216,7 @@ def stratified_sample(
     https://developers.google.com/earth-engine/apidocs/ee-image-stratifiedsample
     """
     operation = "Image.stratifiedSample"
-    band = images.only_band(image, operation) if class_band is None else matching(image, class_band, operation)[0]
+    band = only_band(image, operation) if class_band is None else matching(image, class_band, operation)[0]
     if band.type.precision != "int":
         raise ServiceError(
             f"{operation}: the class band '{band.name}' must hold integers, it is {band.type.precision}."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..element import Collection
 from ..errors import ServiceError
-from .registry import Context, algorithm
+from ..evaluation.registry import Context, algorithm
+from ..values.element import Collection
 
 
 @algorithm("Collection.loadTable")

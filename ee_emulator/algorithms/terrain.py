@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
 from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import FLOAT, PixelType
-from ..raster import Pixels
-from ..spheroid import distance
-from .image import matching
-from .neighbourhood import padded
-from .reduction import Results
-from .registry import algorithm
-from .stack import Shared
+from ..evaluation.neighbourhood import padded
+from ..evaluation.registry import algorithm
+from ..evaluation.stack import Shared
+from ..values.band import Band, Canvas
+from ..values.crs import LONLAT
+from ..values.grid import Pixels
+from ..values.image import Image, matching, only_band
+from ..values.pixeltype import FLOAT, PixelType
+from ..values.reducer import Results
+from ..values.spheroid import distance
 
 _BYTE = PixelType("int", 0, 255)
 
@@ -40,7 +40,7 @@ def _gradient(band: Band) -> Shared:
         wide = padded(canvas, (1, 1, 1, 1))
         values, mask = wide.pixels(band)
         heights, valid = values.astype(np.float64), mask > 0
-        lons, lats = wide.grid.centres_in("EPSG:4326")
+        lons, lats = wide.grid.centres_in(LONLAT)
         across = distance(lons[1:-1, :-2], lats[1:-1, :-2], lons[1:-1, 2:], lats[1:-1, 2:])
         along = distance(lons[:-2, 1:-1], lats[:-2, 1:-1], lons[2:, 1:-1], lats[2:, 1:-1])
         # columns may run westwards and rows northwards
@@ -128,7 +128,7 @@ def products(input: Image) -> Image:
 @algorithm("Image.gradient")
 def gradient(input: Image) -> Image:
     """The change per metre in x and y of the first band. https://developers.google.com/earth-engine/apidocs/ee-image-gradient"""
-    band = images.only_band(input, "Image.gradient")
+    band = only_band(input, "Image.gradient")
     found = _gradient(band)
     return input.with_bands(
         [_derived(band, found, "x", FLOAT, lambda east, north: east), _derived(band, found, "y", FLOAT, lambda e, n: n)]
