@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.registry import algorithm
 from ..values.array import Array, array_of
 
@@ -19,7 +19,7 @@ from ..values.array import Array, array_of
 def array(values: Any, pixel_type: Any) -> Array:
     """An array of a list of numbers, or of lists of one length. https://developers.google.com/earth-engine/apidocs/ee-array"""
     if pixel_type is not None:
-        raise ServiceError("Array with a 'pixelType' is not implemented by this emulator.")
+        raise not_implemented("Array with a 'pixelType'")
     return Array(array_of(values, "Array"))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.classifier import MOST_CELLS, Classifier, Training
 from ..evaluation.forest import Parameters
 from ..evaluation.registry import algorithm
@@ -73,23 +73,22 @@ def _checked_leaves(name: str, population: int, most: int | None) -> None:
 
 
 @algorithm("Classifier.setOutputMode")
-def set_output_mode(classifier: Any, mode: str) -> Classifier:
+def set_output_mode(classifier: Classifier, mode: str) -> Classifier:
     """What it gives: a class, a number, or a probability.
 
     PROBABILITY is that of the larger one of two classes, as of presence (1) against absence (0); of more classes that
     of the one which is chosen (our reading). https://developers.google.com/earth-engine/apidocs/ee-classifier-setoutputmode
     """
-    found = _classifier(classifier, "Classifier.setOutputMode")
     if mode in _ARRAYS:
-        raise ServiceError(f"Classifier.setOutputMode: mode '{mode}' gives arrays, not implemented by this emulator.")
+        raise not_implemented(f"Classifier.setOutputMode: mode '{mode}', which gives arrays,")
     if mode not in _MODES:
         raise ServiceError(f"Classifier.setOutputMode: Unknown mode '{mode:.60}'; use one of {', '.join(_MODES)}.")
-    return replace(found, mode=mode)
+    return replace(classifier, mode=mode)
 
 
 @algorithm("Classifier.train")
 def train(
-    classifier: Any,
+    classifier: Classifier,
     features: Collection,
     class_property: str,
     input_properties: list[str] | None,
@@ -100,7 +99,6 @@ def train(
 
     https://developers.google.com/earth-engine/apidocs/ee-classifier-train
     """
-    found = _classifier(classifier, "Classifier.train")
     if not 0 < subsampling <= 1:
         raise ServiceError(f"Classifier.train: 'subsampling' must lie in (0, 1], got {subsampling}.")
     rows = list(features.elements)
@@ -115,10 +113,10 @@ def train(
         names = [name for name in numbers if name != class_property and not name.startswith("system:")]
     if not names:
         raise ServiceError("Classifier.train: there are no input properties.")
-    if len(rows) * max(len(names), found.parameters.trees) > MOST_CELLS:
+    if len(rows) * max(len(names), classifier.parameters.trees) > MOST_CELLS:
         raise too_large()
     table = _table(rows, [*names, class_property], "Classifier.train")
-    return replace(found, training=Training(tuple(names), table[:, :-1], table[:, -1]))
+    return replace(classifier, training=Training(tuple(names), table[:, :-1], table[:, -1]))
 
 
 def _table(rows: list[Any], names: list[str], operation: str) -> NDArray[Any]:
@@ -137,44 +135,42 @@ def _table(rows: list[Any], names: list[str], operation: str) -> NDArray[Any]:
 
 
 @algorithm("Image.classify")
-def classify_image(image: Image, classifier: Any, output_name: str) -> Image:
+def classify_image(image: Image, classifier: Classifier, output_name: str) -> Image:
     """One band: the class, number or probability of each pixel; masked where any band that it needs is.
 
     https://developers.google.com/earth-engine/apidocs/ee-image-classify
     """
-    found = _classifier(classifier, "Image.classify")
     by_name = {band.name: band for band in image.bands}
-    for name in found.known.inputs:
+    for name in classifier.known.inputs:
         if name not in by_name:
             raise ServiceError(
                 f"Image.classify: the classifier needs a band '{name}'. Available bands: [{', '.join(image.names)}]."
             )
-    inputs = [by_name[name] for name in found.known.inputs]
+    inputs = [by_name[name] for name in classifier.known.inputs]
 
     def read(canvas: Canvas) -> Pixels:
         layers = [canvas.pixels(band) for band in inputs]
         mask = reduce(masks.both, (mask for _, mask in layers))
         valid = mask > 0
-        values = np.zeros(canvas.grid.shape, found.type.dtype)
+        values = np.zeros(canvas.grid.shape, classifier.type.dtype)
         rows = np.column_stack([layer[valid] for layer, _ in layers]).astype(np.float64)
-        values[valid] = found.answers(found.forest(rows))
+        values[valid] = classifier.answers(classifier.forest(rows))
         return values, mask
 
     first = inputs[0]
     extent = masks.meet(*(band.extent for band in inputs))
-    return image.with_bands([Band(output_name, found.type, read, first.projection, extent, first.dimensions)])
+    return image.with_bands([Band(output_name, classifier.type, read, first.projection, extent, first.dimensions)])
 
 
 @algorithm("FeatureCollection.classify")
-def classify_features(features: Collection, classifier: Any, output_name: str) -> Collection:
+def classify_features(features: Collection, classifier: Classifier, output_name: str) -> Collection:
     """The features with the class, number or probability as a property. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-classify"""
-    found = _classifier(classifier, "FeatureCollection.classify")
-    names = list(found.known.inputs)
+    names = list(classifier.known.inputs)
 
     def elements() -> list[Any]:
         rows = list(features.elements)
-        answers = found.answers(found.forest(_table(rows, names, "FeatureCollection.classify")))
-        given = answers.astype(np.int64) if found.mode == "CLASSIFICATION" else answers
+        answers = classifier.answers(classifier.forest(_table(rows, names, "FeatureCollection.classify")))
+        given = answers.astype(np.int64) if classifier.mode == "CLASSIFICATION" else answers
         return [
             row.with_properties({**row.properties, output_name: value})
             for row, value in zip(rows, given.tolist(), strict=True)
@@ -184,53 +180,45 @@ def classify_features(features: Collection, classifier: Any, output_name: str) -
 
 
 @algorithm("Classifier.confusionMatrix")
-def confusion_matrix(classifier: Any) -> ConfusionMatrix:
+def confusion_matrix(classifier: Classifier) -> ConfusionMatrix:
     """The classes of the training rows against what the trees make of them. https://developers.google.com/earth-engine/apidocs/ee-classifier-confusionmatrix"""
-    found = replace(_classifier(classifier, "Classifier.confusionMatrix"), mode="CLASSIFICATION")
+    found = replace(classifier, mode="CLASSIFICATION")
     predicted = found.answers(found.forest(found.known.x))
     return counted(found.known.y.tolist(), predicted.tolist(), None, "Classifier.confusionMatrix")
 
 
 @algorithm("Classifier.explain")
-def explain(classifier: Any) -> dict[str, Any]:
+def explain(classifier: Classifier) -> dict[str, Any]:
     """Classes, variable importance, number of trees and the error out of bag; no text of the trees.
 
     https://developers.google.com/earth-engine/apidocs/ee-classifier-explain
     """
-    found = _classifier(classifier, "Classifier.explain")
-    if found.training is None:
+    if classifier.training is None:
         return {}
-    trees = found.forest
-    weights = trees.importance(len(found.training.inputs)).tolist()
-    result: dict[str, Any] = {"importance": dict(zip(found.training.inputs, weights, strict=True))}
-    if found.mode != "REGRESSION":
-        result["classes"] = [int(value) for value in found.classes]
-    if found.parameters.bag is not None:
-        outputs, count = trees.unseen(found.training.x)
-        truth, seen = found.training.y, count > 0
-        if seen.any() and found.mode == "REGRESSION":
+    trees = classifier.forest
+    weights = trees.importance(len(classifier.training.inputs)).tolist()
+    result: dict[str, Any] = {"importance": dict(zip(classifier.training.inputs, weights, strict=True))}
+    if classifier.mode != "REGRESSION":
+        result["classes"] = [int(value) for value in classifier.classes]
+    if classifier.parameters.bag is not None:
+        outputs, count = trees.unseen(classifier.training.x)
+        truth, seen = classifier.training.y, count > 0
+        if seen.any() and classifier.mode == "REGRESSION":
             result["outOfBagErrorEstimate"] = float(np.sqrt(((outputs[:, 0] - truth)[seen] ** 2).mean()))
         elif seen.any():
-            wrong = replace(found, mode="CLASSIFICATION").answers(outputs) != truth
+            wrong = replace(classifier, mode="CLASSIFICATION").answers(outputs) != truth
             result["outOfBagErrorEstimate"] = float(wrong[seen].mean())
-        result["numberOfTrees"] = found.parameters.trees
+        result["numberOfTrees"] = classifier.parameters.trees
     return result
 
 
 @algorithm("Classifier.mode")
-def mode(classifier: Any) -> str:
+def mode(classifier: Classifier) -> str:
     """What it gives. https://developers.google.com/earth-engine/apidocs/ee-classifier-mode"""
-    return _classifier(classifier, "Classifier.mode").mode
+    return classifier.mode
 
 
 @algorithm("Classifier.schema")
-def schema(classifier: Any) -> list[str] | None:
+def schema(classifier: Classifier) -> list[str] | None:
     """The names of its inputs, null before it is trained. https://developers.google.com/earth-engine/apidocs/ee-classifier-schema"""
-    found = _classifier(classifier, "Classifier.schema")
-    return None if found.training is None else list(found.training.inputs)
-
-
-def _classifier(value: Any, operation: str) -> Classifier:
-    if not isinstance(value, Classifier):
-        raise ServiceError(f"{operation}: Parameter 'classifier' must be of type Classifier, got {value!s:.60}.")
-    return value
+    return None if classifier.training is None else list(classifier.training.inputs)

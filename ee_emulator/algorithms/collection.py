@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from ..errors import ServiceError
+from ..evaluation.argument import mismatch
 from ..evaluation.condition import filter_of
 from ..evaluation.registry import algorithm
 from ..values import element
@@ -36,7 +37,7 @@ def filter_(collection: Collection, filter: Any) -> Collection:
     """The elements that pass a filter or a condition in text. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-filter"""
     chosen = filter_of(filter, "Collection.filter") if isinstance(filter, str) else filter
     if not isinstance(chosen, Filter):
-        raise ServiceError(f"Collection.filter: Parameter 'filter' must be of type Filter, got {filter!s:.60}.")
+        raise mismatch(filter, "Filter", "Collection.filter: Parameter 'filter'")
     return collection.derived(lambda: [e for e in collection.elements if chosen.passes(e)])
 
 

@@ -7,7 +7,6 @@ https://developers.google.com/earth-engine/guides/projections#the-default-projec
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from ..errors import ServiceError
 from ..evaluation.reduction import BASIC
@@ -16,8 +15,9 @@ from ..evaluation.stack import reduced
 from ..values import element
 from ..values.band import Band
 from ..values.element import Collection, footprint, images_of, merged
-from ..values.image import Image, only_band
-from ..values.reducer import Reducer, as_reducer
+from ..values.image import Image, first_band
+from ..values.limit import check_made
+from ..values.reducer import Reducer
 
 
 @algorithm("ImageCollection.load")
@@ -59,40 +59,38 @@ def _columns(collection: Collection, operation: str) -> dict[str, list[Band]]:
 
 
 @algorithm("ImageCollection.reduce")
-def reduce(collection: Collection, reducer: Any, parallel_scale: float) -> Image:
+def reduce(collection: Collection, reducer: Reducer, parallel_scale: float) -> Image:
     """Each band over all images, named `<band>_<output>`; or all bands together where the reducer has as many inputs.
 
     https://developers.google.com/earth-engine/apidocs/ee-imagecollection-reduce
     """
     operation = "ImageCollection.reduce"
-    chosen = as_reducer(reducer, operation)
     columns = _columns(collection, operation)
-    if chosen.inputs == 1:
+    if reducer.inputs == 1:
         bands = [
             band
             for name, stack in columns.items()
-            for band in reduced([stack], chosen, [f"{name}_{output}" for output in chosen.names], operation)
+            for band in reduced([stack], reducer, [f"{name}_{output}" for output in reducer.names], operation)
         ]
-    elif chosen.inputs == len(columns):
-        bands = reduced(list(columns.values()), chosen, chosen.names, operation)
+    elif reducer.inputs == len(columns):
+        bands = reduced(list(columns.values()), reducer, reducer.names, operation)
     else:
         raise ServiceError(
-            f"{operation}: the reducer has {chosen.inputs} inputs; the images have {len(columns)} bands."
+            f"{operation}: the reducer has {reducer.inputs} inputs; the images have {len(columns)} bands."
         )
     return Image(tuple(bands), {}, footprint(collection))
 
 
 @algorithm("Image.reduce")
-def reduce_bands(image: Image, reducer: Any) -> Image:
+def reduce_bands(image: Image, reducer: Reducer) -> Image:
     """All bands of a pixel into one band for each output of the reducer.
 
     https://developers.google.com/earth-engine/apidocs/ee-image-reduce
     """
-    chosen = as_reducer(reducer, "Image.reduce")
-    first = only_band(image, "Image.reduce")
-    if chosen.inputs != 1:
-        raise ServiceError(f"Image.reduce: the reducer must have a single input, it has {chosen.inputs}.")
-    bands = reduced([image.bands], chosen, chosen.names, "Image.reduce")
+    first = first_band(image, "Image.reduce")
+    if reducer.inputs != 1:
+        raise ServiceError(f"Image.reduce: the reducer must have a single input, it has {reducer.inputs}.")
+    bands = reduced([image.bands], reducer, reducer.names, "Image.reduce")
     return image.with_bands(replace(band, projection=first.projection, dimensions=first.dimensions) for band in bands)
 
 
@@ -140,10 +138,7 @@ def to_bands(collection: Collection) -> Image:
     for i, member in enumerate(images_of(collection, "ImageCollection.toBands")):
         index = member.properties.get("system:index", str(i))
         bands += [band.renamed(f"{index}_{band.name}") for band in member.bands]
-    if len(bands) > 5000:
-        raise ServiceError(
-            f"ImageCollection.toBands: the image would have {len(bands)} bands; at most 5000 are allowed."
-        )
+    check_made(len(bands), "ImageCollection.toBands")
     return Image(tuple(bands), {}, footprint(collection))
 
 

@@ -40,61 +40,55 @@ def error_matrix(collection: Collection, actual: str, predicted: str, order: lis
     return counted(columns[0], columns[1], order, name)
 
 
-def _matrix(value: Any, operation: str) -> ConfusionMatrix:
-    if not isinstance(value, ConfusionMatrix):
-        raise ServiceError(f"{operation}: Parameter 'confusionMatrix' must be of type ConfusionMatrix.")
-    return value
-
-
 def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0))
 
 
 @algorithm("ConfusionMatrix.array")
-def array(confusion_matrix: Any) -> Array:
+def array(confusion_matrix: ConfusionMatrix) -> Array:
     """The counts. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-array"""
-    return Array(_matrix(confusion_matrix, "ConfusionMatrix.array").counts)
+    return Array(confusion_matrix.counts)
 
 
 @algorithm("ConfusionMatrix.order")
-def order(confusion_matrix: Any) -> list[int]:
+def order(confusion_matrix: ConfusionMatrix) -> list[int]:
     """The class of each row. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-order"""
-    return list(_matrix(confusion_matrix, "ConfusionMatrix.order").order)
+    return list(confusion_matrix.order)
 
 
 @algorithm("ConfusionMatrix.accuracy")
-def accuracy(confusion_matrix: Any) -> float:
+def accuracy(confusion_matrix: ConfusionMatrix) -> float:
     """The share on the diagonal. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-accuracy"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.accuracy").counts
+    counts = confusion_matrix.counts
     return float(_share(np.trace(counts), counts.sum()))
 
 
 @algorithm("ConfusionMatrix.kappa")
-def kappa(confusion_matrix: Any) -> float:
+def kappa(confusion_matrix: ConfusionMatrix) -> float:
     """Cohen's kappa: agreement beyond that of chance. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-kappa"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.kappa").counts.astype(np.float64)
+    counts = confusion_matrix.counts.astype(np.float64)
     total = counts.sum()
     by_chance = _share((counts.sum(axis=0) * counts.sum(axis=1)).sum(), total * total)
     return float(_share(_share(np.trace(counts), total) - by_chance, 1 - by_chance))
 
 
 @algorithm("ConfusionMatrix.producersAccuracy")
-def producers_accuracy(confusion_matrix: Any) -> Array:
+def producers_accuracy(confusion_matrix: ConfusionMatrix) -> Array:
     """What share of each class was found, as a column. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-producersaccuracy"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.producersAccuracy").counts
+    counts = confusion_matrix.counts
     return Array(_share(np.diag(counts), counts.sum(axis=1))[:, None])
 
 
 @algorithm("ConfusionMatrix.consumersAccuracy")
-def consumers_accuracy(confusion_matrix: Any) -> Array:
+def consumers_accuracy(confusion_matrix: ConfusionMatrix) -> Array:
     """What share of each class as said is right, as a row. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-consumersaccuracy"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.consumersAccuracy").counts
+    counts = confusion_matrix.counts
     return Array(_share(np.diag(counts), counts.sum(axis=0))[None, :])
 
 
 @algorithm("ConfusionMatrix.fscore")
-def fscore(confusion_matrix: Any, beta: float) -> Array:
+def fscore(confusion_matrix: ConfusionMatrix, beta: float) -> Array:
     """The weighted harmonic mean of both accuracies of each class. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-fscore"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.fscore").counts
+    counts = confusion_matrix.counts
     found, right = _share(np.diag(counts), counts.sum(axis=1)), _share(np.diag(counts), counts.sum(axis=0))
     return Array(_share((1 + beta**2) * found * right, beta**2 * right + found))

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.registry import algorithm
 from ..values import date as dates
 from ..values.date import Date, DateRange
@@ -71,7 +71,7 @@ def format_(date: Date, format: str | None, time_zone: str | None) -> str:
         if letters == "SSS":
             return f"{at.microsecond // 1000:03d}"
         if letters not in _JODA:
-            raise ServiceError(f"Date.format: the pattern letters '{letters}' are not implemented by this emulator.")
+            raise not_implemented(f"Date.format: the pattern letters '{letters}'", "are")
         return at.strftime(_JODA[letters])
 
     return _TOKEN.sub(field, format)
@@ -186,9 +186,7 @@ def parse(format: str, date: str, time_zone: str | None) -> Date:
     """A text read by a pattern of YYYY yyyy MM dd DDD HH mm ss. https://developers.google.com/earth-engine/apidocs/ee-date-parse"""
     for found in _TOKEN.finditer(format):
         if found["letters"] is not None and found["letters"] not in _JODA:
-            raise ServiceError(
-                f"Date.parse: the pattern letters '{found['letters']}' are not implemented by this emulator."
-            )
+            raise not_implemented(f"Date.parse: the pattern letters '{found['letters']}'", "are")
     pattern = _TOKEN.sub(
         lambda found: _JODA[found["letters"]].replace("-", "") if found["letters"] else found["text"] or "'", format
     )

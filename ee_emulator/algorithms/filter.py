@@ -71,29 +71,19 @@ _register("dateRangeContains", _contains_date)
 @algorithm("Filter.and")
 def all_of(filters: list[Filter]) -> Filter:
     """Passes when every filter does. https://developers.google.com/earth-engine/apidocs/ee-filter-and"""
-    parts = _filters(filters, "Filter.and")
-    return Filter(lambda left, right: all(part.test(left, right) for part in parts))
+    return Filter(lambda left, right: all(part.test(left, right) for part in filters))
 
 
 @algorithm("Filter.or")
 def any_of(filters: list[Filter]) -> Filter:
     """Passes when any filter does. https://developers.google.com/earth-engine/apidocs/ee-filter-or"""
-    parts = _filters(filters, "Filter.or")
-    return Filter(lambda left, right: any(part.test(left, right) for part in parts))
+    return Filter(lambda left, right: any(part.test(left, right) for part in filters))
 
 
 @algorithm("Filter.not")
-def negated(filter: Any) -> Filter:
+def negated(filter: Filter) -> Filter:
     """Passes when the filter does not. https://developers.google.com/earth-engine/apidocs/ee-filter-not"""
-    (inner,) = _filters([filter], "Filter.not")
-    return Filter(lambda left, right: not inner.test(left, right))
-
-
-def _filters(values: list[Any], name: str) -> list[Filter]:
-    for value in values:
-        if not isinstance(value, Filter):
-            raise ServiceError(f"{name}: expected filters, got {value!s:.60}.")
-    return values
+    return Filter(lambda left, right: not filter.test(left, right))
 
 
 @algorithm("Filter.notNull")

@@ -20,8 +20,7 @@ def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
     if crs is None or crs == WGS84:
         return found
     points = np.asarray(list(shapes.points_of(found.coordinates)), float).reshape(-1, 2)
-    a, b, c, d, e, f = crs.transform
-    points = np.column_stack([a * points[:, 0] + b * points[:, 1] + c, d * points[:, 0] + e * points[:, 1] + f])
+    points = np.column_stack(crs.points_at(points[:, 0], points[:, 1]))
     xs, ys = transform_points(crs.crs, LONLAT, points[:, 0], points[:, 1])
     if not np.isfinite(xs).all():
         raise ServiceError(f"GeometryConstructors.{kind}: a vertex has no longitude and latitude in '{crs.crs:.40}'.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.argument import image_of
 from ..evaluation.registry import Context, algorithm
 from ..values import mask as masks
@@ -121,7 +121,7 @@ def band_types(image: Image) -> dict[str, Any]:
 def geometry(feature: Image, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry:
     """The footprint in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-image-geometry"""
     if proj is not None and not _is_wgs84(proj):
-        raise ServiceError("Image.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
+        raise not_implemented("Image.geometry with a 'proj' other than EPSG:4326")
     if not isinstance(feature, Image) or feature.geometry is None:
         raise ServiceError("Image.geometry: the image is unbounded or has no geometry.")
     return feature.geometry

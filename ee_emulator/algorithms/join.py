@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import ServiceError
 from ..evaluation.registry import algorithm
 from ..values.element import Collection, Element, Feature, of_elements, property_of
 from ..values.filter import Filter, order
@@ -92,10 +91,8 @@ def inner(primary_key: str, secondary_key: str, measure_key: str | None) -> Join
 
 
 @algorithm("Join.apply")
-def apply(join: Any, primary: Collection, secondary: Collection, condition: Any) -> Collection:
+def apply(join: Join, primary: Collection, secondary: Collection, condition: Filter) -> Collection:
     """The joined collection, in the primary's order. https://developers.google.com/earth-engine/apidocs/ee-join-apply"""
-    if not isinstance(join, Join) or not isinstance(condition, Filter):
-        raise ServiceError("Join.apply: Parameters 'join' and 'condition' must be a Join and a Filter.")
 
     def elements() -> list[Element]:
         candidates = _candidates(condition, secondary.elements)

@@ -20,7 +20,6 @@ from ..values.kernel import (
     Kernel,
     Offsets,
     Weights,
-    as_kernel,
     distance_of,
     fixed_weights,
     scaled,
@@ -101,12 +100,12 @@ def fixed(width: int, height: int, weights: list[Any], x: int, y: int, normalize
 
 
 @algorithm("Kernel.rotate")
-def rotate(kernel: Any, rotations: int) -> Kernel:
+def rotate(kernel: Kernel, rotations: int) -> Kernel:
     """Turned clockwise by quarters. https://developers.google.com/earth-engine/apidocs/ee-kernel-rotate"""
-    inner, turns = as_kernel(kernel, "Kernel.rotate"), rotations % 4
+    turns = rotations % 4
 
     def on(grid: Grid) -> Weights:
-        found = inner.on(grid)
+        found = kernel.on(grid)
         rows, columns = found.values.shape
         marked = np.zeros((rows, columns), bool)
         marked[found.row, found.column] = True
@@ -117,12 +116,11 @@ def rotate(kernel: Any, rotations: int) -> Kernel:
 
 
 @algorithm("Kernel.inverse")
-def inverse(kernel: Any) -> Kernel:
+def inverse(kernel: Kernel) -> Kernel:
     """Each weight w as 1 / w, 0 as 0. https://developers.google.com/earth-engine/apidocs/ee-kernel-inverse"""
-    inner = as_kernel(kernel, "Kernel.inverse")
 
     def on(grid: Grid) -> Weights:
-        found = inner.on(grid)
+        found = kernel.on(grid)
         values = np.divide(1.0, found.values, out=np.zeros_like(found.values), where=found.values != 0)
         return Weights(values, found.row, found.column)
 
@@ -130,9 +128,9 @@ def inverse(kernel: Any) -> Kernel:
 
 
 @algorithm("Kernel.add")
-def add(kernel1: Any, kernel2: Any, normalize: bool) -> Kernel:
+def add(kernel1: Kernel, kernel2: Kernel, normalize: bool) -> Kernel:
     """The sum, centre on centre. https://developers.google.com/earth-engine/apidocs/ee-kernel-add"""
-    parts = [as_kernel(kernel, "Kernel.add") for kernel in (kernel1, kernel2)]
+    parts = (kernel1, kernel2)
 
     def on(grid: Grid) -> Weights:
         found = [part.on(grid) for part in parts]

@@ -10,7 +10,7 @@ from ..values.element import Collection, Element, Feature
 from ..values.filter import Filter, order
 from ..values.function import Function
 from ..values.image import Image
-from ..values.reducer import as_reducer, stack_of
+from ..values.reducer import Reducer, stack_of
 from .dictionary import KINDS
 from .string import text_of
 
@@ -183,13 +183,11 @@ def frequency(list: Values, element: Any) -> int:
 
 
 @algorithm("List.filter")
-def filter_(list: Values, filter: Any) -> Values:
+def filter_(list: Values, filter: Filter) -> Values:
     """The elements that pass a filter; a plain element is the property `item` of what is tested.
 
     https://developers.google.com/earth-engine/apidocs/ee-list-filter
     """
-    if not isinstance(filter, Filter):
-        raise ServiceError(f"List.filter: Parameter 'filter' must be of type Filter, got {filter!s:.60}.")
 
     def tested(element: Any) -> Element:
         return element if isinstance(element, (Image, Feature, Collection)) else Feature(None, {"item": element})
@@ -272,18 +270,17 @@ def unzip(list: Values) -> Values:
 
 
 @algorithm("List.reduce")
-def reduce(list: Values, reducer: Any) -> Any:
+def reduce(list: Values, reducer: Reducer) -> Any:
     """A reducer over the elements; over rows of a list for a reducer of several inputs. A single output as it is.
 
     https://developers.google.com/earth-engine/apidocs/ee-list-reduce
     """
-    chosen = as_reducer(reducer, "List.reduce")
-    rows = [row if isinstance(row, type([])) else [row] for row in list] if chosen.inputs > 1 else [[v] for v in list]
-    if any(len(row) != chosen.inputs for row in rows):
-        raise ServiceError(f"List.reduce: every element must be a list of {chosen.inputs} values.")
-    stacks = [stack_of([row[i] for row in rows]) for i in range(chosen.inputs)]
-    found = chosen.scalars([values for values, _ in stacks], [weights for _, weights in stacks])
-    return found[chosen.names[0]] if len(found) == 1 else found
+    rows = [row if isinstance(row, type([])) else [row] for row in list] if reducer.inputs > 1 else [[v] for v in list]
+    if any(len(row) != reducer.inputs for row in rows):
+        raise ServiceError(f"List.reduce: every element must be a list of {reducer.inputs} values.")
+    stacks = [stack_of([row[i] for row in rows]) for i in range(reducer.inputs)]
+    found = reducer.scalars([values for values, _ in stacks], [weights for _, weights in stacks])
+    return found[reducer.names[0]] if len(found) == 1 else found
 
 
 def _place(list: Values, index: int, operation: str) -> int:

@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.registry import algorithm
 from ..evaluation.relation import gap, outline
 from ..values import spheroid
@@ -88,7 +88,7 @@ for _name, _compute in {"area": _area, "length": _length, "perimeter": _perimete
 
 def _distance(left: Any, right: Any, proj: Projection | None, spherical: bool, operation: str) -> float:
     if isinstance(left, Image) or isinstance(right, Image) or spherical:
-        raise ServiceError(f"{operation} of images, or with 'spherical', is not implemented by this emulator.")
+        raise not_implemented(f"{operation} of images, or with 'spherical',")
     found = gap(outline(left), outline(right), proj)
     if found is None:
         raise ServiceError(f"{operation}: a geometry is empty.")

@@ -6,7 +6,6 @@ Neighbourhoods are made of the output's pixels. Kernels are laid over the image 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -17,24 +16,24 @@ from ..evaluation.registry import algorithm
 from ..values.band import Band, Canvas
 from ..values.grid import Grid, Pixels
 from ..values.image import Image
-from ..values.kernel import Kernel, as_kernel, shaped
+from ..values.kernel import Kernel, shaped
+from ..values.limit import check_made, timed_out
 from ..values.pixeltype import DOUBLE, FLOAT, PixelType
 from ..values.projection import WGS84
-from ..values.reducer import as_reducer
+from ..values.reducer import Reducer
 
 
 @algorithm("Image.convolve")
-def convolve(image: Image, kernel: Any) -> Image:
+def convolve(image: Image, kernel: Kernel) -> Image:
     """The sum of the neighbours by the kernel's weights; masked where any neighbour with a weight is (our reading).
 
     https://developers.google.com/earth-engine/apidocs/ee-image-convolve
     """
-    chosen = as_kernel(kernel, "Image.convolve")
 
     def typing(a: PixelType) -> PixelType:
         return DOUBLE if a.precision == "double" or (a.precision == "int" and a.dtype.itemsize > 2) else FLOAT
 
-    return image.with_bands(band.derived(typing(band.type), _convolved(band, chosen)) for band in image.bands)
+    return image.with_bands(band.derived(typing(band.type), _convolved(band, kernel)) for band in image.bands)
 
 
 def _convolved(band: Band, kernel: Kernel) -> Callable[[Canvas], Pixels]:
@@ -46,7 +45,7 @@ def _convolved(band: Band, kernel: Kernel) -> Callable[[Canvas], Pixels]:
             total, _, seen = summed(values.astype(np.float64), mask, spans, shape)
             return total, seen == len(places)
         if len(places) > MOST_PLACES or len(places) * shape[0] * shape[1] > 8 * MOST_VALUES:
-            raise ServiceError("Computation timed out.")
+            raise timed_out()
         total, least = np.zeros(shape), np.ones(shape, mask.dtype)
         for (weight, part), (_, valid) in zip(
             windows(values, weights, shape), windows(mask, weights, shape), strict=True
@@ -60,7 +59,7 @@ def _convolved(band: Band, kernel: Kernel) -> Callable[[Canvas], Pixels]:
 
 @algorithm("Image.reduceNeighborhood")
 def reduce_neighborhood(
-    image: Image, reducer: Any, kernel: Any, input_weight: str, skip_masked: bool, optimization: str | None
+    image: Image, reducer: Reducer, kernel: Kernel, input_weight: str, skip_masked: bool, optimization: str | None
 ) -> Image:
     """A reducer over the neighbours that the kernel picks, in bands `<band>_<output>`.
 
@@ -68,29 +67,29 @@ def reduce_neighborhood(
     https://developers.google.com/earth-engine/apidocs/ee-image-reduceneighborhood
     """
     operation = "Image.reduceNeighborhood"
-    chosen = as_reducer(reducer, operation)
     if input_weight not in ("kernel", "mask", "min"):
         raise ServiceError(f"{operation}: Unknown inputWeight '{input_weight:.40}'; use 'kernel', 'mask' or 'min'.")
-    shape = as_kernel(kernel, operation)
-    if chosen.inputs == 1:
-        groups = [([band], [f"{band.name}_{name}" for name in chosen.names]) for band in image.bands]
-    elif chosen.inputs == len(image.bands):
-        groups = [(list(image.bands), chosen.names)]
+    if reducer.inputs == 1:
+        groups = [([band], [f"{band.name}_{name}" for name in reducer.names]) for band in image.bands]
+    elif reducer.inputs == len(image.bands):
+        groups = [(list(image.bands), reducer.names)]
     else:
         raise ServiceError(
-            f"{operation}: the reducer has {chosen.inputs} inputs; the image has {len(image.bands)} bands."
+            f"{operation}: the reducer has {reducer.inputs} inputs; the image has {len(image.bands)} bands."
         )
     return image.with_bands(
         found
         for bands, names in groups
-        for found in around(bands, chosen, names, shape, input_weight, skip_masked, operation)
+        for found in around(bands, reducer, names, kernel, input_weight, skip_masked, operation)
     )
 
 
 def _register_focal(operation: str, reducer: str) -> None:
-    def apply(image: Image, radius: float, kernel_type: str, units: str, iterations: int, kernel: Any) -> Image:
+    def apply(
+        image: Image, radius: float, kernel_type: str, units: str, iterations: int, kernel: Kernel | None
+    ) -> Image:
         name = f"Image.{operation}"
-        shape = shaped(kernel_type, radius, units, name) if kernel is None else as_kernel(kernel, name)
+        shape = shaped(kernel_type, radius, units, name) if kernel is None else kernel
         if not 0 <= iterations <= 100:
             raise ServiceError(f"{name}: 'iterations' must be between 0 and 100, got {iterations}.")
         bands = list(image.bands)
@@ -115,17 +114,14 @@ for _name, _reducer in (("Min", "min"), ("Max", "max"), ("Median", "median"), ("
 
 
 @algorithm("Image.neighborhoodToBands")
-def neighborhood_to_bands(image: Image, kernel: Any) -> Image:
+def neighborhood_to_bands(image: Image, kernel: Kernel) -> Image:
     """A band `<band>_<x>_<y>` for each place of the kernel that is not 0, x and y counted from its centre.
 
     https://developers.google.com/earth-engine/apidocs/ee-image-neighborhoodtobands
     """
-    weights = as_kernel(kernel, "Image.neighborhoodToBands").on(Grid(WGS84, 1, 1))
+    weights = kernel.on(Grid(WGS84, 1, 1))
     places = [(row, column) for row, column, _ in weights.places()]
-    if len(places) * len(image.bands) > 5000:
-        raise ServiceError(
-            f"Image.neighborhoodToBands: {len(places) * len(image.bands)} bands; at most 5000 are allowed."
-        )
+    check_made(len(places) * len(image.bands), "Image.neighborhoodToBands")
 
     def moved(band: Band, row: int, column: int) -> Band:
         def read(canvas: Canvas) -> Pixels:

@@ -13,7 +13,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.registry import algorithm
 from ..evaluation.relation import RELATIONS, gap, outline, plane, related
 from ..values import geometry as shapes
@@ -37,7 +37,7 @@ def metres(margin: Any) -> float:
     """A tolerance in metres out of a number or an ErrorMargin."""
     found = margin.get("value") if isinstance(margin, dict) else margin
     if isinstance(margin, dict) and margin.get("unit", "meters") != "meters":
-        raise ServiceError("An ErrorMargin in other units than meters is not implemented by this emulator.")
+        raise not_implemented("An ErrorMargin in other units than meters")
     return float(found) if isinstance(found, (int, float)) else 0.0
 
 

@@ -15,14 +15,14 @@ from ..values.element import Collection, Feature, geometry_of
 from ..values.geometry import Geometry
 from ..values.image import Image
 from ..values.projection import Projection
-from ..values.reducer import as_reducer
+from ..values.reducer import Reducer
 
 
 @algorithm("Image.reduceRegion")
 def reduce_region(
     context: Context,
     image: Image,
-    reducer: Any,
+    reducer: Reducer,
     geometry: Geometry | None,
     scale: float | None,
     crs: Projection | None,
@@ -36,20 +36,19 @@ def reduce_region(
     https://developers.google.com/earth-engine/apidocs/ee-image-reduceregion
     """
     operation = "Image.reduceRegion"
-    chosen = as_reducer(reducer, operation)
     if not image.bands:
         return {}
     projection = grid_of(image, operation, crs, crs_transform, scale)
     area = area_of(image, geometry, operation)
     region = limited(area, projection, max_pixels, best_effort, len(image.bands), operation)
-    results = reduced(context, image, region, chosen, operation)
-    if chosen.inputs > 1:
-        return {name: results["", name] for name in chosen.names}
-    single = len(chosen.names) == 1
+    results = reduced(context, image, region, reducer, operation)
+    if reducer.inputs > 1:
+        return {name: results["", name] for name in reducer.names}
+    single = len(reducer.names) == 1
     return {
         (band if single else f"{band}_{name}"): results["" if len(image.bands) == 1 else band, name]
         for band in image.names
-        for name in chosen.names
+        for name in reducer.names
     }
 
 
@@ -58,7 +57,7 @@ def reduce_regions(
     context: Context,
     image: Image,
     collection: Collection,
-    reducer: Any,
+    reducer: Reducer,
     scale: float | None,
     crs: Projection | None,
     crs_transform: list[float] | None,
@@ -71,14 +70,13 @@ def reduce_regions(
     https://developers.google.com/earth-engine/apidocs/ee-image-reduceregions
     """
     operation = "Image.reduceRegions"
-    chosen = as_reducer(reducer, operation)
     projection = grid_of(image, operation, crs, crs_transform, scale)
     most = 10_000_000 if max_pixels_per_region is None else max_pixels_per_region
 
     def named(band: str, output: str) -> str:
         if not band:
             return output
-        return band if len(chosen.names) == 1 else f"{band}_{output}"
+        return band if len(reducer.names) == 1 else f"{band}_{output}"
 
     def elements() -> Sequence[Feature]:
         found = []
@@ -87,7 +85,7 @@ def reduce_regions(
             properties = dict(member.properties)
             if area is not None:
                 region = limited(area, projection, most, False, len(image.bands), operation)
-                results = reduced(context, image, region, chosen, operation)
+                results = reduced(context, image, region, reducer, operation)
                 for (band, output), value in results.items():
                     if value is not None:
                         properties[named(band, output)] = value

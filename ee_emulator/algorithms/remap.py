@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.argument import image_of
 from ..evaluation.registry import algorithm
 from ..values import mask as masks
 from ..values.band import Band, Canvas
 from ..values.grid import Pixels
-from ..values.image import Image, matching, only_band
+from ..values.image import Image, first_band, matching
 from ..values.pixeltype import DOUBLE, PixelType, of_number
 from .arithmetic import unary
 
@@ -29,7 +29,7 @@ def remap(image: Image, from_: list[Any], to: list[Any], default_value: Any, ban
         raise ServiceError(f"{operation}: the lists must have one length, got {len(from_)} and {len(to)} values.")
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (*from_, *to)):
         raise ServiceError(f"{operation}: the lists must hold numbers.")
-    band = only_band(image, operation) if band_name is None else matching(image, band_name, operation)[0]
+    band = first_band(image, operation) if band_name is None else matching(image, band_name, operation)[0]
     other: Band | None = None
     if default_value is not None:
         default = image_of(default_value)
@@ -80,7 +80,7 @@ def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> 
         raise ServiceError(f"{operation}: 'x' must increase strictly and have as many values as 'y', at least two.")
     if behavior not in ("extrapolate", "clamp", "input", "mask"):
         raise ServiceError(f"{operation}: Unknown behavior '{behavior:.60}'.")
-    band = only_band(image, operation)
+    band = first_band(image, operation)
     xs, ys = np.array(x, float), np.array(y, float)
 
     def read(canvas: Canvas) -> Pixels:
@@ -106,7 +106,7 @@ def unmix(image: Image, endmembers: list[Any], sum_to_one: bool, non_negative: b
     https://developers.google.com/earth-engine/apidocs/ee-image-unmix
     """
     if sum_to_one or non_negative:
-        raise ServiceError("Image.unmix with 'sumToOne' or 'nonNegative' is not implemented by this emulator.")
+        raise not_implemented("Image.unmix with 'sumToOne' or 'nonNegative'")
     try:
         matrix = np.array(endmembers, np.float64)
     except (TypeError, ValueError):
@@ -128,7 +128,7 @@ def unmix(image: Image, endmembers: list[Any], sum_to_one: bool, non_negative: b
 
         return read
 
-    first = only_band(image, "Image.unmix")
+    first = first_band(image, "Image.unmix")
     extent = masks.meet(*(band.extent for band in image.bands))
     return image.with_bands(
         Band(f"band_{row}", DOUBLE, reader(row), first.projection, extent, first.dimensions)

@@ -13,7 +13,7 @@ from ..values.band import Band, Canvas, Dimensions
 from ..values.geometry import Geometry
 from ..values.grid import Grid, Pixels
 from ..values.image import Image
-from ..values.projection import Projection
+from ..values.projection import TERMS
 from ..values.raster import RasterBand
 
 
@@ -98,7 +98,7 @@ def _band(stored: StoredBand) -> Band:
         stored.id,
         raster.type,
         read,
-        Projection(raster.crs, raster.transform),
+        raster.projection,
         lambda canvas: raster.seen_from(canvas.centre).inside(canvas.grid),
         Dimensions(raster.width, raster.height),
     )
@@ -106,14 +106,13 @@ def _band(stored: StoredBand) -> Band:
 
 def _band_resource(stored: StoredBand) -> dict[str, Any]:
     raster = stored.raster
-    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     return {
         "id": stored.id,
         "dataType": raster.type.resource(),
         "grid": {
             ("crsWkt" if len(raster.crs) > 40 else "crsCode"): raster.crs,
             "dimensions": {"width": raster.width, "height": raster.height},
-            "affineTransform": {name: v for name, v in zip(names, raster.transform, strict=True) if v},
+            "affineTransform": {name: v for name, v in zip(TERMS, raster.transform, strict=True) if v},
         },
         "pyramidingPolicy": raster.policy,
     }

@@ -19,13 +19,12 @@ _FOOTPRINT_ERROR = 0.01
 
 def outline(raster: RasterBand) -> Geometry:
     """The edge of a raster in longitude and latitude, with points enough to follow it; ServiceError if it has none."""
-    a, b, c, d, e, f = raster.transform
     width, height = raster.width, raster.height
     corners = [(0, 0), (0, height), (width, height), (width, 0), (0, 0)]
     steps = 1
     while True:
         columns, rows = _along(corners, steps)
-        lons, lats = transform_points(raster.crs, LONLAT, a * columns + b * rows + c, d * columns + e * rows + f)
+        lons, lats = transform_points(raster.crs, LONLAT, *raster.projection.points_at(columns, rows))
         if (
             steps * 8 > _EDGE_POINTS
             or not np.isfinite(lons).all()
@@ -52,10 +51,7 @@ def _along(corners: list[tuple[int, int]], steps: int) -> tuple[Any, Any]:
 def _bend(raster: RasterBand, columns: Any, rows: Any, lons: Any, lats: Any) -> float:
     """How far, in pixels, the middles of straight lon/lat edges lie from the raster's edge they stand for."""
     xs, ys = transform_points(LONLAT, raster.crs, (lons[:-1] + lons[1:]) / 2, (lats[:-1] + lats[1:]) / 2)
-    a, b, c, d, e, f = raster.transform
-    scale = a * e - b * d
-    at_column = (e * (xs - c) - b * (ys - f)) / scale
-    at_row = (a * (ys - f) - d * (xs - c)) / scale
+    at_column, at_row = raster.projection.pixels_at(xs, ys)
     # Distance from the edge's own line: along an edge only one of the two coordinates changes.
     flat = columns[:-1] == columns[1:]
     off = np.where(flat, at_column - columns[:-1], at_row - rows[:-1])

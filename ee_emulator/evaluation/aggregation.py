@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ..errors import ServiceError
 from ..values import mask as masks
 from ..values.geometry import Geometry
-from ..values.image import Image, only_band
+from ..values.image import Image, first_band
+from ..values.limit import timed_out, too_large
 from ..values.projection import Projection
 from ..values.reducer import Reducer
 from .coverage import BLOCK, Region, region_on
@@ -38,7 +39,7 @@ def grid_of(
     image: Image, operation: str, crs: Projection | None, transform: list[float] | None, scale: float | None
 ) -> Projection:
     """The projection that an aggregation works in: the given one, else the first band's."""
-    base = only_band(image, operation).projection if crs is None else crs
+    base = first_band(image, operation).projection if crs is None else crs
     if transform is not None:
         if len(transform) != 6 or scale is not None:
             raise ServiceError(f"{operation}: 'crsTransform' must be a list of 6 numbers, and excludes 'scale'.")
@@ -76,7 +77,7 @@ def limited(
         region.pixels * max(1, bands) > _MOST_SAMPLES
         or ((right - left) // BLOCK + 1) * ((bottom - top) // BLOCK + 1) > _MOST_BLOCKS
     ):
-        raise ServiceError("User memory limit exceeded.")
+        raise too_large()
     return region
 
 
@@ -115,7 +116,7 @@ def collected(
     deadline = time.monotonic() + _SECONDS
     for grid in region.blocks():
         if time.monotonic() > deadline:
-            raise ServiceError("Computation timed out.")
+            raise timed_out()
         shares = region.weights(grid) if weighted else region.centres(grid)
         inside = shares > 0
         if not inside.any():

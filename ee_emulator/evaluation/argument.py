@@ -9,22 +9,29 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ServiceError
 from ..values import date as dates
 from ..values import element
 from ..values.band import constant_band
+from ..values.confusion import ConfusionMatrix
 from ..values.crs import parse_crs
 from ..values.date import Date, DateRange
 from ..values.element import Collection, Feature
+from ..values.filter import Filter
 from ..values.function import Function
 from ..values.geometry import Geometry, from_geojson
 from ..values.image import Image
+from ..values.join import Join
+from ..values.kernel import Kernel
 from ..values.limit import BANDS, too_large
-from ..values.pixeltype import of_number
+from ..values.pixeltype import PixelType, of_number
 from ..values.projection import IDENTITY, Projection
+from ..values.reducer import Reducer
+from .classifier import Classifier
 
+_T = TypeVar("_T")
 _GREATEST = sys.float_info.max
 _MOST_IMAGES = 20_000
 """Images that a list argument may hold."""
@@ -38,22 +45,22 @@ def convert(value: Any, type_name: str, what: str) -> Any:
         return value
     result = reader(value)
     if result is None:
-        raise ServiceError(f"{what} must be of type {base}, got {_shown(value)}.")
+        raise mismatch(value, base, what)
     if base == "List" and "<" in type_name:
         inner = type_name[5:-1]
         if inner in ("Object", "List<Object>"):
             return result
         if inner.startswith("Image") and len(result) > _MOST_IMAGES:
-            raise ServiceError("User memory limit exceeded.")
+            raise too_large()
         return [convert(part, inner, what) for part in result]
     return result
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, (Image, Feature, Collection, Geometry, Date, DateRange, Projection, Function)):
-        return type(value).__name__
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def mismatch(value: Any, type_name: str, what: str) -> ServiceError:
+    """A 400 for a value of another type: its text, or the name of its type where it has no short one."""
+    plain = value is None or isinstance(value, (bool, int, float, str, list, dict))
+    text = str(value) if plain else type(value).__name__
+    return ServiceError(f"{what} must be of type {type_name}, got {text if len(text) <= 60 else text[:57] + '...'}.")
 
 
 def _number(value: Any) -> float | None:
@@ -150,27 +157,35 @@ def projection_of(value: Any) -> Projection | None:
     return None
 
 
-def _function(value: Any) -> Function | None:
-    return value if isinstance(value, Function) else None
+def _instance(kind: type[_T]) -> Callable[[Any], _T | None]:
+    """For types into which nothing else is converted."""
+    return lambda value: value if isinstance(value, kind) else None
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "Algorithm": _function,
+    "Algorithm": _instance(Function),
     "Boolean": _boolean,
+    "Classifier": _instance(Classifier),
+    "ConfusionMatrix": _instance(ConfusionMatrix),
     "Date": _date,
     "DateRange": _range,
     "Dictionary": _dictionary,
     "Element": _element,
     "Feature": _feature,
     "FeatureCollection": _collection,
+    "Filter": _instance(Filter),
     "Float": _number,
     "Geometry": _geometry,
     "Image": image_of,
     "ImageCollection": _collection,
     "Integer": _integer,
+    "Join": _instance(Join),
+    "Kernel": _instance(Kernel),
     "List": _list,
     "Long": _integer,
     "Number": _number,
+    "PixelType": _instance(PixelType),
     "Projection": projection_of,
+    "Reducer": _instance(Reducer),
     "String": _string,
 }

@@ -100,14 +100,11 @@ class Region:
 
 def region_on(geometry: Geometry, projection: Projection) -> Region:
     """A geometry on the pixels of a projection."""
-    a, b, c, d, e, f = projection.transform
-    determinant = a * e - b * d
-    if not 0 < abs(determinant) < math.inf:
-        raise ServiceError(f"Projection: a pixel of the transform has an area of {abs(determinant):g}.")
+    if not 0 < projection.pixel_area < math.inf:
+        raise ServiceError(f"Projection: a pixel of the transform has an area of {projection.pixel_area:g}.")
 
     def to_pixels(points: NDArray[Any]) -> NDArray[Any]:
-        x, y = points[:, 0] - c, points[:, 1] - f
-        return np.column_stack([(e * x - b * y) / determinant, (a * y - d * x) / determinant])
+        return np.column_stack(projection.pixels_at(points[:, 0], points[:, 1]))
 
     shape = shapely.transform(shape_in(geometry, projection.crs), to_pixels)
     return Region(projection, shape if shape.is_valid else shapely.make_valid(shape))

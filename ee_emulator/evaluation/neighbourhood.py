@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ServiceError
 from ..values import mask as masks
 from ..values.band import Band, Canvas
 from ..values.grid import Grid, Pixels
 from ..values.kernel import Kernel, Weights
+from ..values.limit import timed_out
 from ..values.pixeltype import PixelType
 from ..values.reducer import Output, Reducer, Results
 from .reduction import BASIC
@@ -110,7 +110,7 @@ def _reduced(
     if quick is not None:
         return quick
     if len(places) > MOST_PLACES or len(places) * shape[0] * shape[1] > MOST_VALUES:
-        raise ServiceError("Computation timed out.")
+        raise timed_out()
     rows = max(1, _CHUNK // (len(places) * shape[1]))
     parts = []
     factors = np.array([weight for _, _, weight in places])
@@ -150,7 +150,7 @@ def _running(
     spans = spans_of(weights) if kind in ("mean", "sum") else None
     many = len(weights.places())
     if spans is None and (many > MOST_PLACES or many * shape[0] * shape[1] > 8 * MOST_VALUES):
-        raise ServiceError("Computation timed out.")
+        raise timed_out()
     if kind in ("min", "max"):
         choose = np.minimum if kind == "min" else np.maximum
         least = values[: shape[0], : shape[1]].copy()

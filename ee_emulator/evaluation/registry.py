@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..values.block import BlockCache
 from . import argument
 from .signature import Argument, argument_of, described
@@ -90,7 +90,7 @@ def call(name: str, given: Mapping[str, Callable[[], Any]], context: Context) ->
     entry = _ALGORITHMS.get(name)
     if entry is None:
         if name in described():
-            raise ServiceError(f"Algorithm '{name}' is not implemented by this emulator.")
+            raise not_implemented(f"Algorithm '{name}'")
         raise ServiceError(f"Unknown algorithm '{name}'.")
     known = {a.name for a in entry.arguments}
     for extra in given:

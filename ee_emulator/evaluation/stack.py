@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..values import mask as masks
 from ..values.band import Band, Canvas, Extent
 from ..values.grid import Pixels
@@ -41,9 +41,9 @@ class Shared:
 def pixel_type(output: Output, types: Sequence[PixelType], operation: str) -> PixelType:
     """The type of an output as a band; a 400 where it is no number."""
     if output.typing is None:
-        raise ServiceError(
-            f"{operation}: the reducer's output '{output.name}' is not a number for each pixel; "
-            "array images are not implemented by this emulator."
+        raise not_implemented(
+            f"{operation}: the reducer's output '{output.name}' is not a number for each pixel; array images",
+            "are",
         )
     return output.typing(types)
 

@@ -69,8 +69,7 @@ def _moved(centre: Centre, grid: Grid) -> Centre:
     projection, column, row = centre
     if projection == grid.projection:
         return centre
-    a, b, c, d, e, f = projection.transform
-    x, y = np.array([a * column + b * row + c]), np.array([d * column + e * row + f])
+    x, y = projection.points_at(np.array([column]), np.array([row]))
     columns, rows = grid.projection.pixels_at(*transform_points(projection.crs, grid.projection.crs, x, y))
     found = grid.projection, float(columns[0]), float(rows[0])
     return found if np.isfinite(found[1:]).all() else grid.centre

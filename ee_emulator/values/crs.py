@@ -18,9 +18,9 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from ..errors import ServiceError
+from .spheroid import MAJOR
 
-_SEMI_MAJOR = 6378137.0
-_METRES_PER_DEGREE = math.pi * _SEMI_MAJOR / 180
+_METRES_PER_DEGREE = math.pi * MAJOR / 180
 LONLAT = "EPSG:4326"
 """Longitude and latitude in degrees on WGS 84."""
 FARTHEST = 1e9

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ServiceError
+from .spheroid import MAJOR
 
 Box = tuple[float, float, float, float]
 """west, south, east, north in degrees."""
 
-_RADIUS = 6378137.0
 _DEPTH = {"Point": 0, "MultiPoint": 1, "LineString": 1, "LinearRing": 1, "MultiLineString": 2, "Polygon": 2}
 _DEPTH["MultiPolygon"] = 3
 
@@ -182,7 +182,7 @@ def rectangle(box: Box) -> Geometry:
 
 def circle(lon: float, lat: float, metres: float, vertices: int = 64) -> Geometry:
     """A polygon whose vertices lie `metres` from a point on a sphere of radius 6378137 m, north first."""
-    angle = metres / _RADIUS
+    angle = metres / MAJOR
     phi = math.radians(lat)
     bearings = np.linspace(0, -2 * np.pi, vertices, endpoint=False)
     lats = np.arcsin(math.sin(phi) * math.cos(angle) + math.cos(phi) * math.sin(angle) * np.cos(bearings))

@@ -56,10 +56,9 @@ class Grid:
         if self.aligned:
             xs, ys = self.axes()
             return np.broadcast_to(xs, self.shape), np.broadcast_to(ys[:, None], self.shape)
-        a, b, c, d, e, f = self.projection.transform
         columns = np.arange(self.column, self.column + self.width) + 0.5
         rows = (np.arange(self.row, self.row + self.height) + 0.5)[:, None]
-        return a * columns + b * rows + c, d * columns + e * rows + f
+        return self.projection.points_at(columns, rows)
 
     @property
     def centre(self) -> tuple[Projection, float, float]:

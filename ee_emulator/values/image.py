@@ -66,7 +66,7 @@ class Image:
         return list(results)
 
 
-def only_band(image: Image, operation: str) -> Band:
+def first_band(image: Image, operation: str) -> Band:
     """The first band, or a 400 when there is none."""
     if not image.bands:
         raise ServiceError(f"{operation}: Image has no bands.")

@@ -52,13 +52,6 @@ class Kernel:
     on: Callable[[Grid], Weights]
 
 
-def as_kernel(value: Any, operation: str) -> Kernel:
-    """A kernel argument; a 400 for anything else."""
-    if not isinstance(value, Kernel):
-        raise ServiceError(f"{operation}: Parameter 'kernel' must be of type Kernel, got {value!s:.60}.")
-    return value
-
-
 def fixed_weights(values: Any, row: int | None = None, column: int | None = None) -> Kernel:
     """A kernel of given weights; the centre pixel is the middle one unless said."""
     weights = np.asarray(values, np.float64)

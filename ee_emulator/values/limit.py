@@ -14,6 +14,8 @@ SECONDS = 300.0
 """What a computation may take (developers.google.com/earth-engine/guides/usage)."""
 BANDS = 10_000
 """Bands that an image may have while it is computed."""
+MADE_BANDS = 5000
+"""Bands that an operation on all images, or on all neighbours, may make."""
 IMAGES = 100_000
 """Images that a collection may have while it is computed."""
 ELEMENTS = 2_000_000
@@ -25,6 +27,17 @@ _BITS = 2048
 def too_large() -> ServiceError:
     """What the service answers when a value does not fit its memory."""
     return ServiceError("User memory limit exceeded.")
+
+
+def timed_out() -> ServiceError:
+    """What the service answers when a computation takes too long."""
+    return ServiceError("Computation timed out.")
+
+
+def check_made(count: int, operation: str) -> None:
+    """A 400 for an operation that would make an image of more bands than the service lets it."""
+    if count > MADE_BANDS:
+        raise ServiceError(f"{operation}: the image would have {count} bands; at most {MADE_BANDS} are allowed.")
 
 
 def check(value: Any) -> None:
@@ -48,4 +61,4 @@ class Deadline:
     def check(self) -> None:
         """A 400 when it has passed."""
         if time.monotonic() > self._end:
-            raise ServiceError("Computation timed out.")
+            raise timed_out()

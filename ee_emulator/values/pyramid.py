@@ -41,10 +41,9 @@ def scale_ratio(crs: str, transform: Affine6, centre: Centre) -> float:
 
 @lru_cache(maxsize=4096)
 def _ratio(crs: str, transform: Affine6, projection: Projection, column: float, row: float) -> float:
-    a, b, c, d, e, f = projection.transform
     across = np.array([column - 0.5, column + 0.5, column, column])
     down = np.array([row, row, row - 0.5, row + 0.5])
-    xs, ys = transform_points(projection.crs, crs, a * across + b * down + c, d * across + e * down + f)
+    xs, ys = transform_points(projection.crs, crs, *projection.points_at(across, down))
     covered = abs((xs[1] - xs[0]) * (ys[3] - ys[2]) - (xs[3] - xs[2]) * (ys[1] - ys[0]))
     own = abs(transform[0] * transform[4] - transform[1] * transform[3])
     ratio = math.sqrt(covered / own) if own else math.nan

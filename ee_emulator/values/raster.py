@@ -20,7 +20,7 @@ from .block import Block, BlockCache
 from .crs import code_of
 from .grid import Grid, Pixels
 from .pixeltype import PixelType, of_dtype
-from .projection import Affine6
+from .projection import Affine6, Projection
 
 _WHOLE = 1 << 21
 """Bands of at most this many pixels are one block: a small raster is decoded once."""
@@ -58,6 +58,11 @@ class RasterBand:
     def identity(self) -> Hashable:
         """Equal where the blocks are: what they are decoded and made from."""
         return self.path, self.stamp, self.index, self.nodata, self.type, self.level, self.policy
+
+    @cached_property
+    def projection(self) -> Projection:
+        """The projection whose pixels these are."""
+        return Projection(self.crs, self.transform)
 
     def seen_from(self, centre: pyramid.Centre) -> RasterBand:
         """The level that a request with this centre reads; asked of level 0."""
@@ -125,12 +130,8 @@ class RasterBand:
         return _kept_axis_indices(grid, self.transform)
 
     def _indices(self, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
-        xs, ys = grid.centres_in(self.crs)
-        a, b, c, d, e, f = self.transform
-        if b == 0 and d == 0:
-            return _floor((xs - c) / a), _floor((ys - f) / e)
-        scale = a * e - b * d
-        return _floor((e * (xs - c) - b * (ys - f)) / scale), _floor((a * (ys - f) - d * (xs - c)) / scale)
+        columns, rows = self.projection.pixels_at(*grid.centres_in(self.crs))
+        return _floor(columns), _floor(rows)
 
     @property
     def _mask_dtype(self) -> np.dtype[Any]:

@@ -108,13 +108,6 @@ def single(
     return Reducer(1, (Output(name, typing, always, empty),), apply, weighted, numeric)
 
 
-def as_reducer(value: Any, operation: str) -> Reducer:
-    """A reducer argument; a 400 for anything else."""
-    if not isinstance(value, Reducer):
-        raise ServiceError(f"{operation}: Parameter 'reducer' must be of type Reducer, got {value!s:.60}.")
-    return value
-
-
 def stack_of(values: Sequence[Any]) -> tuple[Stack, Stack]:
     """A list of plain values as a flat stack with its weights; null does not count, texts make it one of objects."""
     valid = np.array([value is not None for value in values], bool)

@@ -16,8 +16,8 @@ from ..values.bounds import box_in, covering
 from ..values.crs import parse_crs
 from ..values.geometry import Geometry, from_geojson
 from ..values.grid import Grid
-from ..values.image import Image, matching
-from ..values.projection import Affine6, Projection
+from ..values.image import Image, first_band, matching
+from ..values.projection import TERMS, Affine6, Projection
 
 MAX_BYTES = 50331648
 """Uncompressed bytes of a reply, one mask byte a sample counted in."""
@@ -30,8 +30,7 @@ def choose_bands(image: Image, body: dict[str, Any], operation: str) -> Image:
     wanted = body.get("bandIds") or []
     if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
         raise ServiceError("Invalid value at 'bandIds': expected a list of strings.")
-    if not image.bands:
-        raise ServiceError(f"{operation}: Image has no bands.")
+    first_band(image, operation)
     return (
         image.with_bands(band for name in wanted for band in matching(image, name, "Image.select")) if wanted else image
     )
@@ -91,18 +90,18 @@ def _projection(given: dict[str, Any], band: Band) -> Projection:
         return Projection(crs, band.projection.transform) if crs == band.projection.crs else Projection(crs)
     if not isinstance(affine, dict):
         raise ServiceError("Invalid value at 'grid.affineTransform': expected an object.")
-    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
-    unknown = sorted(set(affine) - set(names))
+    unknown = sorted(set(affine) - set(TERMS))
     if unknown:
         raise ServiceError(f"Invalid value at 'grid.affineTransform': unknown name \"{unknown[0]}\".")
-    numbers = [affine.get(name, 0) for name in names]
-    for name, value in zip(names, numbers, strict=True):
+    numbers = [affine.get(name, 0) for name in TERMS]
+    for name, value in zip(TERMS, numbers, strict=True):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ServiceError(f"Invalid value at 'grid.affineTransform.{name}': {value!s:.60} is not a number.")
     transform: Affine6 = tuple(map(float, numbers))  # type: ignore[assignment]
-    if transform[0] * transform[4] == transform[1] * transform[3]:
+    found = Projection(crs, transform)
+    if found.pixel_area == 0:
         raise ServiceError("Invalid value at 'grid.affineTransform': the transform has no area.")
-    return Projection(crs, transform)
+    return found
 
 
 def _dimensions(given: dict[str, Any]) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ import httptools
 
 from ..algorithms import implemented
 from ..errors import ServiceError
+from ..values.limit import too_large
 from . import credentials
 from .message import JSON, Reply, Request, refused
 from .service import Service, algorithms
@@ -111,7 +112,7 @@ def _guarded(answer: Callable[[Request], _R], request: Request) -> _R | Reply:
     except RecursionError:
         return refused(ServiceError("Invalid expression: it is nested too deeply."))
     except MemoryError:
-        return refused(ServiceError("User memory limit exceeded."))
+        return refused(too_large())
     except Exception:
         traceback.print_exc()
         return refused(ServiceError("An internal error has occurred", 500))

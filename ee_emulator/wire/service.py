@@ -13,7 +13,7 @@ from typing import Any
 
 from ..algorithms import Context, call
 from ..catalog.folder import Catalog
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from ..evaluation.graph import Graph
 from ..evaluation.signature import described, packaged
 from ..values import limit as limits
@@ -78,7 +78,7 @@ class Service:
             if request.method != "POST":
                 raise ServiceError(f"{rest[1:]} needs POST, got {request.method}.", 405)
             return compute[rest](content_of(request.body))
-        raise ServiceError(f"Method '{request.method} {path:.200}' is not implemented by this emulator.")
+        raise not_implemented(f"Method '{request.method} {path:.200}'")
 
     def at_once(self, request: Request) -> Reply | None:
         """The reply to a short getPixels whose blocks are all in memory, on the pixels of its CRS; None for others.
@@ -104,7 +104,7 @@ class Service:
                 raise ServiceError(f"getPixels needs POST, got {request.method}.", 405)
             return Reply(200, *self._get_pixels(name, content_of(request.body)).file(self._cache))
         if request.method != "GET":
-            raise ServiceError(f"Method '{request.method} {name:.200}' is not implemented by this emulator.")
+            raise not_implemented(f"Method '{request.method} {name:.200}'")
         if verb in ("listAssets", "listImages"):
             return answered(self._listed(name, request.query, "assets" if verb == "listAssets" else "images"))
         if verb == "listFeatures":
@@ -113,7 +113,7 @@ class Service:
                 raise self._missing(name)
             return answered(listing.features(table.elements, request.query))
         if verb is not None:
-            raise ServiceError(f"Method 'assets.{verb}' is not implemented by this emulator.")
+            raise not_implemented(f"Method 'assets.{verb}'")
         resource = self._catalog.resource(name)
         if resource is None:
             raise self._missing(name)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import ServiceError
+from ..values.limit import timed_out, too_large
 
 _WINDOW = 60.0
 CHANCES = ("500", "503", "reset", "truncate", "slow")
@@ -145,9 +146,9 @@ class Traffic:
         """Refuse a pixel request of `size` counted bytes as a server short of memory or time does."""
         faults = self.rules.faults
         if size > faults.get("oom-above", math.inf):
-            raise ServiceError("User memory limit exceeded.")
+            raise too_large()
         if size > faults.get("timeout-above", math.inf):
-            raise ServiceError("Computation timed out.")
+            raise timed_out()
 
     @property
     def headers(self) -> dict[str, str]:
