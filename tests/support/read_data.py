@@ -53,7 +53,7 @@ def write_dataset(
     tile: tuple[int, int],
     margin: int = 0,
     mask: str = "band",
-    fill: float | None = None,
+    fill: float | Mapping[str, float] | None = None,
     lattice: Lattice = LATTICE,
     part_tiles: int = 4096,
 ) -> Layout:
@@ -66,7 +66,7 @@ def write_dataset(
     bands = tuple(Band(name, name, kind) for name, kind in types.items())
     shape = Shape(width, height, margin)
     frozen = Frozen("computePixels", bands, mask, shape, lattice, "crs", 16, 16384)
-    fills = {} if fill is None else dict.fromkeys(types, fill)
+    fills = dict(fill) if isinstance(fill, Mapping) else {} if fill is None else dict.fromkeys(types, fill)
     layout = Layout(FINGERPRINT, frozen, fill=fills)
     store = FileStore(root)
     write_job(store, layout, fill)

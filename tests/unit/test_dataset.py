@@ -6,6 +6,8 @@ import dataclasses
 import datetime as dt
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_servers import BUCKET, gcs_server, s3_server, settings_for
 from places import DATA
+from read_data import LATTICE as GRID
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
 from ee_spark.errors import ReadError
 from ee_spark.objects import open_store
+from ee_spark.planner.chunk import lattice_key
 from ee_spark.read.dataset import Dataset
+from ee_spark.read.rows import LATTICE
+from ee_spark.store.schema import parse_part
 
 MAY = dt.datetime(2021, 5, 3, 10, tzinfo=dt.UTC)
 
@@ -225,3 +231,44 @@ def test_wrong_places_are_one_line(tmp_path: Path, opened: Dataset) -> None:
     with pytest.raises(ReadError, match="has tiles, not points"):
         opened.select(points="a")
     assert open_store(opened.path).root == opened.path
+
+
+def test_names_of_parts_tell_job_chunk_and_number() -> None:
+    for name, expected in (
+        ("pixels/part-5eed5eed-0a1b2c3d_r0cm3_t7-12.parquet", ("5eed5eed", "0a1b2c3d_r0cm3_t7", 12)),
+        ("s3a://b/x/tiles/part-5eed5eed-0a1b2c3d_r0c0_tx.parquet", ("5eed5eed", "0a1b2c3d_r0c0_tx", None)),
+        ("pixels/part-5eed5eed-schema.parquet", ("5eed5eed", "", None)),
+    ):
+        assert parse_part(name) == expected
+    assert lattice_key("0a1b2c3d_r0cm3_t7") == "0a1b2c3d"
+    for other in ("images/part-0.parquet", "labels.parquet", "part-5eed5eed-a-b-1.parquet", "part-5eed-x-1.parquet"):
+        assert parse_part(other) is None
+
+
+def test_rows_carry_the_key_of_their_lattice(tmp_path: Path) -> None:
+    image = Image("i", MAY, {"a": texture((24, 36), "int16", 1)}, {})
+    write_dataset(tmp_path, [image], tile=(12, 8), mask="none")
+    dataset = ee_spark.open_dataset(tmp_path)
+    for rows in (dataset.to_numpy().keys, dataset.keys(["tile_id", LATTICE]), dataset.tiles([LATTICE])):
+        assert rows[LATTICE].to_pylist() == [GRID.key] * 9
+    assert LATTICE not in dataset.keys().column_names, "what is stored, unless it is named"
+    assert dataset.on_lattice("ffffffff").keys().num_rows == 0
+    assert dataset.on_lattice(GRID.key).keys().equals(dataset.keys())
+
+
+def test_a_missing_extra_is_an_import_error(opened: Dataset) -> None:
+    """In a process of its own, where the packages cannot be imported."""
+    code = (
+        "import sys; sys.modules.update(xarray=None, torch=None, zarr=None)\n"
+        "import ee_spark; from ee_spark.export import export\n"
+        f"dataset = ee_spark.open_dataset({opened.path!r})\n"
+        "for use in (dataset.to_xarray, dataset.to_torch, lambda: export(dataset, 'zarr', '/tmp/none/none')):\n"
+        "    try: use()\n"
+        "    except ImportError as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == [
+        "MissingExtraError to_xarray: xarray is not installed; pip install 'ee-spark[xarray]'",
+        "MissingExtraError to_torch: torch is not installed; pip install 'ee-spark[torch]'",
+        "MissingExtraError --to zarr: zarr is not installed; pip install 'ee-spark[zarr]'",
+    ]
