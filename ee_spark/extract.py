@@ -20,10 +20,11 @@ from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, s
 from ee_spark.errors import JobError
 from ee_spark.fetch import telemetry
 from ee_spark.job import JobConfig
-from ee_spark.lane.deal import make_lanes
+from ee_spark.lane.deal import make_shares
 from ee_spark.lane.notes import clear_dead
+from ee_spark.lane.record import LaneRecord
 from ee_spark.lane.rounds import run_rounds
-from ee_spark.lane.tally import settle as settle_chunks
+from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.planner.images import stored
@@ -88,7 +89,7 @@ def run(
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, progress_host(spark)) as progress:
-            lanes = make_lanes(
+            shares = make_shares(
                 plan,
                 versions,
                 run_id,
@@ -97,9 +98,9 @@ def run(
                 progress=progress.address,
                 logs=options.logs,
             )
-            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(lanes))
-            found, left, stopped = run_rounds(unspeculative(spark, lanes), store, partial(run_lanes, spark))
-            rest = settle_chunks(lanes[0], store, left)
+            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(shares))
+            found, left, stopped = run_rounds(unspeculative(spark, shares), store, partial(run_lanes, spark))
+            rest = count_unclosed(shares[0], store, left)
         changes = look_again(plan, store, run_id)
         report = summarise(plan, run_id, found, rest, stopped, changes, time.monotonic() - started)
         runs.finish_run(store, run_id, report)
@@ -208,7 +209,7 @@ def look_again(plan: Plan, store: Store, run_id: str) -> Changes:
 def summarise(
     plan: Plan,
     run_id: str,
-    lanes: list[dict[str, Any]],
+    lanes: list[LaneRecord],
     rest: Counter[str],
     stopped: str | None,
     changes: Changes,
@@ -220,9 +221,9 @@ def summarise(
     statuses: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for lane in lanes:
-        counts.update({name: lane[name] for name in names})
-        statuses.update(lane["statuses"])
-        errors.update(lane["errors"])
+        counts.update({name: getattr(lane, name, 0) + getattr(lane.traffic, name, 0) for name in names})
+        statuses.update(lane.traffic.statuses)
+        errors.update(lane.errors)
     missing = plan.pairs.count - sum(counts[name] for name in ("ok", "empty", "failed", "skipped"))
     allowed = plan.config.retry.max_failed
     limit = float(allowed.rstrip("%")) / 100 * plan.pairs.count if isinstance(allowed, str) else allowed
@@ -245,12 +246,14 @@ def summarise(
         "path": plan.config.output.path,
         "exit_code": code,
         "lanes": len(lanes),
-        "fetch_seconds": round(max((lane["seconds"] for lane in lanes), default=0.0), 3),
-        "peak_in_flight": sum(lane["peak_in_flight"] for lane in lanes),
-        **telemetry.total(lanes, plan.config.earth_engine.concurrent_requests, counts["bytes_in"]),
+        "fetch_seconds": round(max((lane.seconds for lane in lanes), default=0.0), 3),
+        "peak_in_flight": sum(lane.peak_in_flight for lane in lanes),
+        **telemetry.total(
+            [lane.traffic for lane in lanes], plan.config.earth_engine.concurrent_requests, counts["bytes_in"]
+        ),
         "statuses": dict(statuses),
         "errors": dict(errors.most_common(10)),
-        "restricted": any(lane["restricted"] for lane in lanes),
+        "restricted": any(lane.restricted for lane in lanes),
         "stopped": stopped,
         "changed": list(changes.flagged),
         "fetched_from_two_versions": list(changes.mixed),

@@ -21,6 +21,9 @@ NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 MAX_SIDE = 32768
 """Pixels a side of one request (https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid)."""
 
+LEAST_SHARE = 8
+"""Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
+
 
 def _refuse(text: str) -> ValueError:
     return ValueError(text)
@@ -112,6 +115,10 @@ class EarthEngine(_Section):
     requests_per_minute: PositiveInt = Field(6000, description="a number of requests a minute, e.g. 6000")
     lanes: Literal["auto"] | PositiveInt = Field("auto", description="auto or a number of partitions")
     emulator: dict[str, Any] = Field({}, description="options of 'ee-spark emulator', e.g. {latency_ms: 100}")
+
+    def most_lanes(self, slots: int) -> int:
+        """Return how many lanes share the quota where ``slots`` tasks run at once: each has eight of its requests."""
+        return max(1, min(slots, self.concurrent_requests // LEAST_SHARE))
 
     @model_validator(mode="after")
     def _check(self) -> EarthEngine:
