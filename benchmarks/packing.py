@@ -28,12 +28,14 @@ def run(url: str, out: Path, points: Path, size: int | str, end: str) -> tuple[d
     data["grid"]["tile"] = [23, 11]
     data["source"] = {"collection": "BENCH/NOISE", "start": "2010-01-01", "end": end}
     data["pixels"] = {"mask": "band", "images_per_request": size}
-    (lane,) = bench.lanes_of(data)
+    (share,) = bench.shares_of(data)
     started = time.monotonic()
-    (record,) = work(lane)
+    record = work(share.lane(None))
     columns = ["tile_id", "image_id", "B1", "valid"]
     rows = pq.read_table(out / "pixels", columns=columns).to_pylist()
-    return {**record, "took": time.monotonic() - started}, {tuple(row.values())[:2]: row for row in rows}
+    return {"ok": record.ok, "requests": record.traffic.requests, "took": time.monotonic() - started}, {
+        tuple(row.values())[:2]: row for row in rows
+    }
 
 
 def main() -> int:

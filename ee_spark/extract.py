@@ -18,10 +18,10 @@ from ee_spark.client import Client, Service
 from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, session, task_slots, unspeculative
 from ee_spark.errors import JobError
 from ee_spark.job import JobConfig
-from ee_spark.lane.deal import make_lanes
+from ee_spark.lane.deal import make_shares
 from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
-from ee_spark.lane.tally import settle as settle_chunks
+from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.planner.images import stored
@@ -80,7 +80,7 @@ def run(
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, progress_host(spark)) as progress:
-            lanes = make_lanes(
+            shares = make_shares(
                 plan,
                 versions,
                 run_id,
@@ -89,9 +89,9 @@ def run(
                 progress=progress.address,
                 logs=options.logs,
             )
-            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(lanes))
-            found, left, stopped = run_rounds(unspeculative(spark, lanes), store, partial(run_lanes, spark))
-            rest = settle_chunks(lanes[0], store, left)
+            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(shares))
+            found, left, stopped = run_rounds(unspeculative(spark, shares), store, partial(run_lanes, spark))
+            rest = count_unclosed(shares[0], store, left)
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
         report = build(plan.config, plan.pairs.count, run_id, found, rest, stopped, changes, seconds)

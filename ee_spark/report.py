@@ -9,6 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from ee_spark.fetch import telemetry
 from ee_spark.job import JobConfig
+from ee_spark.lane.record import LaneRecord
 from ee_spark.status import Status, TileStatus
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ def build(
     config: JobConfig,
     planned: int,
     run_id: str,
-    lanes: Sequence[Mapping[str, Any]],
+    lanes: Sequence[LaneRecord],
     rest: Mapping[str, int],
     stopped: str | None,
     changes: Changes,
@@ -108,9 +109,9 @@ def build(
     statuses: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     for lane in lanes:
-        counts.update({name: lane[name] for name in (*known, *work)})
-        statuses.update(lane["statuses"])
-        errors.update(lane["errors"])
+        counts.update({name: getattr(lane, name, 0) + getattr(lane.traffic, name, 0) for name in (*known, *work)})
+        statuses.update(lane.traffic.statuses)
+        errors.update(lane.errors)
     missing = planned - sum(counts[name] for name in known)
     status, code = _ending(config.retry.max_failed, planned, counts[TileStatus.FAILED], missing, stopped, changes)
     return RunReport(
@@ -125,12 +126,14 @@ def build(
             "path": config.output.path,
             "exit_code": code,
             "lanes": len(lanes),
-            "fetch_seconds": round(max((lane["seconds"] for lane in lanes), default=0.0), 3),
-            "peak_in_flight": sum(lane["peak_in_flight"] for lane in lanes),
-            **telemetry.total(lanes, config.earth_engine.concurrent_requests, counts["bytes_in"]),
+            "fetch_seconds": round(max((lane.seconds for lane in lanes), default=0.0), 3),
+            "peak_in_flight": sum(lane.peak_in_flight for lane in lanes),
+            **telemetry.total(
+                [lane.traffic for lane in lanes], config.earth_engine.concurrent_requests, counts["bytes_in"]
+            ),
             "statuses": dict(statuses),
             "errors": dict(errors.most_common(10)),
-            "restricted": any(lane["restricted"] for lane in lanes),
+            "restricted": any(lane.restricted for lane in lanes),
             "stopped": stopped,
             "changed": list(changes.flagged),
             "fetched_from_two_versions": list(changes.mixed),

@@ -30,7 +30,7 @@ RULES = Rules(
         ("logs", "hosts", "limits", "status", "gdal"),
         ("errors", "version"),
     ),
-    neighbours=frozenset({("lane", "report")}),
+    neighbours=frozenset({("report", "lane")}),
     doors={
         "pyspark": SPARK,
         "ee": frozenset({"ee_spark.planner.source"}),
