@@ -151,13 +151,14 @@ def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, 
         findings.runs += 1
         try:
             if run is None:
-                raise ValueError("it is no JSON")
-            pairs, points = planned.unpack(run["pairs"]), runs.read_points(run["region"])
+                raise ValueError("it is not valid JSON")
+            pairs, points = planned.unpack(run["pairs"]), runs.read_points(store, run["region"])
             snap = bool(run["job"]["grid"]["snap"])
             for chunk, keys in planned.chunk_keys(pairs, run["images"], layout.frozen.shape, points, snap=snap):
                 union[chunk] |= keys
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({error!r})")
+        except (EESparkError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            told = str(error) if isinstance(error, EESparkError) else repr(error)
+            findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({told})")
             complete = False
     return union, complete
 
