@@ -67,7 +67,7 @@ def kinds(found: Findings) -> set[str]:
     return {problem.kind for problem in found.problems}
 
 
-def test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables(whole: Path) -> None:
+def test_a_whole_dataset_is_clean_and_counted_as_in_its_tables(whole: Path) -> None:
     found = verify(FileStore(whole))
     assert found.problems == []
     tiles = pq.read_table(whole / "tiles")["status"].to_pylist()
@@ -219,7 +219,7 @@ def test_an_unreadable_record_is_said_and_blames_no_tile(dataset: Path) -> None:
     assert "run" in kinds(verify(FileStore(dataset)))
 
 
-def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: SparkSession, tmp_path: Path) -> None:
+def test_refetch_finds_pixels_that_the_service_has_changed(spark: SparkSession, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
     catalog.mkdir()
     values = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
