@@ -37,7 +37,7 @@ def last_job(store: Store) -> JobConfig:
     mine = job.fingerprint if job else None
     found = [run for run in runs.read_runs(store).values() if run and run["fingerprint"] == mine]
     if not found:
-        raise JobError(f"{store.root}: no record of a run can be read, so nobody knows what to ask for again")
+        raise JobError(f"{store.root}: no record of a run can be read, so it is unknown what to ask for")
     return JobConfig.model_validate(max(found, key=lambda run: str(run["started_at"]))["job"])
 
 

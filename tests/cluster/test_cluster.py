@@ -28,7 +28,7 @@ def test_workers_have_the_pool_that_gives_back(spark: SparkSession, series: obje
     assert spark.sparkContext.parallelize([0], 1).map(pool).collect() == [WORKERS["ARROW_DEFAULT_MEMORY_POOL"]]
 
 
-def test_on_a_session_that_speculates_lanes_have_half_of_their_share(
+def test_lanes_have_half_their_share_where_spark_speculates(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two copies of every lane then keep to the quota: 21 requests at once, 600 a minute."""

@@ -261,7 +261,7 @@ def test_a_service_that_goes_away_fails_no_tile(catalog: Path) -> None:
     assert "no whole answer" in str(engine.stopped)
 
 
-def test_a_tile_whose_time_ran_out_under_overload_alone_is_missing() -> None:
+def test_a_tile_that_met_overload_alone_is_missing() -> None:
     busy = json.dumps({"error": {"code": 429, "message": "Too Many Requests", "status": "X"}}).encode()
     with wire(lambda _: Told(429, busy)) as server:
         answers = all_of(fetcher(server.url, 2, deadline=0.5), [wanted(0, (0, 0, 8, 8))])
@@ -287,7 +287,7 @@ def test_the_daily_quota_and_access_stop_the_run_at_once(far: Far) -> None:
     assert "earth_engine.credentials" in str(engine.stopped)
 
 
-def test_the_same_refusal_twenty_times_first_is_no_reason_to_ask_on(far: Far) -> None:
+def test_twenty_equal_refusals_at_the_start_stop_the_lane(far: Far) -> None:
     engine = fetcher(far.url, 4)
     tiles = [TileRequest((0, NOWHERE), f"T/C/none{index}", -1, None, window(0, 0, 8, 8)) for index in range(200)]
     answers = all_of(engine, tiles)

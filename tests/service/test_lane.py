@@ -238,7 +238,7 @@ def test_what_a_dead_attempt_had_open_is_left_to_the_next_round(url: str, tmp_pa
     assert sum(suspect.chunk.count for suspect in suspects) == halves[1].count
 
 
-def test_a_tile_that_cost_two_workers_is_failed_without_being_asked_for(url: str, tmp_path: Path) -> None:
+def test_a_tile_that_cost_two_workers_fails_without_a_request(url: str, tmp_path: Path) -> None:
     (lane,) = prepared(job(url, tmp_path))
     suspects = [Suspect(lane.chunks[0])]
     while suspects[0].chunk.count > 1:
@@ -358,7 +358,7 @@ def test_a_run_that_is_stopped_early_counts_what_others_had_done(url: str, tmp_p
     assert counts == Counter(skipped=part.count)
 
 
-def test_notes_of_drivers_that_are_gone_are_cleared_and_of_no_others(url: str, tmp_path: Path) -> None:
+def test_only_notes_of_drivers_that_are_gone_are_cleared(url: str, tmp_path: Path) -> None:
     """Runs by their drivers: this process, one that was killed, one of another machine, one that began long ago."""
     (lane,) = prepared(job(url, tmp_path), "mine")
     store = open_store(str(tmp_path))
@@ -471,7 +471,7 @@ def test_lanes_carry_the_plan_once(
     clear(store, "run")
 
 
-def test_a_reader_that_leaves_early_ends_the_lane_and_its_requests(url: str, tmp_path: Path) -> None:
+def test_a_reader_that_leaves_ends_the_lane_and_its_requests(url: str, tmp_path: Path) -> None:
     """As Spark's limit(1) does: the rest of some 200 requests is not sent."""
     (share,) = prepared(job(url, tmp_path, output={"path": str(tmp_path), "part_size": 2000}))
     lane = share.lane(None)

@@ -67,7 +67,7 @@ def kinds(found: Findings) -> set[str]:
     return {problem.kind for problem in found.problems}
 
 
-def test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables(whole: Path) -> None:
+def test_a_whole_dataset_is_clean_and_counted_as_in_its_tables(whole: Path) -> None:
     found = verify(FileStore(whole))
     assert found.problems == []
     tiles = pq.read_table(whole / "tiles")["status"].to_pylist()
@@ -219,7 +219,7 @@ def test_an_unreadable_record_is_said_and_blames_no_tile(dataset: Path) -> None:
     assert "run" in kinds(verify(FileStore(dataset)))
 
 
-def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: SparkSession, tmp_path: Path) -> None:
+def test_refetch_finds_pixels_that_the_service_has_changed(spark: SparkSession, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
     catalog.mkdir()
     values = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
@@ -268,6 +268,34 @@ def test_refetch_is_clean_across_180_degrees(spark: SparkSession, tmp_path: Path
     other = CliRunner().invoke(main, command)
     found = json.loads(other.stdout.splitlines()[-1])["problems"]
     assert found == {"changed": sum("east" in name for name in table["image_id"].to_pylist())}
+
+
+def test_points_are_kept_once_and_old_records_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    """Three runs of one job; then a record as older versions wrote it, and a points object that is damaged or gone."""
+    random, path = np.random.default_rng(1), tmp_path / "out"
+    place = np.column_stack([random.uniform(-106.93, -106.90, 40), random.uniform(40.277, 40.299, 40)]).tolist()
+    lines = [f"p{number},{lon!r},{lat!r},wheat" for number, (lon, lat) in enumerate(place)]
+    (tmp_path / "p.csv").write_text("\n".join(["id,lon,lat,crop", *lines]))
+    grid = {"crs": "EPSG:32613", "scale": 30, "tile": 4}
+    for _ in range(3):
+        report = run(spark, path, region={"points": str(tmp_path / "p.csv")}, grid=grid)
+        assert report["status"] == "complete"
+    (kept,) = (path / "_ee_spark" / "points").iterdir()
+    records = sorted((path / "_ee_spark" / "runs").iterdir())
+    bodies = [json.loads(record.read_text()) for record in records]
+    assert [body["region"] for body in bodies] == [{"points": {"file": kept.name, "count": 40}}] * 3
+    found = verify(FileStore(path))
+    assert (found.problems, found.planned, found.counts["missing"]) == ([], report["planned"], 0)
+    table = {"id": [f"p{n}" for n in range(40)], "crop": ["wheat"] * 40}
+    table |= {name: [pair[at] for pair in place] for at, name in enumerate(("lon", "lat"))}
+    records[0].write_text(json.dumps({**bodies[0], "region": {"points": table}}))
+    assert verify(FileStore(path)).problems == []
+    whole = kept.read_bytes()
+    for change, told in ((lambda: kept.write_bytes(whole[:-9]), "is damaged"), (kept.unlink, "is missing")):
+        change()
+        problems = verify(FileStore(path)).problems
+        assert [problem.kind for problem in problems] == ["run"] * 2
+        assert all(told in problem.text and kept.name in problem.text for problem in problems)
 
 
 def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_path: Path) -> None:
