@@ -22,7 +22,7 @@ from ee_spark.limits import MAX_SIDE
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 LEAST_SHARE = 8
-"""Requests in flight that a lane should have at least."""
+"""Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
 
 
 def _refuse(text: str) -> ValueError:
@@ -116,10 +116,9 @@ class EarthEngine(_Section):
     lanes: Literal["auto"] | PositiveInt = Field("auto", description="auto or a number of partitions")
     emulator: dict[str, Any] = Field({}, description="options of 'ee-spark emulator', e.g. {latency_ms: 100}")
 
-    @property
-    def most_lanes(self) -> int:
-        """How many lanes share the quota at most: fewer, larger ones use a small quota better."""
-        return max(1, self.concurrent_requests // LEAST_SHARE)
+    def most_lanes(self, slots: int) -> int:
+        """Return how many lanes share the quota where ``slots`` tasks run at once: each has eight of its requests."""
+        return max(1, min(slots, self.concurrent_requests // LEAST_SHARE))
 
     @model_validator(mode="after")
     def _check(self) -> EarthEngine:

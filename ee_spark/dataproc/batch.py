@@ -210,9 +210,9 @@ def request_id(name: str) -> str:
 
 
 def lanes(config: JobConfig) -> int:
-    """Return how many lanes share the job's quota, if there are slots for them: at least 8 requests in flight each."""
+    """Return how many lanes share the job's quota, if there are slots for them."""
     engine = config.earth_engine
-    return engine.lanes if isinstance(engine.lanes, int) else engine.most_lanes
+    return engine.lanes if isinstance(engine.lanes, int) else engine.most_lanes(engine.concurrent_requests)
 
 
 def lane_megabytes(config: JobConfig) -> int:
