@@ -70,7 +70,9 @@ def spark() -> Finding:
     try:
         found = version("pyspark")
     except PackageNotFoundError:
-        return Finding("spark", "no pyspark", "pip install 'ee-spark[local]', or run by your cluster's spark-submit")
+        return Finding(
+            "spark", "pyspark is not installed", "pip install 'ee-spark[local]', or run by your cluster's spark-submit"
+        )
     major, minor = (int(part) for part in re.findall(r"\d+", found)[:2])
     if (3, 5) <= (major, minor) < (5, 0):
         return Finding("spark", f"Spark {found}")

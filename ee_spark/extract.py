@@ -57,7 +57,7 @@ def run(
     """Run a job, given as a job file's path, a mapping or a config, to its end, and return the run report.
 
     The report's ``exit_code`` is 0 where the job is done, 1 where the run was stopped and should be run again, 3 where
-    more tiles failed than the job allows.
+    more tiles failed than the job allows or images changed.
 
     Raises:
         JobError: if the job is wrong; nothing was asked for.

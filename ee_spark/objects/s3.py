@@ -115,7 +115,10 @@ class S3Store:
                     raise
                 return True
             time.sleep(random.uniform(0, 0.5))
-        raise StoreError(f"{self.root}/{name}: other writers were in the way {CONFLICTS} times; run again, it resumes")
+        raise StoreError(
+            f"{self.root}/{name}: other writers were in the way {CONFLICTS} times; run the same command again, it "
+            "resumes"
+        )
 
     def _get(self, name: str, **options: str) -> tuple[bytes, dict[str, Any]]:
         """Get an object or a part of it; botocore tries requests again, but not bodies that break off."""
