@@ -189,7 +189,7 @@ def verify(dataset: str, refetch: int, mend: bool) -> None:
 @click.option("--end", metavar="DATE", help="Only images before this time.")
 @click.option("--bbox", type=float, nargs=4, metavar="W S E N", help="Only tiles that touch this box, in degrees.")
 @click.option("--split", metavar="80/10/10", help="Shares of train/validation/test, dealt by place (tfrecord, npz).")
-@click.option("--split-cell", type=float, default=CELL, show_default=True, help="Degrees a side of what is dealt.")
+@click.option("--split-cell", type=float, default=CELL, show_default=True, help="Degrees per side of what is dealt.")
 @click.option("--lossy", is_flag=True, help="Allow tfrecord to round values to float32.")
 @click.pass_obj
 @_one_line

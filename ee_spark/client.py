@@ -188,7 +188,7 @@ class Client:
             passing = isinstance(error, google_exceptions.TransportError) or error.retryable
             kind: Kind = "unavailable" if passing else "access"
             raise ServiceError(
-                f"cannot get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
+                f"could not get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
             ) from None
 
     @cached_property
@@ -316,7 +316,7 @@ def load_credentials(which: str) -> google_credentials.Credentials:
         return source
     except (google_exceptions.GoogleAuthError, OSError, ValueError) as error:
         raise JobError(
-            f"earth_engine.credentials: {which!r} gives no credentials ({one_line(error)}); run "
+            f"earth_engine.credentials: could not load credentials for {which!r} ({one_line(error)}); run "
             "'gcloud auth application-default login', or write service-account:PATH or anonymous"
         ) from None
 
@@ -330,4 +330,4 @@ def _no_answer(error: Exception, url: str) -> ServiceError:
         urllib3.exceptions.ProxyError,
     )
     kind: Kind = "unavailable" if isinstance(error, never) or isinstance(reason, never) else "transient"
-    return ServiceError(f"no whole answer from {url}: {type(reason).__name__}: {one_line(reason)}", kind=kind)
+    return ServiceError(f"no complete answer from {url}: {type(reason).__name__}: {one_line(reason)}", kind=kind)

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ee_spark import config as config_files
 from ee_spark.client import Client, Service, load_credentials
-from ee_spark.errors import REGISTER, JobError, ServiceError, way_out
+from ee_spark.errors import REGISTER, EESparkError, ServiceError, way_out
 from ee_spark.java import java_home, java_major
 from ee_spark.job import JobConfig
 from ee_spark.objects import open_store, probe
@@ -70,7 +70,9 @@ def spark() -> Finding:
     try:
         found = version("pyspark")
     except PackageNotFoundError:
-        return Finding("spark", "no pyspark", "pip install 'ee-spark[local]', or run by your cluster's spark-submit")
+        return Finding(
+            "spark", "pyspark is not installed", "pip install 'ee-spark[local]', or run by your cluster's spark-submit"
+        )
     major, minor = (int(part) for part in re.findall(r"\d+", found)[:2])
     if (3, 5) <= (major, minor) < (5, 0):
         return Finding("spark", f"Spark {found}")
@@ -83,7 +85,7 @@ def java() -> Finding:
         home = java_home()
     except PackageNotFoundError:
         return Finding("java", "not needed without pyspark")
-    except JobError as error:
+    except EESparkError as error:
         fact, _, way_out = str(error).rpartition(": ")
         return Finding("java", fact, f"{way_out}; Java 17 serves Spark 3.5 and 4")
     return Finding("java", f"Java {java_major(home)} at {home}")
@@ -119,7 +121,7 @@ def account(job: JobConfig) -> Finding:
         return Finding("credentials", "none needed: only Google's endpoints get a token")
     try:
         load_credentials(which)
-    except JobError as error:
+    except EESparkError as error:
         fact, _, way_out = str(error).rpartition("; ")
         return Finding("credentials", fact, way_out)
     return Finding("credentials", which)
@@ -133,7 +135,7 @@ def service(job: JobConfig) -> Finding:
         client.get(f"projects/{asked.project}/algorithms")
     except ServiceError as error:
         return Finding("endpoint", f"{asked.url}: {error.message}", way_out(error))
-    except JobError as error:
+    except EESparkError as error:
         return Finding("credentials", str(error), "see above")
     finally:
         client.close()
@@ -144,7 +146,7 @@ def output(job: JobConfig) -> Finding:
     """An output that can be written, and creates a name once only."""
     try:
         probe(open_store(job.output.path, config_files.storage_of(job)))
-    except JobError as error:
+    except EESparkError as error:
         fact, _, way_out = str(error).rpartition("; ")
         return Finding("output", fact or way_out, way_out if fact else "write to another path")
     return Finding("output", f"{job.output.path} can be written, and each name is created once")

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
 from ee_spark.client import Client, Service
 from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, session, task_slots, unspeculative
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, missing_extra
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_shares
 from ee_spark.lane.notes import clear_dead
@@ -56,7 +57,7 @@ def run(
     """Run a job, given as a job file's path, a mapping or a config, to its end, and return the run report.
 
     The report's ``exit_code`` is 0 where the job is done, 1 where the run was stopped and should be run again, 3 where
-    more tiles failed than the job allows.
+    more tiles failed than the job allows or images changed.
 
     Raises:
         JobError: if the job is wrong; nothing was asked for.
@@ -66,7 +67,7 @@ def run(
     store = open_store(job.output.path, config_files.storage_of(job))
     with service_of(job) as service:
         plan = settle(job, service, store, remote_code=options.remote_code)
-        spark = spark or session(job)
+        spark = spark or _session(job)
         refuse_remote_emulator(job, spark)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else task_slots(spark)
         layout = manifest.layout_of(plan)
@@ -105,6 +106,13 @@ def run(
     return report
 
 
+def _session(job: JobConfig) -> SparkSession:
+    try:
+        return session(job)
+    except ModuleNotFoundError as error:
+        raise missing_extra("a run without a cluster", str(error.name), "local") from error
+
+
 def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
     """Return a validated config from whatever names it."""
     if isinstance(config, JobConfig):
@@ -120,6 +128,9 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         return
     import ee_emulator as emulator
 
+    for package in ("httptools", "shapely"):
+        if find_spec(package) is None:
+            raise missing_extra("earth_engine.endpoint: emulator", package, "local")
     try:
         running = emulator.start(**job.earth_engine.emulator)
     except (TypeError, RuntimeError) as error:

@@ -196,7 +196,7 @@ def openmetrics(report: Mapping[str, Any], name: str) -> str:
     """Return a run report of the job ``name`` as OpenMetrics text, which ends with ``# EOF``.
 
     For a textfile collector or a push gateway. All metrics are gauges with the label ``job_name``: a run that ended
-    does not count on. The run's id is no label, for every run would make new series; it stands in
+    does not count on. The run's id is not a label, as every run would make new series; it stands in
     ``ee_spark_run_info``. Source: https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
     """
     return "\n".join([*_lines(report, {"job_name": name}), "# EOF", ""])

@@ -59,7 +59,7 @@ def open_store(path: str, settings: Settings | None = None) -> Store:
             f"{path!r}: {parts.scheme}:// is not a known kind of store; write gs://, s3://, file:// or a plain path"
         )
     if not parts.netloc:
-        raise JobError(f"{path!r}: names no bucket; write {parts.scheme}://BUCKET/PATH")
+        raise JobError(f"{path!r}: does not name a bucket; write {parts.scheme}://BUCKET/PATH")
     prefix = path.partition("://")[2].partition("/")[2].strip("/")
     if parts.scheme == "gs":
         from ee_spark.objects.gs import GsStore
@@ -105,7 +105,7 @@ def read_input(path: str, key: str, settings: Settings | None = None) -> bytes:
     except (StoreError, JobError) as error:
         raise JobError(f"{key}: cannot read {path!r}: {error}") from None
     if found is None:
-        raise JobError(f"{key}: there is no {path!r}; relative paths start at the job file")
+        raise JobError(f"{key}: {path!r} does not exist; relative paths start at the job file")
     return found[0]
 
 
@@ -113,7 +113,7 @@ def check_output(path: str, key: str, settings: Settings | None = None) -> None:
     """Make sure, as far as can be told without writing it, that :func:`write_output` can write a file.
 
     Raises:
-        JobError: if its folder is not there, or it names no store.
+        JobError: if its folder is not there, or it does not name a store.
     """
     if urlsplit(path).scheme not in ("", "file"):
         open_store(path.rpartition("/")[0], settings)

@@ -78,7 +78,7 @@ class GsStore:
         headers = {"range": f"bytes=-{TAIL}"}
         answer = self._call("GET", self._object(name, alt="media"), headers=headers, good=(200, 206, 404, 416))
         if answer.status == 404:
-            raise StoreError(f"{self.root}/{name}: there is no such object")
+            raise StoreError(f"{self.root}/{name}: it does not exist")
         if answer.status == 416:
             return RangeFile(0, b"", lambda start, stop: b"")
         generation = answer.headers["x-goog-generation"]
@@ -164,7 +164,7 @@ class GsStore:
             except (urllib3.exceptions.HTTPError, google_exceptions.TransportError) as error:
                 problem, again = f"no answer ({error})", True
             except google_exceptions.GoogleAuthError as error:
-                raise StoreError(f"{self.root}: no credentials for Cloud Storage ({error})") from None
+                raise StoreError(f"{self.root}: could not load credentials for Cloud Storage ({error})") from None
             if not again or time.monotonic() + wait > until:
                 name = path.partition("?")[0].rpartition("/")[2]
                 raise StoreError(f"{self.root}: {method} of {name!r} failed with {problem}")
@@ -187,8 +187,8 @@ class GsStore:
             credentials, _ = google_default(scopes=[SCOPE])
         except google_exceptions.GoogleAuthError as error:
             raise StoreError(
-                f"{self.root}: no credentials for Cloud Storage ({error}); run 'gcloud auth application-default "
-                "login', or set storage.anonymous: true for a public bucket"
+                f"{self.root}: could not load credentials for Cloud Storage ({error}); run 'gcloud auth "
+                "application-default login', or set storage.anonymous: true for a public bucket"
             ) from None
         return AuthorizedHttp(credentials, http=pool)
 

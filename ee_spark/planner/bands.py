@@ -62,7 +62,7 @@ def choose_bands(
     bands = tuple(Band(new, old, config.pixels.dtype.get(new) or _promoted(old, found)) for new, old in renamed.items())
     unknown = set(config.pixels.dtype) - {band.name for band in bands}
     if unknown:
-        raise JobError(f"pixels.dtype: no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
+        raise JobError(f"pixels.dtype: there is no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
     _check_columns(bands, region)
     return _frozen_types(bands, frozen) if frozen else bands
 
@@ -173,7 +173,7 @@ def _renamed(
         if old not in common:
             lacking = [index for index, signature in enumerate(found) if old not in {band.name for band in signature}]
             if len(lacking) == len(found):
-                raise JobError(f"source.bands: no band {old!r}; the bands are {names(found[0])}")
+                raise JobError(f"source.bands: there is no band {old!r}; the bands are {names(found[0])}")
             without = sorted(image for index in lacking for image in owners[index])
             first, count = without[0], len(without)
             raise JobError(
@@ -216,7 +216,7 @@ def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
     seen: dict[str, str] = {}
     for name, way in columns:
         if not re.fullmatch(NAME, name):
-            raise JobError(f"source.bands: {name!r} is no column name; {way}")
+            raise JobError(f"source.bands: {name!r} is not a valid column name; {way}")
         if is_own(name):
             raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
         if name.lower() in seen:

@@ -86,7 +86,7 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
     """Return the stored images of an asset or collection, those whose footprint meets ``area`` (GeoJSON) at least.
 
     Raises:
-        JobError: if the asset is not there, is no image or collection, or an image of it is broken.
+        JobError: if the asset is not there, is not an image or collection, or an image of it is broken.
     """
     name = source.name
     try:
@@ -105,7 +105,7 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
 def refused(key: str, name: str, error: ServiceError) -> str:
     """Return one line for what the service refused while the job was planned."""
     if error.status == 404:
-        return f"{key}: there is no asset {name!r} that the caller can read ({error.message})"
+        return f"{key}: asset {name!r} does not exist, or the caller may not read it ({error.message})"
     way = way_out(error)
     return f"{key}: {name!r}: {error.message}" + (f"; {way}" if way else "")
 
@@ -114,7 +114,7 @@ def _expect(asset: dict[str, Any], kind: str, key: str, name: str) -> None:
     found = asset.get("type", "?")
     if found != kind:
         other = {"IMAGE": "source.asset", "IMAGE_COLLECTION": "source.collection", "TABLE": "region.table"}.get(found)
-        raise JobError(f"{key}: {name!r} is a {found}, not an {kind}" + (f"; write {other}" if other else ""))
+        raise JobError(f"{key}: {name!r} is of type {found}, not {kind}" + (f"; write {other}" if other else ""))
 
 
 def _listed(client: Client, source: Source, area: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -94,7 +94,7 @@ def _points(table: pa.Table, label: str) -> Points:
         if column not in table.column_names:
             raise JobError(f"{label}: has no column {column!r}, only {', '.join(table.column_names) or 'none'}")
     if not table.num_rows:
-        raise JobError(f"{label}: holds no point")
+        raise JobError(f"{label}: contains no points")
     lon, lat = (_degrees(table, column, limit, label) for column, limit in (("lon", 180), ("lat", 90)))
     given = "id" in table.column_names
     if given and table["id"].null_count:

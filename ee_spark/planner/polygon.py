@@ -63,7 +63,7 @@ def polygons_of(data: bytes, label: str) -> Polygons:
     with reading(label, what="not GeoJSON"):
         found = tuple(part for polygon in _polygons(json.loads(data), label) for part in at_both_sides(polygon))
     if not found:
-        raise JobError(f"{label}: holds no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
+        raise JobError(f"{label}: contains no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
     return Polygons(found)
 
 

@@ -35,7 +35,7 @@ from ee_spark.planner.window import Window
 log = logging.getLogger(__name__)
 
 CRS = "EPSG:4326"
-SIDE = 1024  # pixels a side of a block: with 8-byte classes and masks some 10 MB
+SIDE = 1024  # pixels per side of a block: with 8-byte classes and masks some 10 MB
 BLOCKS_AT_ONCE = 8
 ENOUGH_BLOCKS = 256
 """Of a larger area, so many blocks drawn at random stand for all, if every class that they hold has its points."""
@@ -53,7 +53,7 @@ def draw_by_class(sample: Sample, client: Client, inputs: Inputs = INPUTS, *, en
     as many as the classes need, once there are ``enough``.
 
     Raises:
-        JobError: if the image cannot be computed, or is no image of classes.
+        JobError: if the image cannot be computed, or is not an image of classes.
     """
     classes = sample.stratify
     assert classes is not None

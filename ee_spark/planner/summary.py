@@ -72,7 +72,7 @@ def table(plan: Plan) -> str:
             f"{packs}{data['request_bytes']:,} bytes each, {share:.1%} of the limit of {MAX_BYTES:,}",
         ),
         ("raw pixels", _size(data["raw_bytes"]), f"in {data['chunks']:,} chunks"),
-        ("time", _hours(data["hours_at_quota"]), f"at {pace:,} requests a minute; latency may make it longer"),
+        ("time", _hours(data["hours_at_quota"]), f"at {pace:,} requests per minute; latency may make it longer"),
         *plan.notes,
         ("output", data["path"], ""),
     ]

@@ -293,7 +293,7 @@ def test_a_token_that_cannot_be_fetched_just_now_is_no_matter_of_access(
     with silence() as listener:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
     client = Client(Service(STANDARD, "my-project", f"service-account:{far.account}"))
-    with pytest.raises(ServiceError, match="cannot get a token") as caught:
+    with pytest.raises(ServiceError, match="could not get a token") as caught:
         client.call("POST", "/v1/x", b"{}")
     assert (caught.value.kind, caught.value.status) == ("unavailable", 0)
 

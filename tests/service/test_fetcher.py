@@ -258,7 +258,7 @@ def test_a_service_that_goes_away_fails_no_tile(catalog: Path) -> None:
     assert good >= 20
     assert good + missing == 198
     assert missing > 100
-    assert "no whole answer" in str(engine.stopped)
+    assert "no complete answer" in str(engine.stopped)
 
 
 def test_a_tile_that_met_overload_alone_is_missing() -> None:

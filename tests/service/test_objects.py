@@ -261,7 +261,7 @@ def test_job_files_and_what_they_name_are_read_from_buckets(kind: str, servers: 
     rooted(kind, servers, "jobs").replace("area.geojson", b"{}", None)
     settings = settings_for(kind, servers[kind])
     assert read_input(f"{kind}://{BUCKET}/jobs/area.geojson", "region.geojson", settings) == b"{}"
-    with pytest.raises(JobError, match=r"region.geojson: there is no .*absent"):
+    with pytest.raises(JobError, match=r"region.geojson: .*absent. does not exist"):
         read_input(f"{kind}://{BUCKET}/jobs/absent", "region.geojson", settings)
 
 

@@ -74,7 +74,8 @@ def write_dataset(
     high, wide = next(iter(images[0].planes.values())).shape
     rows, columns = np.divmod(np.arange((high // height) * (wide // width)), wide // width)
     tiles = grid_tiles(lattice, shape, rows + ORIGIN[0], columns + ORIGIN[1])
-    made, failed = [], []
+    made: list[Row] = []
+    failed: list[Row] = []
     for index in range(len(tiles)):
         for image in images:
             row = partial(

@@ -58,6 +58,8 @@ def violations(root: Path, rules: Rules) -> list[str]:
             if one.module in rules.loaders:
                 continue
             wrong.append(f"{one.module}:{one.line} imports a module whose name is known only when it runs")
+        elif one.module in rules.faces:
+            continue
         elif one.imported.split(".")[0] != rules.package:
             allowed = rules.doors.get(one.imported.split(".")[0])
             if allowed is not None and one.module not in allowed:

@@ -39,7 +39,7 @@ RULES = Rules(
         "boto3": frozenset({"ee_spark.objects.s3"}),
         **{name: frozenset() for name in ("requests", "http", "httplib2", "googleapiclient", "pickle", "cloudpickle")},
     },
-    faces=frozenset({"ee_spark"}),
+    faces=frozenset({"ee_spark", "ee_spark.read.export"}),
     loaders=frozenset({"ee_spark.planner.source"}),
 )
 
