@@ -7,13 +7,13 @@ in what they learn, not pixel by pixel. The same seed gives the same forest agai
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ServiceError, not_implemented
+from ..evaluation.chance import generator
 from ..evaluation.classifier import MOST_CELLS, Classifier, Training
 from ..evaluation.forest import Parameters
 from ..evaluation.registry import algorithm
@@ -103,7 +103,7 @@ def train(
         raise ServiceError(f"Classifier.train: 'subsampling' must lie in (0, 1], got {subsampling}.")
     rows = list(features.elements)
     if subsampling < 1:
-        drawn = np.random.default_rng(subsampling_seed & (2**64 - 1)).random(len(rows)) < subsampling
+        drawn = generator(subsampling_seed).random(len(rows)) < subsampling
         rows = [row for row, wanted in zip(rows, drawn.tolist(), strict=True) if wanted]
     if not rows:
         raise ServiceError("Classifier.train: No data was found in classifier training input.")
@@ -150,7 +150,7 @@ def classify_image(image: Image, classifier: Classifier, output_name: str) -> Im
 
     def read(canvas: Canvas) -> Pixels:
         layers = [canvas.pixels(band) for band in inputs]
-        mask = reduce(masks.both, (mask for _, mask in layers))
+        mask = masks.all_of(mask for _, mask in layers)
         valid = mask > 0
         values = np.zeros(canvas.grid.shape, classifier.type.dtype)
         rows = np.column_stack([layer[valid] for layer, _ in layers]).astype(np.float64)

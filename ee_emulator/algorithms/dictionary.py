@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..errors import ServiceError, not_implemented
 from ..evaluation.argument import image_of
+from ..evaluation.pattern import picked
 from ..evaluation.registry import algorithm
 from ..values.array import Array, array_of
 from ..values.function import Function
@@ -117,12 +117,7 @@ def _matched(dictionary: Values, selectors: list[str], ignore_missing: bool, ope
     """The keys that names or patterns pick, in the selectors' order."""
     found: list[str] = []
     for selector in selectors:
-        try:
-            keys = (
-                [selector] if selector in dictionary else [k for k in sorted(dictionary) if re.fullmatch(selector, k)]
-            )
-        except re.error as error:
-            raise ServiceError(f"{operation}: Bad pattern '{selector:.60}': {error}.") from error
+        keys = picked(sorted(dictionary), selector, operation)
         if not keys and not ignore_missing:
             raise ServiceError(f"{operation}: Dictionary does not contain key: '{selector:.60}'.")
         found += [key for key in keys if key not in found]

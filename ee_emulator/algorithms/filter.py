@@ -15,10 +15,11 @@ from ..errors import ServiceError
 from ..evaluation.condition import filter_of
 from ..evaluation.registry import algorithm
 from ..values import date as dates
-from ..values.date import Date, DateRange
+from ..values.date import Date
 from ..values.element import Element, property_of
 from ..values.filter import DECISIONS, Filter, between, comparable, shape_of
 from ..values.geometry import Geometry
+from ..values.shape import intersect
 
 
 def _register(name: str, decide: Callable[[Any, Any], bool]) -> None:
@@ -47,22 +48,9 @@ for _alias, _name in {
     _register(_alias, DECISIONS[_name])
 
 
-def _instant(value: Any) -> int | None:
-    if isinstance(value, DateRange):
-        return value.start
-    return dates.parse(value).millis if isinstance(value, (Date, int, float, str)) else None
-
-
-def _range(value: Any) -> DateRange | None:
-    if isinstance(value, DateRange):
-        return value
-    at = _instant(value)
-    return None if at is None else DateRange(at, at + 1)
-
-
 def _contains_date(span: Any, at: Any) -> bool:
-    found, instant = _range(span), _instant(at)
-    return found is not None and instant is not None and found.start <= instant < found.end
+    found, instant = dates.range_of(span), dates.instant_of(at)
+    return found is not None and instant is not None and found.start <= instant.millis < found.end
 
 
 _register("dateRangeContains", _contains_date)
@@ -177,7 +165,7 @@ def intersects(
         fixed_right,
         right_field,
         fixed_left,
-        lambda a, b: isinstance(a, Geometry) and isinstance(b, Geometry) and a.intersects(b),
+        lambda a, b: isinstance(a, Geometry) and isinstance(b, Geometry) and intersect(a, b),
     )
 
 

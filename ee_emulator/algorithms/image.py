@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..errors import ServiceError, not_implemented
+from ..errors import ServiceError
 from ..evaluation.argument import image_of
+from ..evaluation.pattern import replaced
 from ..evaluation.registry import Context, algorithm
 from ..values import mask as masks
 from ..values.band import Band, Canvas, constant_band
+from ..values.element import located
 from ..values.geometry import Geometry
 from ..values.grid import Pixels
 from ..values.image import Image, appended, matching
 from ..values.pixeltype import PixelType
-from ..values.projection import WGS84, Projection
+from ..values.projection import Projection
 
 _UNIT_FLOAT = PixelType("float", -1, 1)
 
@@ -120,15 +121,10 @@ def band_types(image: Image) -> dict[str, Any]:
 @algorithm("Image.geometry")
 def geometry(feature: Image, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry:
     """The footprint in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-image-geometry"""
-    if proj is not None and not _is_wgs84(proj):
-        raise not_implemented("Image.geometry with a 'proj' other than EPSG:4326")
-    if not isinstance(feature, Image) or feature.geometry is None:
+    found = located(feature, proj, "Image.geometry")
+    if found is None:
         raise ServiceError("Image.geometry: the image is unbounded or has no geometry.")
-    return feature.geometry
-
-
-def _is_wgs84(proj: Projection) -> bool:
-    return proj == WGS84
+    return found
 
 
 @algorithm("Image.normalizedDifference")
@@ -207,9 +203,5 @@ def _blended(below: Band, above: Band) -> Band:
 @algorithm("Image.regexpRename")
 def regexp_rename(input: Image, regex: str, replacement: str, all: bool) -> Image:
     """Band names by a pattern, every match or only the first. https://developers.google.com/earth-engine/apidocs/ee-image-regexprename"""
-    template = re.sub(r"\$(\d)", r"\\\1", replacement.replace("\\", "\\\\"))
-    try:
-        names = [re.sub(regex, template, name, count=0 if all else 1) for name in input.names]
-    except (re.error, IndexError) as error:
-        raise ServiceError(f"Image.regexpRename: Bad pattern '{regex:.60}': {error}.") from error
-    return rename(input, names)
+    operation = "Image.regexpRename"
+    return rename(input, [replaced(regex, replacement, name, operation, every=all) for name in input.names])

@@ -14,17 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ServiceError
 from ..evaluation.registry import algorithm
 from ..values.grid import Grid
-from ..values.kernel import (
-    LARGEST,
-    SHAPES,
-    Kernel,
-    Offsets,
-    Weights,
-    distance_of,
-    fixed_weights,
-    scaled,
-    sized,
-)
+from ..values.kernel import LARGEST, SHAPES, Kernel, Offsets, Weights, distance_of, fixed_weights, scaled, sized
 
 
 def _register_shape(name: str) -> None:

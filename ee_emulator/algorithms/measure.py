@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from ..errors import ServiceError, not_implemented
 from ..evaluation.registry import algorithm
@@ -23,18 +22,7 @@ from ..values.crs import LONLAT
 from ..values.geometry import Geometry
 from ..values.image import Image
 from ..values.projection import Projection
-from ..values.shape import shape_in
-
-
-def polygons(shape: BaseGeometry) -> list[BaseGeometry]:
-    """The polygons of a shape."""
-    return [part for part in _singles(shape) if part.geom_type == "Polygon"]
-
-
-def _singles(shape: BaseGeometry) -> list[BaseGeometry]:
-    if hasattr(shape, "geoms"):
-        return [single for part in shape.geoms for single in _singles(part)]
-    return [shape]
+from ..values.shape import polygons, shape_in, singles
 
 
 def _area(geometry: Geometry, proj: Projection | None) -> float:
@@ -58,7 +46,7 @@ def _path(points: NDArray[Any], proj: Projection | None) -> float:
 
 
 def _length(geometry: Geometry, proj: Projection | None) -> float:
-    parts = _singles(shape_in(geometry, LONLAT if proj is None else proj.crs))
+    parts = singles(shape_in(geometry, LONLAT if proj is None else proj.crs))
     lines = [part for part in parts if part.geom_type in ("LineString", "LinearRing")]
     return sum(_path(shapely.get_coordinates(line), proj) for line in lines)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..errors import ServiceError
 from ..evaluation.registry import algorithm
-from ..values.pixeltype import NAMED as CASTS
+from ..values.pixeltype import NAMED
 
 
 def _register_binary(name: str, compute: Callable[[float, float], float]) -> None:
@@ -118,7 +118,7 @@ for _name, _function in _UNARY.items():
 
 
 def _cast(name: str) -> Callable[[float], float]:
-    pixel_type = CASTS[name]
+    pixel_type = NAMED[name]
 
     def convert(value: float) -> float:
         if pixel_type.precision != "int":
@@ -129,7 +129,7 @@ def _cast(name: str) -> Callable[[float], float]:
     return convert
 
 
-for _name in CASTS:
+for _name in NAMED:
     _register_unary(_name, _cast(_name))
     _register_unary(f"to{_name.capitalize()}", _cast(_name))
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from ..errors import ServiceError, not_implemented
 from ..evaluation.registry import algorithm
-from ..values.pixeltype import NAMED as CASTS
-from ..values.pixeltype import PixelType
+from ..values.pixeltype import NAMED, PixelType
 
 
 @algorithm("PixelType")
@@ -17,10 +16,10 @@ def pixel_type(precision: Any, min_value: float | None, max_value: float | None,
         raise not_implemented("PixelType of arrays")
     if isinstance(precision, PixelType):
         found = precision
-    elif isinstance(precision, str) and precision in CASTS:
-        found = CASTS[precision]
+    elif isinstance(precision, str) and precision in NAMED:
+        found = NAMED[precision]
     else:
-        raise ServiceError(f"PixelType: '{precision!s:.40}' is no precision. Use one of {', '.join(CASTS)}.")
+        raise ServiceError(f"PixelType: '{precision!s:.40}' is no precision. Use one of {', '.join(NAMED)}.")
     low = found.low if min_value is None else min_value
     high = found.high if max_value is None else max_value
     if (low is None) != (high is None) or (low is not None and high is not None and low > high):
@@ -30,7 +29,7 @@ def pixel_type(precision: Any, min_value: float | None, max_value: float | None,
 
 def _register(name: str) -> None:
     def apply() -> PixelType:
-        return CASTS[name]
+        return NAMED[name]
 
     apply.__doc__ = f"https://developers.google.com/earth-engine/apidocs/ee-pixeltype-{name}"
     algorithm(f"PixelType.{name}")(apply)

@@ -8,7 +8,7 @@ from ..errors import ServiceError, not_implemented
 from ..evaluation.argument import projection_of
 from ..evaluation.registry import algorithm
 from ..values.crs import parse_crs
-from ..values.projection import IDENTITY, Projection
+from ..values.projection import IDENTITY, Projection, six_numbers
 
 
 @algorithm("Projection")
@@ -21,9 +21,7 @@ def projection(crs: Any, transform: list[Any] | None, transform_wkt: str | None)
         raise ServiceError(f"Projection: Parameter 'crs' must be a code or WKT, got {crs!s:.60}.")
     if transform is None:
         return found
-    if len(transform) != 6 or not all(isinstance(v, (int, float)) for v in transform):
-        raise ServiceError("Projection: Parameter 'transform' must be a list of 6 numbers.")
-    return Projection(found.crs, tuple(float(v) for v in transform))  # type: ignore[arg-type]
+    return Projection(found.crs, six_numbers(transform, "Projection: Parameter 'transform'"))
 
 
 @algorithm("Projection.atScale")

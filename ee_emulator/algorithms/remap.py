@@ -121,10 +121,7 @@ def unmix(image: Image, endmembers: list[Any], sum_to_one: bool, non_negative: b
             values = sum(
                 weight * pixels.astype(np.float64) for weight, (pixels, _) in zip(inverse[row], found, strict=True)
             )
-            mask = found[0][1]
-            for _, other in found[1:]:
-                mask = masks.both(mask, other)
-            return np.asarray(values), mask
+            return np.asarray(values), masks.all_of(mask for _, mask in found)
 
         return read
 

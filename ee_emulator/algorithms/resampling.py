@@ -20,7 +20,7 @@ from ..values.geometry import Geometry
 from ..values.grid import Pixels
 from ..values.image import Image, first_band
 from ..values.pixeltype import DOUBLE, FLOAT, PixelType
-from ..values.projection import WGS84, Projection
+from ..values.projection import WGS84, Projection, projected
 from ..values.pyramid import coarser, level_at, scale_ratio
 from ..values.reducer import Reducer
 
@@ -46,8 +46,8 @@ def set_default_projection(
     image: Image, crs: Projection, crs_transform: list[float] | None, scale: float | None
 ) -> Image:
     """Another default projection, pixels unchanged. https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection"""
-    chosen = _chosen(crs, crs_transform, scale, "Image.setDefaultProjection")
-    return image.with_bands(replace(band, projection=chosen, dimensions=None) for band in image.bands)
+    found = projected(crs, crs_transform, scale, "Image.setDefaultProjection")
+    return image.with_bands(replace(band, projection=found, dimensions=None) for band in image.bands)
 
 
 @algorithm("Image.reproject")
@@ -56,42 +56,25 @@ def reproject(image: Image, crs: Projection, crs_transform: list[float] | None, 
 
     https://developers.google.com/earth-engine/apidocs/ee-image-reproject
     """
-    chosen = _chosen(crs, crs_transform, scale, "Image.reproject")
-    return image.with_bands(_reprojected(band, chosen) for band in image.bands)
+    found = projected(crs, crs_transform, scale, "Image.reproject")
+    return image.with_bands(_reprojected(band, found) for band in image.bands)
 
 
-def _chosen(crs: Projection, crs_transform: list[float] | None, scale: float | None, operation: str) -> Projection:
-    if crs_transform is not None:
-        if scale is not None:
-            raise ServiceError(f"{operation}: Cannot specify both 'crsTransform' and 'scale'.")
-        if len(crs_transform) != 6:
-            raise ServiceError(f"{operation}: Parameter 'crsTransform' must be a list of 6 numbers.")
-        a, b, c, d, e, f = map(float, crs_transform)
-        if a * e == b * d:
-            raise ServiceError(f"{operation}: Parameter 'crsTransform' has no area.")
-        return Projection(crs.crs, (a, b, c, d, e, f))
-    if scale is None:
-        return crs
-    if scale <= 0:
-        raise ServiceError(f"{operation}: Parameter 'scale' must be positive, got {scale}.")
-    return crs.at_scale(scale)
-
-
-def _reprojected(band: Band, chosen: Projection) -> Band:
+def _reprojected(band: Band, projection: Projection) -> Band:
     """The band as seen through the lattice of a projection."""
     outline: Band | None = None
     if band.extent is not None:
-        outline = Band("extent", PixelType("int", 0, 1), _filled(band.extent), chosen)
+        outline = Band("extent", PixelType("int", 0, 1), _filled(band.extent), projection)
 
     def extent(canvas: Canvas) -> NDArray[Any]:
         assert outline is not None
-        return nearest(canvas, outline, chosen)[1] > 0
+        return nearest(canvas, outline, projection)[1] > 0
 
     return Band(
         band.name,
         band.type,
-        lambda canvas: nearest(canvas, band, chosen),
-        chosen,
+        lambda canvas: nearest(canvas, band, projection),
+        projection,
         None if outline is None else extent,
     )
 
@@ -226,8 +209,8 @@ def _frame(
     across, down = right - left, top - bottom
     if scale is not None:
         side = scale / metres_per_unit(own.crs)
-        chosen = Projection(own.crs, (side, 0.0, 0.0, 0.0, -side, 0.0))
-        return chosen, covering(chosen, box)
+        found = Projection(own.crs, (side, 0.0, 0.0, 0.0, -side, 0.0))
+        return found, covering(found, box)
     if longest is not None and max(across, down) > 0:
         side = max(across, down) / longest
         size = max(1, round(across / side)), max(1, round(down / side))
@@ -243,9 +226,9 @@ def _box_of(own: Projection, bounds: Dimensions) -> tuple[float, float, float, f
     return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
-def _framed(band: Band, chosen: Projection, bounds: Dimensions) -> Band:
+def _framed(band: Band, projection: Projection, bounds: Dimensions) -> Band:
     def frame(canvas: Canvas) -> NDArray[Any]:
-        columns, rows = canvas.grid.positions_in(chosen)
+        columns, rows = canvas.grid.positions_in(projection)
         across = (columns >= bounds.column) & (columns < bounds.column + bounds.width)
         return np.asarray(across & (rows >= bounds.row) & (rows < bounds.row + bounds.height))
 
@@ -253,4 +236,4 @@ def _framed(band: Band, chosen: Projection, bounds: Dimensions) -> Band:
         values, mask = canvas.pixels(band)
         return values, masks.both(mask, frame(canvas))
 
-    return Band(band.name, band.type, read, chosen, masks.meet(band.extent, frame), bounds)
+    return Band(band.name, band.type, read, projection, masks.meet(band.extent, frame), bounds)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ..errors import ServiceError
 from ..evaluation.aggregation import area_of, collected, grid_of, limited
+from ..evaluation.chance import generator
 from ..evaluation.coverage import BLOCK, Region, region_on
 from ..evaluation.registry import Context, algorithm
 from ..values.array import Array
 from ..values.crs import LONLAT, transform_points
-from ..values.element import Collection, Feature, geometry_of, of_elements, property_of
-from ..values.element import images_of as members
+from ..values.element import Collection, Feature, geometry_of, images_of, of_elements, property_of
 from ..values.geometry import Geometry
 from ..values.grid import Grid
 from ..values.image import Image, first_band, matching
@@ -98,6 +98,21 @@ def _features(
     return of_elements(made, images=False)
 
 
+def _sampled(
+    context: Context,
+    image: Image,
+    projection: Projection,
+    places: Places,
+    geometries: bool,
+    drop: bool,
+    others: Sequence[dict[str, Any]] | None = None,
+) -> Sequence[Any]:
+    """One feature for each of some pixels, with the values of the bands."""
+    points = centres_of(projection, places) if geometries else None
+    values = values_at(context, image, projection, places)
+    return _features(image.names, values, points, drop, others).elements
+
+
 @algorithm("Image.sample")
 def sample(
     context: Context,
@@ -130,17 +145,11 @@ def sample(
         if num_pixels is not None:
             wanted = min(columns.size, max(0, num_pixels))
         if wanted < columns.size:
-            chosen = np.sort(_random(seed).permutation(columns.size)[:wanted])
+            chosen = np.sort(generator(seed).permutation(columns.size)[:wanted])
             columns, rows = columns[chosen], rows[chosen]
-        places = columns, rows
-        points = centres_of(grid, places) if geometries else None
-        return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements
+        return _sampled(context, image, grid, (columns, rows), geometries, drop_nulls)
 
     return of_elements([], images=False).derived(elements)
-
-
-def _random(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed & (2**64 - 1))
 
 
 @algorithm("Image.sampleRegions")
@@ -181,9 +190,7 @@ def sample_regions(
         if not places:
             return []
         columns, rows = (np.concatenate([place[axis] for place in places]) for axis in (0, 1))
-        points = centres_of(grid, (columns, rows)) if geometries else None
-        values = values_at(context, image, grid, (columns, rows))
-        return _features(image.names, values, points, True, others).elements
+        return _sampled(context, image, grid, (columns, rows), geometries, True, others)
 
     return of_elements([], images=False).derived(elements)
 
@@ -233,7 +240,7 @@ def stratified_sample(
         columns, rows = pixels_in(found)
         # the values come in the order of the pixels
         (classes,), (valid,) = collected(context, image.with_bands([band]), found, weighted=False)
-        order = _random(seed).permutation(classes.size)
+        order = generator(seed).permutation(classes.size)
         order = order[valid[order]]
         chosen = np.concatenate(
             [np.empty(0, np.int64)]
@@ -242,9 +249,7 @@ def stratified_sample(
                 for value in np.unique(classes[valid]).tolist()
             ]
         )
-        places = columns[chosen], rows[chosen]
-        points = centres_of(grid, places) if geometries else None
-        return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements
+        return _sampled(context, image, grid, (columns[chosen], rows[chosen]), geometries, drop_nulls)
 
     return of_elements([], images=False).derived(elements)
 
@@ -263,7 +268,7 @@ def get_region(
     https://developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion
     """
     operation = "ImageCollection.getRegion"
-    found = members(collection, operation)
+    found = images_of(collection, operation)
     names = found[0].names if found else []
     head = ["id", "longitude", "latitude", "time", *names]
     if not found:

@@ -10,6 +10,7 @@ from ..evaluation.relation import at_least, gap, related
 from ..values.element import Element
 from ..values.filter import Filter, between, field_of, shape_of
 from ..values.geometry import Geometry
+from ..values.shape import intersect
 
 
 def _register(name: str, decide: Callable[[Geometry, Geometry], bool], about: str) -> None:
@@ -34,7 +35,7 @@ def _decided(decide: Callable[[Geometry, Geometry], bool]) -> Callable[[Any, Any
 
 _register("contains", lambda a, b: related("contains", a, b), "Passes when the left geometry contains the right one.")
 _register("isContained", lambda a, b: related("containedIn", a, b), "Passes when the right one contains the left one.")
-_register("disjoint", lambda a, b: not a.intersects(b), "Passes when the two share no point.")
+_register("disjoint", lambda a, b: not intersect(a, b), "Passes when the two share no point.")
 
 
 @algorithm("Filter.withinDistance")

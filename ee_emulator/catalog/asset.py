@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from ..errors import ServiceError
+from ..errors import CatalogError, ServiceError
 from ..values import date as dates
 from ..values.band import Band, Canvas, Dimensions
-from ..values.geometry import Geometry
+from ..values.crs import parse_crs
+from ..values.geometry import Geometry, from_geojson
 from ..values.grid import Grid, Pixels
 from ..values.image import Image
+from ..values.pixeltype import PixelType
 from ..values.projection import TERMS
-from ..values.raster import RasterBand
+from ..values.pyramid import POLICIES
+from ..values.raster import RasterBand, open_bands
+from .entry import checked, file_of, properties_of, update_of
+from .footprint import outline
 
 
 @dataclass(frozen=True)
@@ -123,3 +129,74 @@ def native_grid(band: Band) -> Grid:
     if band.dimensions is None:
         raise ServiceError("The image has no bounds of its own; the request needs a grid with dimensions.")
     return Grid(band.projection, *band.dimensions)
+
+
+_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
+_BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
+
+
+def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, str | None], list[RasterBand]]) -> Asset:
+    """An image from its catalog entry; `rasters` are the files that were opened before, by name and `crs`."""
+    asset_id = checked(entry, where, _ASSET_KEYS)
+    where = f"{where} ('{asset_id}')"
+    listed = entry.get("bands")
+    if not isinstance(listed, list) or not listed:
+        raise CatalogError(f"{where}: needs a list 'bands' with at least one band")
+    bands = tuple(_stored(b, f"{where}: bands[{i}]", folder, entry.get("crs"), rasters) for i, b in enumerate(listed))
+    names = [band.id for band in bands]
+    if len(set(names)) < len(names):
+        raise CatalogError(f"{where}: two bands have the same id: {names}")
+    properties = properties_of(entry, where)
+    try:
+        times = {
+            key: None if entry.get(key) is None else dates.parse(entry[key]).millis for key in ("startTime", "endTime")
+        }
+        update_time, version = update_of(entry)
+        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
+    except (ServiceError, AttributeError, TypeError) as error:
+        raise CatalogError(f"{where}: {error}") from error
+    return Asset(
+        public_id(asset_id), times["startTime"], times["endTime"], update_time, version, properties, geometry, bands
+    )
+
+
+def _stored(
+    entry: Any,
+    where: str,
+    folder: Path,
+    crs: str | None,
+    rasters: dict[tuple[str, str | None], list[RasterBand]],
+) -> StoredBand:
+    band_id = checked(entry, where, _BAND_KEYS)
+    file, index = file_of(entry, where), entry.get("index", 1)
+    if (file, crs) not in rasters:
+        try:
+            if crs is not None:
+                parse_crs(crs)
+            rasters[file, crs] = open_bands(folder / file, crs)
+        except Exception as error:  # rasterio and GDAL have no common public error class
+            raise CatalogError(f"{where}: cannot open raster '{file}': {' '.join(str(error).split())}") from error
+    opened = rasters[file, crs]
+    if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= len(opened):
+        raise CatalogError(f"{where}: index {index} is no band of '{file}', which has {len(opened)}")
+    policy = entry.get("pyramidingPolicy", "MEAN")
+    if policy not in POLICIES:
+        raise CatalogError(f"{where}: pyramidingPolicy '{policy}'; use one of {', '.join(POLICIES)}")
+    raster = opened[index - 1]
+    nodata = entry.get("nodata", raster.nodata)
+    if nodata is not None:
+        try:
+            nodata = float(nodata)
+        except (TypeError, ValueError):
+            raise CatalogError(f"{where}: nodata '{nodata}' is no number") from None
+    pixel_type = _ranged(raster, entry.get("range"), where)
+    return StoredBand(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
+
+
+def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:
+    if given is None:
+        return raster.type
+    numbers = isinstance(given, list) and len(given) == 2 and all(isinstance(v, (int, float)) for v in given)
+    if not numbers or given[0] > given[1]:
+        raise CatalogError(f"{where}: range must be [min, max], got {given}")
+    return PixelType(raster.type.precision, given[0], given[1])

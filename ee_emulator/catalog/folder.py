@@ -14,25 +14,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import CatalogError, ServiceError
+from ..errors import CatalogError
 from ..values import date as dates
 from ..values import element
-from ..values.crs import parse_crs
 from ..values.element import Collection
-from ..values.geometry import from_geojson
 from ..values.image import Image
-from ..values.pixeltype import PixelType
-from ..values.pyramid import POLICIES
-from ..values.raster import RasterBand, open_bands
-from .asset import Asset, StoredBand, asset_name, public_id
-from .footprint import outline
+from ..values.raster import RasterBand
+from .asset import Asset, asset_name, public_id, read_asset
+from .entry import checked
 from .table import KEYS, Table, read_table
 
 PACKAGED = Path(__file__).parents[1] / "data"
 """The catalog of real scenes that comes with the package."""
-
-_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
-_BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,12 +171,12 @@ def _read(path: Path) -> _Content:
     rasters: dict[tuple[str, str | None], list[RasterBand]] = {}
     versions: dict[str, list[Asset]] = defaultdict(list)
     for number, entry in enumerate(data.get("assets", ())):
-        asset = _asset(entry, f"{path}: assets[{number}]", path.parent, rasters)
+        asset = read_asset(entry, f"{path}: assets[{number}]", path.parent, rasters)
         versions[asset.id].append(asset)
     tables: dict[str, list[Table]] = defaultdict(list)
     for number, entry in enumerate(data.get("tables", ())):
         where = f"{path}: tables[{number}]"
-        table_id = public_id(_checked(entry, where, KEYS))
+        table_id = public_id(checked(entry, where, KEYS))
         tables[table_id].append(read_table(entry, table_id, f"{where} ('{table_id}')", path.parent))
     collections: dict[str, list[Asset]] = defaultdict(list)
     for asset_id, found in sorted(versions.items()):
@@ -202,84 +195,3 @@ def _order(found: list[Any], asset_id: str, path: Path) -> None:
     found.sort(key=lambda asset: -asset.version)
     if len({asset.version for asset in found}) < len(found):
         raise CatalogError(f"{path}: two entries of '{asset_id}' have the same updateTime; versions need their own")
-
-
-def _asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, str | None], list[RasterBand]]) -> Asset:
-    asset_id = _checked(entry, where, _ASSET_KEYS)
-    where = f"{where} ('{asset_id}')"
-    listed = entry.get("bands")
-    if not isinstance(listed, list) or not listed:
-        raise CatalogError(f"{where}: needs a list 'bands' with at least one band")
-    bands = tuple(_stored(b, f"{where}: bands[{i}]", folder, entry.get("crs"), rasters) for i, b in enumerate(listed))
-    names = [band.id for band in bands]
-    if len(set(names)) < len(names):
-        raise CatalogError(f"{where}: two bands have the same id: {names}")
-    properties = entry.get("properties", {})
-    if not isinstance(properties, dict):
-        raise CatalogError(f"{where}: 'properties' must be an object")
-    update_time = entry.get("updateTime", "1970-01-01T00:00:00Z")
-    try:
-        times = {
-            key: None if entry.get(key) is None else dates.parse(entry[key]).millis for key in ("startTime", "endTime")
-        }
-        version = dates.micros(update_time)
-        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
-    except (ServiceError, AttributeError, TypeError) as error:
-        raise CatalogError(f"{where}: {error}") from error
-    return Asset(
-        public_id(asset_id), times["startTime"], times["endTime"], update_time, version, properties, geometry, bands
-    )
-
-
-def _checked(entry: Any, where: str, keys: set[str]) -> str:
-    """The id of an entry that is an object with known keys."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
-        raise CatalogError(f"{where}: needs an object with a text 'id'")
-    unknown = sorted(set(entry) - keys)
-    if unknown:
-        raise CatalogError(f"{where}: unknown key '{unknown[0]}'; known are {', '.join(sorted(keys))}")
-    return str(entry["id"])
-
-
-def _stored(
-    entry: Any,
-    where: str,
-    folder: Path,
-    crs: str | None,
-    rasters: dict[tuple[str, str | None], list[RasterBand]],
-) -> StoredBand:
-    band_id = _checked(entry, where, _BAND_KEYS)
-    file, index = entry.get("file"), entry.get("index", 1)
-    if not isinstance(file, str):
-        raise CatalogError(f"{where}: needs a text 'file', relative to the catalog's folder")
-    if (file, crs) not in rasters:
-        try:
-            if crs is not None:
-                parse_crs(crs)
-            rasters[file, crs] = open_bands(folder / file, crs)
-        except Exception as error:  # rasterio and GDAL have no common public error class
-            raise CatalogError(f"{where}: cannot open raster '{file}': {' '.join(str(error).split())}") from error
-    opened = rasters[file, crs]
-    if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= len(opened):
-        raise CatalogError(f"{where}: index {index} is no band of '{file}', which has {len(opened)}")
-    policy = entry.get("pyramidingPolicy", "MEAN")
-    if policy not in POLICIES:
-        raise CatalogError(f"{where}: pyramidingPolicy '{policy}'; use one of {', '.join(POLICIES)}")
-    raster = opened[index - 1]
-    nodata = entry.get("nodata", raster.nodata)
-    if nodata is not None:
-        try:
-            nodata = float(nodata)
-        except (TypeError, ValueError):
-            raise CatalogError(f"{where}: nodata '{nodata}' is no number") from None
-    pixel_type = _ranged(raster, entry.get("range"), where)
-    return StoredBand(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
-
-
-def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:
-    if given is None:
-        return raster.type
-    numbers = isinstance(given, list) and len(given) == 2 and all(isinstance(v, (int, float)) for v in given)
-    if not numbers or given[0] > given[1]:
-        raise CatalogError(f"{where}: range must be [min, max], got {given}")
-    return PixelType(raster.type.precision, given[0], given[1])

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CatalogError, ServiceError
-from ..values import date as dates
-from ..values.description import describe
 from ..values.element import Collection, Feature
 from ..values.geometry import Geometry, from_geojson
+from .entry import file_of, properties_of, update_of
 
 KEYS = {"id", "file", "startTime", "endTime", "updateTime", "properties"}
 """What an entry of the catalog's `tables` may hold."""
@@ -49,11 +48,7 @@ class Table:
 
 def read_table(entry: Mapping[str, Any], asset_id: str, where: str, folder: Path) -> Table:
     """A table from its catalog entry; CatalogError names the entry, the fact and the way out."""
-    file, properties = entry.get("file"), entry.get("properties", {})
-    if not isinstance(file, str):
-        raise CatalogError(f"{where}: needs a text 'file', a GeoJSON file relative to the catalog's folder")
-    if not isinstance(properties, dict):
-        raise CatalogError(f"{where}: 'properties' must be an object")
+    file, properties = file_of(entry, where), properties_of(entry, where)
     try:
         text = (folder / file).read_text(encoding="utf-8")
         content = json.loads(text)
@@ -64,9 +59,8 @@ def read_table(entry: Mapping[str, Any], asset_id: str, where: str, folder: Path
     listed = content.get("features") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise CatalogError(f"{where}: '{file}' must be a GeoJSON FeatureCollection")
-    update_time = entry.get("updateTime", "1970-01-01T00:00:00Z")
     try:
-        version = dates.micros(update_time)
+        update_time, version = update_of(entry)
         features = tuple(_feature(feature, number) for number, feature in enumerate(listed))
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: '{file}': {error}") from error
@@ -83,15 +77,3 @@ def _feature(value: Any, number: int) -> Feature:
         raise ServiceError(f"features[{number}]: 'properties' must be an object")
     index = str(value["id"]) if value.get("id") is not None else f"{number:020x}"
     return Feature(shape, {**properties, "system:index": index})
-
-
-def geojson(feature: Feature) -> dict[str, Any]:
-    """A feature as `listFeatures` and `table:computeFeatures` write it: planar GeoJSON with its index as the id."""
-    found: dict[str, Any] = {
-        "type": "Feature",
-        "geometry": None if feature.geometry is None else feature.geometry.geojson(),
-        "properties": {k: describe(v) for k, v in feature.properties.items() if k != "system:index"},
-    }
-    if "system:index" in feature.properties:
-        found["id"] = str(feature.properties["system:index"])
-    return found

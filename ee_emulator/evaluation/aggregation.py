@@ -18,7 +18,7 @@ from ..values import mask as masks
 from ..values.geometry import Geometry
 from ..values.image import Image, first_band
 from ..values.limit import timed_out, too_large
-from ..values.projection import Projection
+from ..values.projection import Projection, projected
 from ..values.reducer import Reducer
 from .coverage import BLOCK, Region, region_on
 from .registry import Context
@@ -40,15 +40,7 @@ def grid_of(
 ) -> Projection:
     """The projection that an aggregation works in: the given one, else the first band's."""
     base = first_band(image, operation).projection if crs is None else crs
-    if transform is not None:
-        if len(transform) != 6 or scale is not None:
-            raise ServiceError(f"{operation}: 'crsTransform' must be a list of 6 numbers, and excludes 'scale'.")
-        return Projection(base.crs, tuple(map(float, transform)))  # type: ignore[arg-type]
-    if scale is None:
-        return base
-    if not scale > 0:
-        raise ServiceError(f"{operation}: Parameter 'scale' must be positive, got {scale}.")
-    return base.at_scale(scale)
+    return projected(base, transform, scale, operation)
 
 
 def area_of(image: Image, geometry: Geometry | None, operation: str) -> Geometry:

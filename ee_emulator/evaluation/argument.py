@@ -27,7 +27,7 @@ from ..values.join import Join
 from ..values.kernel import Kernel
 from ..values.limit import BANDS, too_large
 from ..values.pixeltype import PixelType, of_number
-from ..values.projection import IDENTITY, Projection
+from ..values.projection import IDENTITY, Projection, six_numbers
 from ..values.reducer import Reducer
 from .classifier import Classifier
 
@@ -133,14 +133,7 @@ def _geometry(value: Any) -> Geometry | None:
 
 
 def _date(value: Any) -> Date | None:
-    return dates.parse(value) if isinstance(value, (Date, int, float, str, dict)) else None
-
-
-def _range(value: Any) -> DateRange | None:
-    if isinstance(value, DateRange):
-        return value
-    at = _date(value)
-    return None if at is None else DateRange(at.millis, at.millis + 1)
+    return None if isinstance(value, DateRange) else dates.instant_of(value)
 
 
 def projection_of(value: Any) -> Projection | None:
@@ -152,8 +145,9 @@ def projection_of(value: Any) -> Projection | None:
         return Projection(value)
     if isinstance(value, dict) and isinstance(value.get("crs"), str):
         parse_crs(value["crs"])
-        numbers = [float(v) for v in value.get("transform", IDENTITY)]
-        return Projection(value["crs"], tuple(numbers))  # type: ignore[arg-type]
+        return Projection(
+            value["crs"], six_numbers(value.get("transform", IDENTITY), "Projection: Parameter 'transform'")
+        )
     return None
 
 
@@ -168,7 +162,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Classifier": _instance(Classifier),
     "ConfusionMatrix": _instance(ConfusionMatrix),
     "Date": _date,
-    "DateRange": _range,
+    "DateRange": dates.range_of,
     "Dictionary": _dictionary,
     "Element": _element,
     "Feature": _feature,

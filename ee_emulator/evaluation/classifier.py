@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from ..errors import ServiceError
 from ..values.limit import Deadline, too_large
-from ..values.pixeltype import DOUBLE, FLOAT, PixelType
-from ..values.pixeltype import NAMED as CASTS
+from ..values.pixeltype import DOUBLE, FLOAT, NAMED, PixelType
 from . import forest
 from .forest import Forest, Parameters
 
 MOST_CELLS = 1 << 24
 """Rows times variables, or rows times classes, or rows times trees, of one training."""
-_TYPES: dict[str, PixelType] = {"CLASSIFICATION": CASTS["int32"], "REGRESSION": DOUBLE, "PROBABILITY": FLOAT}
+_TYPES: dict[str, PixelType] = {"CLASSIFICATION": NAMED["int32"], "REGRESSION": DOUBLE, "PROBABILITY": FLOAT}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,11 @@ from typing import Any
 from ..errors import ServiceError
 from ..values.element import Element, property_of
 from ..values.filter import DECISIONS, Filter
+from .token import NUMBER, QUOTED, Token, tokens, unquoted
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<sign><=|>=|==|!=|<>|&&|\|\||[<>=!()])"""
-    r"""|(?P<number>-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w:.-]))|(?P<name>[A-Za-z_][\w:.-]*))"""
+    rf"\s*(?:(?P<text>{QUOTED})|(?P<sign><=|>=|==|!=|<>|&&|\|\||[<>=!()])"
+    rf"|(?P<number>{NUMBER})|(?P<name>[A-Za-z_][\w:.-]*))"
 )
 _COMPARISONS = {
     "<": "lessThan",
@@ -40,33 +41,25 @@ class _Parser:
     def __init__(self, text: str, operation: str) -> None:
         self._text = text
         self._operation = operation
-        self._tokens: list[tuple[str, str]] = []
         if len(text) > _LONGEST:
             raise self._wrong(f"it has {len(text)} characters, at most {_LONGEST} are read")
-        at, end = 0, len(text.rstrip())
-        while at < end:
-            found = _TOKEN.match(text, at)
-            if not found:
-                raise self._wrong(text[at : at + 20].strip())
-            kind = str(found.lastgroup)
-            self._tokens.append((kind, found[kind]))
-            at = found.end()
-        self._tokens.append(("end", ""))
+        found = tokens(text, _TOKEN, lambda at: self._wrong(text[at : at + 20].strip()))
+        self._tokens = [*found, Token("end", "", len(text))]
 
     def _wrong(self, why: str) -> ServiceError:
         return ServiceError(f"{self._operation}: cannot read the filter '{self._text:.100}': {why:.100}.")
 
     def _next(self, *words: str) -> bool:
         """Take the next token if it is one of some words or signs."""
-        if self._tokens[0][0] in ("name", "sign") and self._tokens[0][1].lower() in words:
+        if self._tokens[0].kind in ("name", "sign") and self._tokens[0].text.lower() in words:
             self._tokens.pop(0)
             return True
         return False
 
     def filter(self) -> Filter:
         found = self._any()
-        if self._tokens[0][0] != "end":
-            raise self._wrong(f"unexpected '{self._tokens[0][1]}'")
+        if self._tokens[0].kind != "end":
+            raise self._wrong(f"unexpected '{self._tokens[0].text}'")
         return found
 
     def _any(self) -> Filter:
@@ -91,7 +84,7 @@ class _Parser:
                 raise self._wrong("a parenthesis is not closed")
             return found
         left = self._operand()
-        kind, sign = self._tokens.pop(0)
+        kind, sign, _ = self._tokens.pop(0)
         if kind != "sign" or sign not in _COMPARISONS:
             raise self._wrong(f"expected a comparison, got '{sign}'" if sign else "it ends too early")
         right, decide = self._operand(), DECISIONS[_COMPARISONS[sign]]
@@ -103,7 +96,7 @@ class _Parser:
         return Filter(test)
 
     def _operand(self) -> Operand:
-        kind, text = self._tokens.pop(0)
+        kind, text, _ = self._tokens.pop(0)
         if kind == "name":
             return lambda element: property_of(element, text)
         if kind == "number":
@@ -111,5 +104,5 @@ class _Parser:
             return lambda element: number
         if kind != "text":
             raise self._wrong(f"expected a property, a number or a text, got '{text}'" if text else "it ends too early")
-        literal = re.sub(r"\\(.)", r"\1", text[1:-1])
+        literal = unquoted(text)
         return lambda element: literal

@@ -23,7 +23,7 @@ from ..errors import ServiceError
 from ..values.geometry import Geometry
 from ..values.grid import Grid
 from ..values.projection import Projection
-from ..values.shape import shape_in
+from ..values.shape import shape_in, singles
 
 BLOCK = 256
 """Pixels a side of the parts in which a region is gone through."""
@@ -112,9 +112,7 @@ def region_on(geometry: Geometry, projection: Projection) -> Region:
 
 def _split(shape: BaseGeometry) -> tuple[list[BaseGeometry], list[BaseGeometry]]:
     """The polygons of a shape, and its lines and points."""
-    parts = shapely.get_parts(shape).tolist()
-    while any(part.geom_type == "GeometryCollection" or hasattr(part, "geoms") for part in parts):
-        parts = [inner for part in parts for inner in (part.geoms if hasattr(part, "geoms") else [part])]
+    parts = singles(shape)
     return [p for p in parts if p.geom_type == "Polygon"], [p for p in parts if p.geom_type != "Polygon"]
 
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .chance import generator
+
 _CHUNK = 8192
 """Rows that go down a tree at a time, few enough to stay in the processor's cache."""
 _KEPT = 8
@@ -123,7 +125,7 @@ def _remembered(key: _Key) -> Forest:
     x, y = np.frombuffer(x_bytes).reshape(x_shape), np.frombuffer(y_bytes).reshape(y_shape)
     trees = []
     for number in range(parameters.trees):
-        random = np.random.default_rng([number, parameters.seed & (2**64 - 1)])
+        random = generator(parameters.seed, number)
         bag = np.concatenate(list(_bagged(y, parameters.bag, random)))
         trees.append(_grown(x, y, bag, parameters, random, key.check))
     return Forest(tuple(trees))

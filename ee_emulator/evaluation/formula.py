@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ServiceError
+from .token import QUOTED, Token, tokens, unquoted
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_$][\w$]*)"""
-    r"""|(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<sign>\*\*|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%<>!~&|^?:()\[\],.=]))"""
+    rf"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_$][\w$]*)|(?P<text>{QUOTED})"
+    r"|(?P<sign>\*\*|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%<>!~&|^?:()\[\],.=]))"
 )
 _LEVELS: tuple[dict[str, str], ...] = (
     {"||": "or"},
@@ -60,15 +61,7 @@ class _Parser:
             raise ServiceError(f"{operation}: the expression has {len(text)} characters; at most {_LONGEST} are read.")
         self._text = text
         self._operation = operation
-        self._tokens: list[tuple[str, str, int]] = []
-        at, end = 0, len(text.rstrip())
-        while at < end:
-            found = _TOKEN.match(text, at)
-            if not found or found.lastgroup is None:
-                raise self._wrong(at)
-            self._tokens.append((found.lastgroup, found[found.lastgroup], found.start(found.lastgroup)))
-            at = found.end()
-        self._tokens.append(("end", "", end))
+        self._tokens = [*tokens(text, _TOKEN, self._wrong), Token("end", "", len(text.rstrip()))]
         self._at = 0
 
     def _wrong(self, at: int) -> ServiceError:
@@ -184,7 +177,7 @@ class _Parser:
                 self._take("sign", ",")
             kind, text, at = self._tokens[self._at]
             if kind == "text":
-                found.append(re.sub(r"\\(.)", r"\1", text[1:-1]))
+                found.append(unquoted(text))
             elif kind == "number" and text.isdigit():
                 found.append(int(text))
             elif kind == "name":

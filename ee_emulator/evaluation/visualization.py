@@ -19,7 +19,7 @@ from ..errors import ServiceError
 from ..values.band import Band, Canvas
 from ..values.grid import Pixels
 from ..values.image import Image
-from ..values.mask import both, fraction
+from ..values.mask import all_of, fraction
 from ..values.pixeltype import PixelType
 
 BYTE = PixelType("int", 0, 255)
@@ -137,9 +137,7 @@ def default_range(pixel_type: PixelType) -> tuple[float, float]:
 def _shown(band: Band, stretch: _Stretch, all_bands: Sequence[Band], opacity: float, name: str) -> Band:
     def read(canvas: Canvas) -> Pixels:
         values = stretch.apply(canvas.pixels(band)[0])
-        mask = canvas.pixels(all_bands[0])[1]
-        for other in all_bands[1:]:
-            mask = both(mask, canvas.pixels(other)[1])
+        mask = all_of(canvas.pixels(other)[1] for other in all_bands)
         return _bytes(values * 255), _faded(mask, opacity)
 
     return band.derived(BYTE, read).renamed(name)

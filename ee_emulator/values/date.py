@@ -127,6 +127,21 @@ def parse(value: Any, zone: tzinfo = UTC) -> Date:
     return Date(instant(at).millis + millis)
 
 
+def instant_of(value: Any) -> Date | None:
+    """What a value stands for where an instant is meant, None for a value of another kind; a range by its start."""
+    if isinstance(value, DateRange):
+        return Date(value.start)
+    return parse(value) if isinstance(value, (Date, int, float, str, dict)) else None
+
+
+def range_of(value: Any) -> DateRange | None:
+    """A range, or the millisecond of an instant; None for a value of another kind."""
+    if isinstance(value, DateRange):
+        return value
+    at = instant_of(value)
+    return None if at is None else DateRange(at.millis, at.millis + 1)
+
+
 def micros(text: str) -> int:
     """Microseconds since 1970 of an RFC 3339 time: the version number of an asset last updated then."""
     found = _PATTERN.fullmatch(text.strip())

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
+from .crs import LONLAT
 from .geometry import Geometry
 from .image import Image
 from .limit import ELEMENTS, IMAGES, too_large
+from .projection import WGS84, Projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,13 @@ def geometry_of(element: Element) -> Geometry | None:
         parts = [geometry_of(e) for e in element.elements]
         return Geometry("GeometryCollection", parts=tuple(p for p in parts if p is not None))
     return element.geometry
+
+
+def located(element: Element, proj: Projection | None, operation: str) -> Geometry | None:
+    """Where an element lies, for the algorithms that could give it in another projection."""
+    if proj is not None and proj != WGS84:
+        raise not_implemented(f"{operation} with a 'proj' other than {LONLAT}")
+    return geometry_of(element)
 
 
 def images_of(collection: Collection, operation: str) -> list[Image]:

@@ -1,4 +1,4 @@
-"""Geometries: GeoJSON in longitude and latitude with straight (planar) edges, and the predicates on them.
+"""Geometries: GeoJSON in longitude and latitude with straight (planar) edges.
 
 Earth Engine draws edges as geodesics unless told otherwise; here every edge is a straight line in lon/lat, which
 differs by less than a pixel for edges of some kilometres. https://developers.google.com/earth-engine/guides/geodesic_planar_geometries
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from ..errors import ServiceError
 from .spheroid import MAJOR
@@ -31,13 +32,14 @@ class Geometry:
     """`kind` as in GeoJSON; `coordinates` nested lists of lon/lat; `parts` for a GeometryCollection.
 
     `planar` is the coordinate system in which the geometry was drawn, with its vertices there, shape (n, 2); None for
-    longitude and latitude.
+    longitude and latitude. `shapes` are the shapes by coordinate system that were made of it (`shape.shape_in`).
     """
 
     kind: str
     coordinates: Any = None
     parts: tuple[Geometry, ...] = ()
     planar: tuple[str, NDArray[Any]] | None = field(default=None, compare=False)
+    shapes: dict[str, BaseGeometry] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def polygons(self) -> list[list[NDArray[Any]]]:
@@ -90,13 +92,6 @@ class Geometry:
         east, north = self.vertices.max(axis=0)
         return float(west), float(south), float(east), float(north)
 
-    @cached_property
-    def _edges(self) -> NDArray[Any]:
-        """Edges of lines and rings as x0, y0, x1, y1, shape (n, 4)."""
-        paths = [*self.lines, *(ring for polygon in self.polygons for ring in polygon)]
-        found = [np.hstack([path[:-1], path[1:]]) for path in paths if len(path) > 1]
-        return np.concatenate(found) if found else np.empty((0, 4))
-
     def contains_points(self, xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[Any]:
         """True where a point lies inside a polygon (even-odd), for arrays of any one shape."""
         inside = np.zeros(np.shape(xs), bool)
@@ -110,26 +105,6 @@ class Geometry:
                     crossings ^= spans & (xs < x0 + (ys - y0) * (x1 - x0) / (y1 - y0))
             inside |= crossings
         return inside
-
-    def intersects(self, other: Geometry) -> bool:
-        """True when the two share a point."""
-        mine, theirs = self.box, other.box
-        if mine is None or theirs is None:
-            return False
-        if mine[0] > theirs[2] or theirs[0] > mine[2] or mine[1] > theirs[3] or theirs[1] > mine[3]:
-            return False
-        if _crossing(self._edges, other._edges):
-            return True
-        return self._holds_a_vertex_of(other) or other._holds_a_vertex_of(self)
-
-    def _holds_a_vertex_of(self, other: Geometry) -> bool:
-        spots = other.vertices
-        if self.polygons and bool(self.contains_points(spots[:, 0], spots[:, 1]).any()):
-            return True
-        lone = other.points
-        if len(lone) and len(self.points):
-            return bool((self.points[:, None, :] == lone[None, :, :]).all(axis=2).any())
-        return False
 
     def geojson(self) -> dict[str, Any]:
         """The geometry as a GeoJSON object."""
@@ -228,24 +203,3 @@ def _checked(coordinates: Any, depth: int) -> Any:
 def _ring(points: Any) -> NDArray[Any]:
     ring = np.asarray(points, float).reshape(-1, 2)
     return ring if (ring[0] == ring[-1]).all() else np.concatenate([ring, ring[:1]])
-
-
-def _crossing(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """True when any edge of one set touches any edge of the other."""
-    if len(first) == 0 or len(second) == 0:
-        return False
-    a, b = first[:, None, :], second[None, :, :]
-
-    def side(p: NDArray[Any], q: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-        turned = (q[..., 0] - p[..., 0]) * (y - p[..., 1]) - (q[..., 1] - p[..., 1]) * (x - p[..., 0])
-        return np.asarray(np.sign(turned))
-
-    straddles = side(a[..., :2], a[..., 2:], b[..., 0], b[..., 1]) * side(a[..., :2], a[..., 2:], b[..., 2], b[..., 3])
-    straddled = side(b[..., :2], b[..., 2:], a[..., 0], a[..., 1]) * side(b[..., :2], b[..., 2:], a[..., 2], a[..., 3])
-    overlap = (
-        (np.maximum(a[..., 0], a[..., 2]) >= np.minimum(b[..., 0], b[..., 2]))
-        & (np.maximum(b[..., 0], b[..., 2]) >= np.minimum(a[..., 0], a[..., 2]))
-        & (np.maximum(a[..., 1], a[..., 3]) >= np.minimum(b[..., 1], b[..., 3]))
-        & (np.maximum(b[..., 1], b[..., 3]) >= np.minimum(a[..., 1], a[..., 3]))
-    )
-    return bool((overlap & (straddles <= 0) & (straddled <= 0)).any())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,11 @@ def both(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     if first.dtype == bool and second.dtype == bool:
         return np.asarray(first & second)
     return np.asarray(np.minimum(fraction(first), fraction(second)))
+
+
+def all_of(found: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """The mask of a value computed from several."""
+    return reduce(both, found)
 
 
 def fraction(mask: NDArray[Any]) -> NDArray[Any]:

@@ -6,11 +6,13 @@ https://developers.google.com/earth-engine/guides/projections
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from ..errors import ServiceError
 from .crs import LONLAT, metres_per_unit
 
 Affine6 = tuple[float, float, float, float, float, float]
@@ -64,3 +66,27 @@ class Projection:
 
 
 WGS84 = Projection(LONLAT)
+
+
+def projected(base: Projection, transform: Sequence[float] | None, scale: float | None, operation: str) -> Projection:
+    """The projection that the arguments `crs`, `crsTransform` and `scale` describe."""
+    if transform is not None:
+        if scale is not None:
+            raise ServiceError(f"{operation}: Cannot specify both 'crsTransform' and 'scale'.")
+        found = Projection(base.crs, six_numbers(transform, f"{operation}: Parameter 'crsTransform'"))
+        if found.pixel_area == 0:
+            raise ServiceError(f"{operation}: Parameter 'crsTransform' has no area.")
+        return found
+    if scale is None:
+        return base
+    if not scale > 0:
+        raise ServiceError(f"{operation}: Parameter 'scale' must be positive, got {scale}.")
+    return base.at_scale(scale)
+
+
+def six_numbers(values: Sequence[Any], what: str) -> Affine6:
+    """A transform out of a list; a 400 that begins with `what` for anything else than six numbers."""
+    if len(values) != 6 or not all(isinstance(value, (int, float)) for value in values):
+        raise ServiceError(f"{what} must be a list of 6 numbers.")
+    a, b, c, d, e, f = map(float, values)
+    return a, b, c, d, e, f

@@ -29,10 +29,30 @@ def shape_in(geometry: Geometry | None, crs: str = LONLAT) -> BaseGeometry:
     """
     if geometry is None:
         return _EMPTY
+    if crs not in geometry.shapes:
+        geometry.shapes[crs] = _shape_in(geometry, crs)
+    return geometry.shapes[crs]
+
+
+def _shape_in(geometry: Geometry, crs: str) -> BaseGeometry:
     if geometry.parts:
         return shapely.union_all([shape_in(part, crs) for part in geometry.parts])
     shape = _assembled(geometry.kind, geometry.drawn_coordinates)
     return moved(shape, LONLAT if geometry.planar is None else geometry.planar[0], crs)
+
+
+def intersect(first: Geometry, second: Geometry) -> bool:
+    """True when two geometries share a point, in longitude and latitude; an empty one shares none."""
+    mine, theirs = first.box, second.box
+    if mine is None or theirs is None:
+        return False
+    if mine[0] > theirs[2] or theirs[0] > mine[2] or mine[1] > theirs[3] or theirs[1] > mine[3]:
+        return False
+    if first.parts:
+        return any(intersect(part, second) for part in first.parts)
+    if second.parts:
+        return any(intersect(first, part) for part in second.parts)
+    return bool(shapely.intersects(shape_in(first), shape_in(second)))
 
 
 def moved(shape: BaseGeometry, source: str, target: str) -> BaseGeometry:
@@ -68,6 +88,18 @@ def geometry_of(shape: BaseGeometry, crs: str = LONLAT) -> Geometry:
         raise ServiceError(f"Geometry: a part of it in '{crs:.40}' has no longitude and latitude.")
     moved_to = [[float(x), float(y)] for x, y in zip(lons, lats, strict=True)]
     return Geometry(found.kind, replace_points(found.coordinates, moved_to), planar=(crs, points))
+
+
+def singles(shape: BaseGeometry) -> list[BaseGeometry]:
+    """The points, lines and polygons that a shape is made of."""
+    if hasattr(shape, "geoms"):
+        return [single for part in shape.geoms for single in singles(part)]
+    return [shape]
+
+
+def polygons(shape: BaseGeometry) -> list[BaseGeometry]:
+    """The polygons of a shape."""
+    return [part for part in singles(shape) if part.geom_type == "Polygon"]
 
 
 def around(shape: BaseGeometry) -> str:

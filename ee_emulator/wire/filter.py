@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ServiceError
+from ..evaluation.token import NUMBER, QUOTED, Token, tokens, unquoted
 from ..values.geometry import Geometry, from_geojson
+from ..values.shape import intersect
 
 Condition = Callable[[Any], bool]
 """Whether one listed thing passes."""
@@ -28,51 +30,41 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
 }
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<op><=|>=|!=|=|<|>)|(?P<paren>[()])|"""
-    r"""(?P<number>-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w:.-]))|(?P<word>[\w.:/+-]+))"""
+    rf"\s*(?:(?P<text>{QUOTED})|(?P<op><=|>=|!=|=|<|>)|(?P<paren>[()])|(?P<number>{NUMBER})|(?P<word>[\w.:/+-]+))"
 )
-_Tokens = list[tuple[str, str]]
 
 
 def parse(text: str, compare: Compare, shape: Shape) -> list[Condition]:
     """The conditions of a filter text; a 400 that shows what was not understood."""
-    tokens: _Tokens = []
-    position = 0
-    while position < len(text.rstrip()):
-        found = _TOKEN.match(text, position)
-        if not found:
-            raise bad(text, text[position:])
-        kind = str(found.lastgroup)
-        tokens.append((kind, found[kind]))
-        position = found.end()
+    waiting = tokens(text, _TOKEN, lambda at: bad(text, text[at:]))
     conditions: list[Condition] = []
-    while tokens:
-        conditions.append(_condition(tokens, text, compare, shape))
-        if tokens and tokens.pop(0) not in (("word", "AND"), ("word", "and")):
+    while waiting:
+        conditions.append(_condition(waiting, text, compare, shape))
+        if waiting and waiting.pop(0)[:2] not in (("word", "AND"), ("word", "and")):
             raise bad(text, "only AND joins conditions here")
-        if not tokens and text.rstrip().lower().endswith(" and"):
+        if not waiting and text.rstrip().lower().endswith(" and"):
             raise bad(text, "AND at the end")
     return conditions
 
 
-def _condition(tokens: _Tokens, text: str, compare: Compare, shape: Shape) -> Condition:
-    kind, field = tokens.pop(0)
+def _condition(waiting: list[Token], text: str, compare: Compare, shape: Shape) -> Condition:
+    kind, field, _ = waiting.pop(0)
     if kind != "word":
         raise bad(text, field)
     if field == "intersects":
-        kinds = [k for k, _ in tokens[:3]]
+        kinds = [token.kind for token in waiting[:3]]
         if kinds != ["paren", "text", "paren"]:
             raise bad(text, 'intersects needs one text: intersects("{GeoJSON}")')
-        (_, _), (_, quoted), (_, _) = tokens[:3]
-        del tokens[:3]
-        return intersects(_unquoted(quoted), text, shape)
-    if len(tokens) < 2 or tokens[0][0] != "op":
+        quoted = waiting[1].text
+        del waiting[:3]
+        return intersects(unquoted(quoted), text, shape)
+    if len(waiting) < 2 or waiting[0].kind != "op":
         raise bad(text, f"'{field}' needs an operator and a value")
-    _, comparison = tokens.pop(0)
-    kind, raw = tokens.pop(0)
+    comparison = waiting.pop(0).text
+    kind, raw, _ = waiting.pop(0)
     if kind not in ("text", "number", "word"):
         raise bad(text, raw)
-    value: Any = _unquoted(raw) if kind == "text" else float(raw) if kind == "number" else raw
+    value: Any = unquoted(raw) if kind == "text" else float(raw) if kind == "number" else raw
     try:
         return compare(field, comparison, value)
     except ServiceError as error:
@@ -102,13 +94,9 @@ def intersects(geojson: str, text: str, shape: Shape) -> Condition:
 
     def test(thing: Any) -> bool:
         found = shape(thing)
-        return found is not None and found.intersects(area)
+        return found is not None and intersect(found, area)
 
     return test
-
-
-def _unquoted(quoted: str) -> str:
-    return re.sub(r"\\(.)", r"\1", quoted[1:-1])
 
 
 def bad(text: str, why: str) -> ServiceError:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..catalog.asset import Asset
-from ..catalog.table import geojson
 from ..errors import ServiceError
 from ..values import date as dates
+from ..values.description import describe
 from ..values.element import Feature
 from .filter import OPERATORS, Condition, compared, intersects, parse
 
@@ -138,3 +138,15 @@ def _comparison(field: str, sign: str, value: Any) -> Condition:
         return compared(asset.resource[field] if name == field else asset.properties.get(name), sign, value)
 
     return test
+
+
+def geojson(feature: Feature) -> dict[str, Any]:
+    """A feature as `listFeatures` and `table:computeFeatures` write it: planar GeoJSON with its index as the id."""
+    found: dict[str, Any] = {
+        "type": "Feature",
+        "geometry": None if feature.geometry is None else feature.geometry.geojson(),
+        "properties": {k: describe(v) for k, v in feature.properties.items() if k != "system:index"},
+    }
+    if "system:index" in feature.properties:
+        found["id"] = str(feature.properties["system:index"])
+    return found
