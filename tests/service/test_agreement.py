@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ee_emulator
-import ee_spark
 import pytest
 from agreement_fetched import WHOLE, Fetched, Part, fetch, parts
 from agreement_jobs import CASES, Case, mixed_types_as_geotiff, write_sources
@@ -20,6 +18,8 @@ from agreement_readers import READERS, Reader, UnknownError
 from agreement_refusals import JOB_REFUSAL, REFUSALS, markdown, refusal
 from places import REPO
 
+import ee_emulator
+import ee_spark
 from ee_spark.errors import EESparkError
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ def test_every_reader_agrees_with_the_sources(
 
 def complaints(reader: Reader, fetched: Fetched) -> list[str]:
     """Return what is wrong with a reader: what it says that is not so, or that it does not refuse as it must."""
-    expected = refusal(reader.name, fetched.case)
+    expected, answer = refusal(reader.name, fetched.case), said(reader, fetched, WHOLE)
     if expected is None:
-        return said(reader, fetched, WHOLE)
-    answer = said(reader, fetched, WHOLE)
-    found = [] if refused(answer, expected.says) else [f"{reader.name}: must refuse, {expected.says!r}; but {answer or 'agrees'}"]
+        return answer
+    found = [] if refused(answer, expected.says) else [f"{reader.name}: must refuse with {expected.says!r}", *answer]
     for part in parts(fetched, expected.one_by_one) if expected.one_by_one else ():
         found += said(reader, fetched, part)
     return found

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A dataset at ``path``, its truth, a folder for what is exported, and Spark."""
+    """A dataset at ``path``, the service that it came from, its truth, a folder for what is exported, and Spark."""
 
     case: Case
     path: Path
+    url: str
     truth: Truth
     scratch: Path
     spark: SparkSession
@@ -39,7 +40,7 @@ class Part:
 
     @property
     def given(self) -> dict[str, str]:
-        """The arguments of ``Dataset.select``, which are options of ``ee-spark export`` too."""
+        """The options of ``ee-spark export``, which are arguments of ``Dataset.select`` too."""
         return {name: value for name, value in vars(self).items() if value}
 
     def __str__(self) -> str:
@@ -52,7 +53,7 @@ class Part:
 
     def open(self, fetched: Fetched) -> Any:
         """Return this part of the dataset."""
-        return ee_spark.open_dataset(fetched.path).select(**self.given)
+        return ee_spark.open_dataset(fetched.path).select(images=self.images, bands=self.bands, crs=self.crs)
 
 
 WHOLE = Part()
@@ -71,4 +72,4 @@ def fetch(case: Case, url: str, sources: Path, folder: Path, spark: SparkSession
     truth = truth_of(case, sources)
     report = ee_spark.run(job(case, url, out, folder), spark, Options(progress="none"))
     assert (report["status"], report["planned"]) == ("complete", len(truth.blocks)), report
-    return Fetched(case, out, truth, folder / "exported", spark)
+    return Fetched(case, out, url, truth, folder / "exported", spark)

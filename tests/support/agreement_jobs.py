@@ -1,8 +1,8 @@
 """Small jobs whose pixels are known: source rasters, a catalog of them, and one job file per combination.
 
 A combination (:class:`Case`) is a mask mode, a layout of the tiles and a format of the answers. Each layout has two
-source images of different dates, each with two bands that have holes in different places. ``NPY`` jobs have bands of two
-types; a ``GEO_TIFF`` answer has one type, so those jobs read rasters of one type.
+source images of different dates, each with two bands that have holes in different places. ``NPY`` jobs have bands of
+two types; a ``GEO_TIFF`` answer has one type, so those jobs read rasters of one type.
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ class Case:
         return FILLS[self.format] if self.mask == "fill" else {}
 
 
-# One lattice: 30 m in UTM zone 33, edges 15 m off the multiples of 30, as Landsat's. (16640, -184640) is the corner of a
-# tile. January's tiles lose one in both bands and one in red alone; the region leaves out the southernmost row of tiles.
+# One lattice: 30 m in UTM zone 33, edges 15 m off the multiples of 30, as Landsat's. (16640, -184640) is the corner of
+# a tile. January has a tile that is masked in both bands and one that is masked in red alone; the region leaves out the
+# southernmost row of tiles.
 METRES = Grid("EPSG:32633", 30.0, 15.0, 15.0)
 JANUARY = Source(
     "JANUARY", "2020-01-15T10:00:00Z", METRES, 16650, -184628, 70, 66,
@@ -143,7 +144,7 @@ JULY = Source("JULY", "2020-07-20T10:00:00Z", METRES, 16684, -184620, 42, 54)
 ONE = Layer(METRES, (JANUARY, JULY))
 ONE_BOX = (14.9991, 49.9918, 15.02, 50.0025)
 
-# Two lattices that differ by a factor of two, in degrees as fine as a third decimal does not tell them apart.
+# Two lattices in degrees that the first three decimals do not tell apart.
 FINE = Source("FINE", "2020-01-15T10:00:00Z", Grid("EPSG:4326", 0.00025), 40000, -200000, 256, 256)
 COARSE = Source("COARSE", "2020-07-20T10:00:00Z", Grid("EPSG:4326", 0.0005), 20000, -100000, 128, 128)
 
@@ -156,10 +157,11 @@ WEST_GRID, EAST_GRID = Grid("EPSG:32632", 30.0, 15.0, 15.0), Grid("EPSG:32633", 
 WEST_SIDE = Source("WEST", "2020-01-15T10:00:00Z", WEST_GRID, 23790, -184730, 70, 50)
 EAST_SIDE = Source("EAST", "2020-07-20T10:00:00Z", EAST_GRID, 9480, -184728, 45, 48)
 
-# 180 degrees is in the middle of a tile: 562.5 tiles of 0.32 degrees from 0.
+# 180 degrees is in the middle of a tile: 562.5 tiles of 0.32 degrees from 0. One image ends there; one lies on both
+# sides, in UTM, so that a request beyond 180 degrees finds pixels of the other side.
 HUNDREDTHS = Grid("EPSG:4326", 0.01)
 FAR_EAST = Source("FAREAST", "2020-01-15T10:00:00Z", HUNDREDTHS, 17962, 1672, 38, 46)
-FAR_WEST = Source("FARWEST", "2020-07-20T10:00:00Z", HUNDREDTHS, -18000, 1664, 40, 60)
+ACROSS = Source("ACROSS", "2020-07-20T10:00:00Z", Grid("EPSG:32701", 1200.0), 130, -6786, 38, 26)
 
 LAYOUTS = (
     Layout("one-lattice", (ONE,), {"crs": "EPSG:32633", "scale": 30, "tile": TILE}, ONE_BOX),
@@ -181,7 +183,7 @@ LAYOUTS = (
         {"crs": "utm", "scale": 30, "tile": TILE}, (11.98, 49.98, 12.015, 49.99),
     ),
     Layout(
-        "across-180-degrees", (Layer(HUNDREDTHS, (FAR_EAST, FAR_WEST)),),
+        "across-180-degrees", (Layer(HUNDREDTHS, (FAR_EAST, ACROSS)),),
         {"crs": "EPSG:4326", "resolution": 0.01, "tile": TILE}, (179.6, -17.1, -179.7, -16.7),
     ),
     Layout(
@@ -229,7 +231,7 @@ def _inside(index: Any, start: int, size: int) -> Any:
 
 
 def job(case: Case, url: str, out: Path, folder: Path) -> dict[str, Any]:
-    """Return the job file of a case, for the service at ``url`` and the dataset ``out``; ``folder`` takes its points."""
+    """Return the job file of a case that writes ``out``; ``folder`` takes the file with its points."""
     layout = case.layout
     region: dict[str, Any] = {"bbox": list(layout.bbox)} if layout.bbox else {"points": str(folder / "points.csv")}
     if layout.points:

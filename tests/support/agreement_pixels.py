@@ -31,7 +31,7 @@ Pixels = Mapping[Key, Floats]
 
 
 class Raster(NamedTuple):
-    """Pixels of one image and band on a north-up grid: centres ``x`` (w) and ``y`` (h), ``values`` and ``valid`` (h, w)."""
+    """Pixels of one image and band, north up: centres ``x`` (w) and ``y`` (h), ``values`` and ``valid`` (h, w)."""
 
     key: Key
     x: Floats
@@ -48,7 +48,8 @@ class Raster(NamedTuple):
 def centres(transform: Iterable[float], width: int, height: int) -> tuple[Floats, Floats]:
     """Return x and y of the pixel centres of a block: ``transform`` is as in the tables."""
     scale_x, _, x, _, scale_y, y = transform
-    return x + (np.arange(width) + 0.5) * scale_x, y + (np.arange(height) + 0.5) * scale_y
+    column, row = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
+    return np.asarray(x + (column + 0.5) * scale_x), np.asarray(y + (row + 0.5) * scale_y)
 
 
 def gathered(parts: Iterable[Raster | tuple[Key, Floats]]) -> Pixels:

@@ -1,17 +1,18 @@
 """Every way of reading a dataset, each as one function that returns the valid pixels of each image and band.
 
-A reader is used as the documentation shows it. ``margins`` says what it is compared with: readers that leave margins out
-with the cores, readers that hand on blocks as they are stored with the whole blocks, in which the pixels of a margin come
-again. A reader that cannot serve a case raises: ``Refusal`` of agreement_refusals lists what it must say then.
+A reader is used as the documentation shows it. ``margins`` says what it is compared with: readers that leave margins
+out with the cores, readers that hand on blocks as they are stored with the whole blocks, in which the pixels of a
+margin come again. A reader that cannot serve a case raises; agreement_refusals lists what it must say then.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import io
 import json
 import math
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -41,7 +42,7 @@ class UnknownError(Exception):
 
 
 Read = Callable[[Fetched, Part], Pixels]
-Margins = Literal["left out", "kept", "left out, but kept in patches"]
+Margins = Literal["left out", "kept", "left out, but kept in patches", "left out, but kept in the table of bands"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def numpy_pixels(fetched: Fetched, part: Part) -> Pixels:
 def iterated_pixels(fetched: Fetched, part: Part) -> Pixels:
     """``for block in dataset``."""
     dataset = part.open(fetched)
-    return gathered(_raster(block.keys, band, block[band], block.valid(band)) for block in dataset for band in dataset.bands)
+    return gathered(
+        _raster(block.keys, band, block[band], block.valid(band)) for block in dataset for band in dataset.bands
+    )
 
 
 def xarray_pixels(fetched: Fetched, part: Part) -> Pixels:
@@ -85,7 +88,9 @@ def xarray_pixels(fetched: Fetched, part: Part) -> Pixels:
         for number, band in enumerate(cube.coords["band"].values.tolist()):
             key = Key(str(cube.coords["image_id"].values[time]), band, crs)
             layer = cube.isel(time=time, band=number)
-            for one in [layer.isel(patch=patch) for patch in range(layer.sizes["patch"])] if "patch" in layer.dims else [layer]:
+            for one in (
+                [layer.isel(patch=patch) for patch in range(layer.sizes["patch"])] if "patch" in layer.dims else [layer]
+            ):
                 values = one.values
                 found.append(Raster(key, one.coords["x"].values, one.coords["y"].values, values, np.isfinite(values)))
     return gathered(found)
@@ -110,7 +115,9 @@ def spark_pixels(fetched: Fetched, part: Part) -> Pixels:
     """``ee_spark.pixels(spark.read.parquet(...), bands=[band])``: a row for each valid pixel of the band."""
     from pyspark.sql import functions as f
 
-    blocks = fetched.spark.read.parquet(str(fetched.path / "pixels"))
+    session = fetched.spark.newSession()
+    session.conf.set("spark.sql.execution.arrow.pyspark.enabled", "true")  # for toPandas, which is slow without
+    blocks = session.read.parquet(str(fetched.path / "pixels"))
     columns = [
         ee_spark.pixels(blocks, bands=[band]).select(
             f.lit(band).alias("band"), "image_id", "crs", "x", "y", f.col(band).cast("double").alias("value")
@@ -154,7 +161,12 @@ def statistics_wrong(fetched: Fetched, part: Part) -> list[str]:
     ``valid_count`` counts the pixels at which every band is valid, so that with ``mask: band`` the sum of a band is its
     mean times this number.
     """
-    names = ["tile_id", "image_id", "valid_count", *(f"{band}_{what}" for band in BANDS for what in ("min", "max", "mean"))]
+    names = [
+        "tile_id",
+        "image_id",
+        "valid_count",
+        *(f"{band}_{what}" for band in BANDS for what in ("min", "max", "mean")),
+    ]
     rows = pq.read_table(fetched.path / "tiles").select(names).to_pylist()
     if all(row[name] is None for row in rows for name in names[2:]):
         raise UnknownError("valid_count and statistics are null")
@@ -256,10 +268,19 @@ def tfrecord_pixels(fetched: Fetched, part: Part) -> Pixels:
 
 
 def refetch_wrong(fetched: Fetched, part: Part) -> list[str]:
-    """``ee-spark verify --refetch 999`` finds every stored tile again, by requests of its own, and exits 0."""
+    """``ee-spark verify --refetch 999`` asks the service for every stored tile again, finds the same, and exits 0."""
+    before = _requests(fetched)
     code, lines, errors = _command("verify", "--dataset", fetched.path, "--refetch", 999)
+    asked, stored = _requests(fetched) - before, {block.tile_id for block in ee_spark.open_dataset(fetched.path)}
     findings = json.loads(lines[-1])
-    return [] if (code, findings["problems"]) == (0, {}) else [f"{len(errors)} problems: {'; '.join(errors[:3])}"]
+    if (code, findings["problems"]) != (0, {}):
+        return [f"exit {code}, {findings['problems']}: {'; '.join(errors[:3])}"]
+    return [] if asked >= len(stored) else [f"{asked} requests cannot have asked for {len(stored)} tiles again"]
+
+
+def _requests(fetched: Fetched) -> int:
+    with urllib.request.urlopen(f"{fetched.url}/_emulator/stats") as reply:
+        return int(json.load(reply)["requests"])
 
 
 # What they share
@@ -270,7 +291,7 @@ def compared(read: Read, margins: Margins) -> Callable[[Fetched, Part], list[str
 
     def wrong(fetched: Fetched, part: Part) -> list[str]:
         patches = bool(fetched.case.layout.points)
-        kept = margins == "kept" or (patches and margins != "left out")
+        kept = margins == "kept" or (patches and margins == "left out, but kept in patches")
         truth = fetched.truth.pixels(margins=kept)
         return differences(read(fetched, part), {key: rows for key, rows in truth.items() if part.holds(key)})
 
@@ -288,7 +309,7 @@ def _raster(keys: Mapping[str, Any], band: str, values: Array, valid: Array | No
 def _validity(case: Case, band: str, planes: Mapping[str, Array]) -> Array | None:
     """Return the plane that says where a band is valid in a file that has no more than planes."""
     if band in case.fill:
-        return planes[band] != case.fill[band]
+        return np.asarray(planes[band] != case.fill[band])
     return next((planes[name] for name in ("valid", f"valid_{band}") if name in planes), None)
 
 
@@ -355,6 +376,6 @@ READERS = (
     _pixels("export to tfrecord", "kept", tfrecord_pixels, "tfrecord"),
     _pixels("export to npz", "kept", npz_pixels),
     Reader("report to PNG", "left out", show.picture_wrong, show.picture_absent),
-    Reader("report to HTML", "left out", show.page_wrong, show.page_absent),
+    Reader("report to HTML", "left out, but kept in the table of bands", show.page_wrong, show.page_absent),
     Reader("verify --refetch", "kept", refetch_wrong),
 )

@@ -36,11 +36,14 @@ class Refusal:
 
 
 def _mosaics(reader: str) -> tuple[Refusal, ...]:
-    other = "export to npz or tfrecord"
     return (
-        Refusal(reader, ("patches-around-points",), "patches around points overlap and make no mosaic", otherwise=other),
         Refusal(
-            reader, TILES, "these bands have several (red uint16, nir float32)", formats=(TWO_TYPES,), one_by_one="bands"
+            reader, ("patches-around-points",), "patches around points overlap and make no mosaic",
+            otherwise="export to npz or tfrecord",
+        ),
+        Refusal(
+            reader, TILES, "these bands have several (red uint16, nir float32)", formats=(TWO_TYPES,),
+            one_by_one="bands",
         ),
     )  # fmt: skip
 
@@ -79,8 +82,12 @@ def markdown(readers: Sequence[tuple[str, str]]) -> str:
     lines += ["| reader | refuses | and says | instead |", "|---|---|---|---|"]
     for one in REFUSALS:
         instead = one.otherwise or {"images": "one image", "bands": "one band", "crs": "one CRS"}[one.one_by_one or ""]
-        lines.append(f"| {one.reader} | {_cases(one)} | {one.says} | {instead}{'' if one.otherwise else ' at a time'} |")
-    return "\n".join([*lines, f"| a job with `format: GEO_TIFF` | bands of two types | {JOB_REFUSAL} | `format: NPY` |", ""])
+        lines.append(
+            f"| {one.reader} | {_cases(one)} | {one.says} | {instead}{'' if one.otherwise else ' at a time'} |"
+        )
+    return "\n".join(
+        [*lines, f"| a job with `format: GEO_TIFF` | bands of two types | {JOB_REFUSAL} | `format: NPY` |", ""]
+    )
 
 
 def _cases(one: Refusal) -> str:

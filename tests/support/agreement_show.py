@@ -3,20 +3,21 @@
 What is expected of :mod:`ee_spark.show`:
 
 ``picture_numbers(dataset: Dataset) -> Numbers``
-    What ``report --out X.png`` draws. ``looks``: for tiles one per month and lattice, of the first band, the mean of the
-    valid pixels of the month's images; for patches one per patch of the first image, of each band that is shown.
-    ``means``: the valid pixels of the first band in each image, from which the curve is made, before dates that are not
-    clear enough are left out; none for patches. ``bands`` is empty.
+    What ``report --out X.png`` draws. ``looks``: for tiles one per month and lattice, of the first band, the mean of
+    the valid pixels of the month's images; for patches one per patch of the first image and band that is shown.
+    ``means``: the valid pixels of the first band in each image, from which the curve is made, before dates that are
+    not clear enough are left out; none for patches. ``bands`` is empty.
 
 ``page_numbers(dataset: Dataset) -> Numbers``
     What ``report --out X.html`` draws. ``looks``: for tiles one per shown image, band and lattice; for patches one per
-    shown patch and band. ``bands``: the table of bands, from the statistics in ``tiles`` and so with margins, and empty
-    where validity is not known (``mask: none``). ``mean`` is None where the tables cannot tell it: where bands have masks
-    of their own, ``valid_count`` is no weight for the mean of a band. ``means`` is empty.
+    shown patch and band. ``bands``: the table of bands, from the statistics in ``tiles`` and so with margins, and
+    empty where validity is not known (``mask: none``). ``mean`` may be None with ``mask: bands`` and ``mask: fill``,
+    where ``valid_count`` counts the pixels that are valid in every band and so is not the weight of one band's mean.
+    ``means`` is empty.
 
-Both draw from ``Dataset`` and its canvases, leave margins out of looks and means, and take a pixel of the fill value for
-masked. The cases here are small: every image and every patch is shown. The attributes that are read are those of the
-protocols below; frozen dataclasses will do.
+Both draw from ``Dataset`` and its canvases, leave margins out of looks and means, and take a pixel of the fill value
+for masked. The cases here are small: every image and every patch is shown. The attributes that are read are those of
+the protocols below; frozen dataclasses will do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What every reader must say, by rasterio, numpy and pyproj alone, from the source rasters.
 
-Tiles are those that the contract asks for: whole tiles of the lattice that the region touches, or patches around points,
-of each image whose own raster touches them. A pixel is the pixel of the raster that holds its centre. Nothing of ee_spark
-is used here.
+Tiles are those that the contract asks for: whole tiles of the lattice that the region touches, or patches around
+points, of each image whose own raster touches them. A pixel is the pixel of the raster that holds its centre; beyond
+180 degrees there is none. Nothing of ee_spark is used here.
 """
 
 from __future__ import annotations
@@ -106,15 +106,13 @@ def _block(case: Case, tile: Tile, source: Source, folder: Path) -> Block:
     width, height = tile.width + 2 * tile.margin, tile.height + 2 * tile.margin
     x, y = np.meshgrid(*centres(tile.transform, width, height))
     found = {band: _read(folder / source.file(case, band), tile.grid.crs, x, y) for band in BANDS}
-    masks = {band: mask for band, (_, mask) in found.items()}
-    valid = {
-        "band": dict.fromkeys(BANDS, np.logical_and.reduce(list(masks.values()))),
-        "bands": masks,
-        "fill": masks,
-        "none": dict.fromkeys(BANDS, np.ones((height, width), np.bool_)),  # nobody knows: everything counts
-    }[case.mask]
-    values = {band: np.where(mask, plane, 0) for band, (plane, mask) in found.items()}
-    return Block(tile, source.image_id(case), values, valid, tile.margin)
+    world = np.abs(x) <= 180 if tile.grid.crs == "EPSG:4326" else True
+    masks = {band: mask & world for band, (_, mask) in found.items()}
+    both: Array = np.logical_and.reduce(list(masks.values()))
+    unknown: Array = np.ones((height, width), np.bool_)
+    valid = {"band": dict.fromkeys(BANDS, both), "bands": masks, "fill": masks, "none": dict.fromkeys(BANDS, unknown)}
+    values = {band: np.where(masks[band], plane, 0) for band, (plane, _) in found.items()}
+    return Block(tile, source.image_id(case), values, valid[case.mask], tile.margin)
 
 
 def _read(path: Path, crs: str, x: Floats, y: Floats) -> tuple[Array, Array]:
