@@ -81,18 +81,14 @@ def iterated_pixels(fetched: Fetched, part: Part) -> Pixels:
 
 def xarray_pixels(fetched: Fetched, part: Part) -> Pixels:
     """``Dataset.to_xarray()``, where NaN is what is not valid."""
-    cube = part.open(fetched).to_xarray()
-    crs = _code(cube.coords["spatial_ref"].attrs["crs_wkt"])
-    found = []
-    for time in range(cube.sizes["time"]):
-        for number, band in enumerate(cube.coords["band"].values.tolist()):
-            key = Key(str(cube.coords["image_id"].values[time]), band, crs)
-            layer = cube.isel(time=time, band=number)
-            for one in (
-                [layer.isel(patch=patch) for patch in range(layer.sizes["patch"])] if "patch" in layer.dims else [layer]
-            ):
-                values = one.values
-                found.append(Raster(key, one.coords["x"].values, one.coords["y"].values, values, np.isfinite(values)))
+    cube = part.open(fetched).to_xarray().load()
+    cube = cube if "patch" in cube.dims else cube.expand_dims("patch")
+    crs, found = _code(cube.coords["spatial_ref"].attrs["crs_wkt"]), []
+    for patch, time, band in np.ndindex(*(cube.sizes[name] for name in ("patch", "time", "band"))):
+        plane = cube.isel(patch=patch, time=time, band=band)
+        key = Key(str(plane.coords["image_id"].item()), str(plane.coords["band"].item()), crs)
+        x, y, values = plane.coords["x"].values, plane.coords["y"].values, plane.values
+        found.append(Raster(key, x, y, values, np.isfinite(values)))
     return gathered(found)
 
 

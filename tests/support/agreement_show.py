@@ -5,8 +5,8 @@ What is expected of :mod:`ee_spark.show`:
 ``picture_numbers(dataset: Dataset) -> Numbers``
     What ``report --out X.png`` draws. ``looks``: for tiles one per month and lattice, of the first band, the mean of
     the valid pixels of the month's images; for patches one per patch of the first image and band that is shown.
-    ``means``: the valid pixels of the first band in each image, from which the curve is made, before dates that are
-    not clear enough are left out; none for patches. ``bands`` is empty.
+    ``means``: the valid pixels of the first band in the cores of each image's tiles, from which the curve is made,
+    before dates that are not clear enough are left out; none for patches. ``bands`` is empty.
 
 ``page_numbers(dataset: Dataset) -> Numbers``
     What ``report --out X.html`` draws. ``looks``: for tiles one per shown image, band and lattice; for patches one per
@@ -16,8 +16,9 @@ What is expected of :mod:`ee_spark.show`:
     ``means`` is empty.
 
 Both draw from ``Dataset`` and its canvases, leave margins out of looks and means, and take a pixel of the fill value
-for masked. The cases here are small: every image and every patch is shown. The attributes that are read are those of
-the protocols below; frozen dataclasses will do.
+for masked. The cases here are small: every image and every patch is shown, and an image with a valid pixel shows one
+on each of its lattices, also where its tiles lie at both ends of a wide canvas (across 180 degrees). The attributes
+that are read are those of the protocols below; frozen dataclasses will do.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 from agreement_fetched import Fetched, Part
+from agreement_jobs import BANDS
 from agreement_pixels import Floats, Key, Pixels, Raster, differences, gathered
 
 EXACT = 1e-12
@@ -109,18 +111,17 @@ class Numbers(Protocol):
 def picture_wrong(fetched: Fetched, part: Part) -> list[str]:
     """``ee-spark report --out X.png``."""
     numbers = _of("picture_numbers")(part.open(fetched))
-    first = fetched.truth.blocks[0].rasters().__next__().key.band
-    truth = {key: rows for key, rows in fetched.truth.pixels(once=True).items() if key.band == first}
+    truth = {key: rows for key, rows in fetched.truth.pixels(once=True).items() if key.band == BANDS[0]}
     if fetched.case.layout.points:
         image = min(key.image for key in truth)
         return _looks_wrong(numbers.looks, {key: rows for key, rows in truth.items() if key.image == image})
-    return _looks_wrong(numbers.looks, truth) + _means_wrong(numbers.means, fetched.truth.pixels(), first)
+    return _looks_wrong(numbers.looks, truth) + _means_wrong(numbers.means, fetched.truth.pixels(), BANDS[0])
 
 
 def page_wrong(fetched: Fetched, part: Part) -> list[str]:
     """``ee-spark report --out X.html``."""
     numbers = _of("page_numbers")(part.open(fetched))
-    shown = {look.band for look in numbers.looks}
+    shown = {BANDS[0], *(look.band for look in numbers.looks)}
     truth = {key: rows for key, rows in fetched.truth.pixels(once=True).items() if key.band in shown}
     return _looks_wrong(numbers.looks, truth) + _bands_wrong(numbers.bands, fetched)
 
