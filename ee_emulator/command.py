@@ -104,12 +104,12 @@ def main(
         del os.environ[name]
     sys.modules.setdefault("boto3", None)  # type: ignore[arg-type]
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
-    from .blocks import BlockCache
-    from .catalog import PACKAGED, Catalog
+    from .catalog.folder import PACKAGED, Catalog
     from .errors import CatalogError
-    from .server import Server
-    from .service import Service
-    from .traffic import Rules, Traffic
+    from .values.block import BlockCache
+    from .wire.server import Server
+    from .wire.service import Service
+    from .wire.traffic import Rules, Traffic
 
     try:
         values: dict[str, Any] = {"quota": quota, "requests_per_minute": requests_per_minute}

@@ -14,18 +14,18 @@ import click
 
 from ee_emulator import main as emulator
 from ee_spark import extract as program
+from ee_spark.boundary import unexpected
 from ee_spark.check import refetch as again
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify as check
-from ee_spark.config import load
-from ee_spark.errors import EESparkError, JobError
+from ee_spark.config import load, storage_of
+from ee_spark.errors import EESparkError, JobError, one_line
 from ee_spark.export.split import CELL, parse
 from ee_spark.logs import LEVELS, Logs, log_as
-from ee_spark.metrics import openmetrics
 from ee_spark.objects import check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
-from ee_spark.read.summary import how_to_open
+from ee_spark.report import how_to_open, openmetrics
 from ee_spark.version import __version__
 
 SHOWN = 50
@@ -35,15 +35,20 @@ log = logging.getLogger(__name__)
 
 
 def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn our own errors into one line on stderr and their exit code."""
+    """Turn errors into one line on stderr: ours with their exit code, and as the last resort any other."""
 
     @wraps(command)
     def wrapped(*args: Any, **options: Any) -> Any:
         try:
             return command(*args, **options)
         except EESparkError as error:
-            click.echo(" ".join(str(error).split()), err=True)
+            click.echo(one_line(error, None), err=True)
             sys.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own, which it tells itself
+        except Exception as error:
+            click.echo(unexpected(error), err=True)
+            sys.exit(1)
 
     return wrapped
 
@@ -104,17 +109,17 @@ def extract(
             click.echo(table(program.preview(config, service, remote_code=options["remote_code"])))
         return
     if metrics:
-        check_output(metrics, "--metrics")  # now, not after hours
+        check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
     report = program.run(config, options=program.Options(logs=logs, **options))
     if metrics:
         try:
-            write_output(metrics, openmetrics(report, config.name).encode())
+            write_output(metrics, openmetrics(report, config.name).encode(), storage_of(config))
         except EESparkError as error:  # what was extracted stands
             log.warning("--metrics: %s", error)
     click.echo(how_to_open(report), err=True)
     click.echo(json.dumps(report))
     sys.stdout.flush()
-    sys.exit(report["exit_code"])
+    sys.exit(report.exit_code)
 
 
 @main.command()

@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from ee_spark import config as config_files
-from ee_spark.client import HIGH_VOLUME, STANDARD, Client, Service, load_credentials
-from ee_spark.errors import JobError, ServiceError
+from ee_spark.client import Client, Service, load_credentials
+from ee_spark.errors import REGISTER, JobError, ServiceError, way_out
 from ee_spark.java import java_home, java_major
 from ee_spark.job import JobConfig
 from ee_spark.objects import open_store, probe
-
-REGISTER = "https://code.earthengine.google.com/register"
-APIS = "https://console.cloud.google.com/apis/library/earthengine.googleapis.com"
-URLS = {"high-volume": HIGH_VOLUME, "standard": STANDARD}
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def project(job: JobConfig) -> Finding:
 def account(job: JobConfig) -> Finding:
     """Credentials, where the endpoint is Google's."""
     which = job.earth_engine.credentials
-    if _service(job).anonymous:
+    if Service.of(job).anonymous:
         return Finding("credentials", "none needed: only Google's endpoints get a token")
     try:
         load_credentials(which)
@@ -131,12 +127,12 @@ def account(job: JobConfig) -> Finding:
 
 def service(job: JobConfig) -> Finding:
     """An endpoint that answers, and a project that may ask it."""
-    asked = _service(job)
+    asked = Service.of(job)
     client = Client(asked, connections=1)
     try:
-        client.get(f"projects/{asked.project or 'earthengine-public'}/algorithms")
+        client.get(f"projects/{asked.project}/algorithms")
     except ServiceError as error:
-        return Finding("endpoint", f"{asked.url}: {error.message}", _way_out(error))
+        return Finding("endpoint", f"{asked.url}: {error.message}", way_out(error))
     except JobError as error:
         return Finding("credentials", str(error), "see above")
     finally:
@@ -152,23 +148,3 @@ def output(job: JobConfig) -> Finding:
         fact, _, way_out = str(error).rpartition("; ")
         return Finding("output", fact or way_out, way_out if fact else "write to another path")
     return Finding("output", f"{job.output.path} can be written, and each name is created once")
-
-
-def _way_out(error: ServiceError) -> str:
-    if error.status == 0:
-        return "look at the URL, the network and its proxies (HTTPS_PROXY, NO_PROXY)"
-    if error.status == 401:
-        return "run 'gcloud auth application-default login' again"
-    if error.kind == "access":
-        return (
-            f"enable the API ({APIS}), register the project ({REGISTER}), and give the account the roles "
-            "roles/earthengine.viewer and roles/serviceusage.serviceUsageConsumer"
-        )
-    if error.kind in ("overload", "daily"):
-        return "the project's quota is used up: wait, or lower earth_engine.concurrent_requests"
-    return "try again; if it stays, look at the endpoint"
-
-
-def _service(job: JobConfig) -> Service:
-    engine = job.earth_engine
-    return Service(URLS.get(engine.endpoint, engine.endpoint), engine.project, engine.credentials, job.name)

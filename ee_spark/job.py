@@ -17,9 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from ee_spark.hosts import ENDPOINTS, is_endpoint
+from ee_spark.limits import MAX_SIDE
+
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-MAX_SIDE = 32768
-"""Pixels a side of one request (https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid)."""
+LEAST_SHARE = 8
+"""Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
 
 
 def _refuse(text: str) -> ValueError:
@@ -54,9 +57,9 @@ def _check_bbox(value: tuple[float, float, float, float]) -> tuple[float, float,
 
 
 def _check_endpoint(value: str) -> str:
-    if value in ("high-volume", "standard", "emulator") or re.fullmatch(r"https?://[^/\s:]+(:\d+)?/?", value):
+    if value in ENDPOINTS or value == "emulator" or is_endpoint(value):
         return value.rstrip("/")
-    raise _refuse("no endpoint")
+    raise _refuse("not a valid endpoint")
 
 
 def _check_credentials(value: str) -> str:
@@ -113,11 +116,15 @@ class EarthEngine(_Section):
     lanes: Literal["auto"] | PositiveInt = Field("auto", description="auto or a number of partitions")
     emulator: dict[str, Any] = Field({}, description="options of 'ee-spark emulator', e.g. {latency_ms: 100}")
 
+    def most_lanes(self, slots: int) -> int:
+        """Return how many lanes share the quota where ``slots`` tasks run at once: each has eight of its requests."""
+        return max(1, min(slots, self.concurrent_requests // LEAST_SHARE))
+
     @model_validator(mode="after")
     def _check(self) -> EarthEngine:
         if self.emulator and self.endpoint != "emulator":
             raise _refuse(f"emulator is only for endpoint: emulator, and endpoint is {self.endpoint}")
-        if not self.project and self.endpoint in ("high-volume", "standard"):
+        if not self.project and self.endpoint in ENDPOINTS:
             raise _refuse(f"project is missing; endpoint {self.endpoint} needs the Cloud project whose quota is used")
         return self
 

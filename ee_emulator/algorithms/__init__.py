@@ -1,14 +1,99 @@
-"""The algorithms, one file per Earth Engine family; importing this package registers them all.
+"""The algorithms, one file per Earth Engine family, all of them in the registry once this package is imported.
 
-To add one, write a function under its Earth Engine name in its family's file: `registry.algorithm` says how.
+To add one, write a function under its Earth Engine name in its family's file: `evaluation.registry.algorithm` says
+how. A new family's file is added to `FAMILIES`.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
+from __future__ import annotations
 
-from .registry import Context, call, described
+from types import ModuleType
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+from ..evaluation.registry import Context, call, implemented
+from . import (
+    aggregate,
+    arithmetic,
+    array,
+    cast,
+    classifier,
+    collection,
+    combination,
+    composite,
+    confusion,
+    date,
+    dictionary,
+    element,
+    expression,
+    feature,
+    filter,
+    geometry,
+    image,
+    join,
+    kernel,
+    link,
+    list,
+    mask,
+    measure,
+    neighbourhood,
+    number,
+    overlay,
+    paint,
+    pixeltype,
+    position,
+    projection,
+    reducer,
+    region,
+    remap,
+    resampling,
+    sample,
+    spatial,
+    string,
+    table,
+    terrain,
+    visualize,
+)
 
-__all__ = ["Context", "call", "described"]
+FAMILIES: tuple[ModuleType, ...] = (
+    aggregate,
+    arithmetic,
+    array,
+    cast,
+    classifier,
+    collection,
+    combination,
+    composite,
+    confusion,
+    date,
+    dictionary,
+    element,
+    expression,
+    feature,
+    filter,
+    geometry,
+    image,
+    join,
+    kernel,
+    link,
+    list,
+    mask,
+    measure,
+    neighbourhood,
+    number,
+    overlay,
+    paint,
+    pixeltype,
+    position,
+    projection,
+    reducer,
+    region,
+    remap,
+    resampling,
+    sample,
+    spatial,
+    string,
+    table,
+    terrain,
+    visualize,
+)
+"""The modules that hold algorithms."""
+
+__all__ = ["FAMILIES", "Context", "call", "implemented"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import ServiceError
-from ..geometry import Geometry
-from ..graph import Function
-from ..image import Image
-from .argument import image_of
-from .array import Array, array_of
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.argument import image_of
+from ..evaluation.registry import algorithm
+from ..values.array import Array, array_of
+from ..values.function import Function
+from ..values.geometry import Geometry
+from ..values.image import Image
 
 Values = dict[str, Any]
 
@@ -159,7 +159,7 @@ def rename(dictionary: Values, from_: list[str], to: list[str], overwrite: bool)
 def to_array(dictionary: Values, keys: list[str] | None, axis: int) -> Array:
     """The numbers of some or all keys as an array. https://developers.google.com/earth-engine/apidocs/ee-dictionary-toarray"""
     if axis != 0:
-        raise ServiceError("Dictionary.toArray with an 'axis' other than 0 is not implemented by this emulator.")
+        raise not_implemented("Dictionary.toArray with an 'axis' other than 0")
     return Array(array_of(values(dictionary, keys), "Dictionary.toArray"))
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..element import Collection, Feature, geometry_of, of_elements
-from ..errors import ServiceError
-from ..geometry import Geometry
-from ..projection import WGS84, Projection
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..values.element import Collection, Feature, geometry_of, of_elements
+from ..values.geometry import Geometry
+from ..values.projection import WGS84, Projection
 
 _MOST_POINTS = 1_000_000
 
@@ -26,7 +26,7 @@ def feature(geometry: Geometry | None, metadata: dict[str, Any], geometry_key: s
 def geometry(feature: Any, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry | None:
     """The geometry, in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-feature-geometry"""
     if proj is not None and proj != WGS84:
-        raise ServiceError("Feature.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
+        raise not_implemented("Feature.geometry with a 'proj' other than EPSG:4326")
     return geometry_of(feature)
 
 

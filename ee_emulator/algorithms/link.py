@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import image as images
-from ..element import Collection, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Image
-from ..pixeltype import PixelType
-from ..raster import Pixels
+from ..evaluation.registry import algorithm
+from ..evaluation.stack import Shared
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.element import Collection, property_of
+from ..values.element import images_of as members
+from ..values.filter import compare
+from ..values.geometry import Geometry
+from ..values.grid import Pixels
+from ..values.image import Image, appended, matching
+from ..values.pixeltype import PixelType
 from .cast import cast as cast_image
-from .composite import members
-from .filters import compare
-from .image import appended, matching
-from .registry import algorithm
-from .stack import Shared
 
 
 @algorithm("Image.linkCollection")
@@ -156,7 +156,7 @@ def _chosen(name: str, bands: list[Band], best: Shared) -> Band:
             values, mask = canvas.pixels(bands[number])
             here = which == number
             found[here] = kind.cast(values, bands[number].type)[here]
-            valid[here] = images.fraction(mask)[here]
+            valid[here] = masks.fraction(mask)[here]
         return found, valid
 
-    return Band(name, kind, best.reader(0, finish), extent=images.join(*(band.extent for band in bands)))
+    return Band(name, kind, best.reader(0, finish), extent=masks.join(*(band.extent for band in bands)))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 from ..errors import ServiceError
-from .cast import CASTS
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.pixeltype import NAMED as CASTS
 
 
 def _register_binary(name: str, compute: Callable[[float, float], float]) -> None:

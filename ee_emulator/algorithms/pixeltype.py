@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ServiceError
-from ..pixeltype import PixelType
-from .cast import CASTS
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..values.pixeltype import NAMED as CASTS
+from ..values.pixeltype import PixelType
 
 
 @algorithm("PixelType")
 def pixel_type(precision: Any, min_value: float | None, max_value: float | None, dimensions: int) -> PixelType:
     """A precision (int, float, double, or a type such as uint8) with limits. https://developers.google.com/earth-engine/apidocs/ee-pixeltype"""
     if dimensions != 0:
-        raise ServiceError("PixelType of arrays is not implemented by this emulator.")
+        raise not_implemented("PixelType of arrays")
     if isinstance(precision, PixelType):
         found = precision
     elif isinstance(precision, str) and precision in CASTS:
@@ -40,33 +40,25 @@ for _name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "f
     _register(_name)
 
 
-def as_pixel_type(value: Any, operation: str) -> PixelType:
-    """A pixel type argument; a 400 for anything else."""
-    if not isinstance(value, PixelType):
-        raise ServiceError(f"{operation}: Parameter 'pixelType' must be of type PixelType, got {value!s:.60}.")
-    return value
-
-
 @algorithm("PixelType.precision")
-def precision(pixel_type: Any) -> str:
+def precision(pixel_type: PixelType) -> str:
     """int, float or double. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-precision"""
-    return as_pixel_type(pixel_type, "PixelType.precision").precision
+    return pixel_type.precision
 
 
 @algorithm("PixelType.minValue")
-def min_value(pixel_type: Any) -> float | None:
+def min_value(pixel_type: PixelType) -> float | None:
     """The least value. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-minvalue"""
-    return as_pixel_type(pixel_type, "PixelType.minValue").low
+    return pixel_type.low
 
 
 @algorithm("PixelType.maxValue")
-def max_value(pixel_type: Any) -> float | None:
+def max_value(pixel_type: PixelType) -> float | None:
     """The greatest value. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-maxvalue"""
-    return as_pixel_type(pixel_type, "PixelType.maxValue").high
+    return pixel_type.high
 
 
 @algorithm("PixelType.dimensions")
-def dimensions(pixel_type: Any) -> int:
+def dimensions(pixel_type: PixelType) -> int:
     """0: pixels are numbers here. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-dimensions"""
-    as_pixel_type(pixel_type, "PixelType.dimensions")
     return 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..element import Element
-from ..geometry import Geometry
-from .filters import Filter, between, field_of, shape_of
-from .measure import at_least, gap
-from .overlay import related
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..evaluation.relation import at_least, gap, related
+from ..values.element import Element
+from ..values.filter import Filter, between, field_of, shape_of
+from ..values.geometry import Geometry
 
 
 def _register(name: str, decide: Callable[[Geometry, Geometry], bool], about: str) -> None:

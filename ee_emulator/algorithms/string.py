@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any
 
-from ..description import describe
 from ..errors import ServiceError
-from ..moment import Date
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.date import Date
+from ..values.description import describe
 
 
 @algorithm("String")

@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from ee_spark.config import load
+from ee_spark.config import load, storage_in
 from ee_spark.dataproc import batch, gcloud
-from ee_spark.errors import EESparkError, JobError, StoppedError
+from ee_spark.errors import EESparkError, JobError, StoppedError, one_line
 from ee_spark.objects import read_input
 
 Upload = tuple[str, tuple[tuple[str, bytes], ...]]
@@ -83,7 +83,7 @@ def main(
         job = load(path, settings)
         shipment = batch.ship(
             job,
-            read_input(path, "--config"),
+            read_input(path, "--config", storage_in(settings)),
             read_input,
             settings=settings,
             arguments=[*switches, *given],
@@ -113,7 +113,7 @@ def main(
         click.echo(shlex.join(words), err=not dry_run)
         sys.exit(0 if dry_run else subprocess.run(words).returncode)
     except EESparkError as error:
-        click.echo(" ".join(str(error).split()), err=True)
+        click.echo(one_line(error, None), err=True)
         sys.exit(error.exit_code)
 
 
@@ -146,7 +146,7 @@ def _upload(uploads: Iterable[Upload], options: batch.Options, dry_run: bool) ->
                 continue
             done = subprocess.run(copy, capture_output=True, text=True)
             if done.returncode:
-                raise StoppedError(f"cannot upload to {folder}: {' '.join(done.stderr.split())[-400:]}")
+                raise StoppedError(f"cannot upload to {folder}: {one_line(done.stderr[-400:])}")
 
 
 def _state(name: str, options: batch.Options) -> str | None:
@@ -158,7 +158,7 @@ def _state(name: str, options: batch.Options) -> str | None:
         return done.stdout.strip()
     if "NOT_FOUND" in done.stderr:
         return None
-    raise StoppedError(f"gcloud cannot describe batch {name}: {' '.join(done.stderr.split())}")
+    raise StoppedError(f"gcloud cannot describe batch {name}: {one_line(done.stderr)}")
 
 
 def _attach(name: str, options: batch.Options, dry_run: bool) -> int:

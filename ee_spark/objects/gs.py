@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import google_crc32c
 import urllib3
@@ -25,6 +25,7 @@ from google.auth import exceptions as google_exceptions
 from google.auth.transport.urllib3 import AuthorizedHttp
 
 from ee_spark.errors import StoreError
+from ee_spark.hosts import is_google
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
 
@@ -48,7 +49,7 @@ class GsStore:
         url = (settings.gs_endpoint or os.environ.get(EMULATOR) or ENDPOINT).rstrip("/")
         self._url = url if "://" in url else f"http://{url}"
         self._objects = f"/storage/v1/b/{bucket}/o"
-        self._anonymous = settings.anonymous or not _is_google(self._url)
+        self._anonymous = settings.anonymous or not is_google(self._url)
 
     def create(self, name: str, data: bytes) -> bool:
         """Publish ``data`` as ``name``; False if the name is taken."""
@@ -190,11 +191,6 @@ class GsStore:
                 "login', or set storage.anonymous: true for a public bucket"
             ) from None
         return AuthorizedHttp(credentials, http=pool)
-
-
-def _is_google(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" and (parts.hostname or "").endswith(".googleapis.com")
 
 
 def _message(data: bytes) -> str:

@@ -15,6 +15,7 @@ from ee_spark.job import NAME, JobConfig
 from ee_spark.planner import source as ee_source
 from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
+from ee_spark.planner.columns import is_own
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names, refused
 from ee_spark.planner.points import Points
@@ -22,14 +23,6 @@ from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently, probe
 from ee_spark.planner.request import Recipe, is_nothing
 from ee_spark.planner.window import Window
-
-COLUMNS = {
-    "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",
-    "tile_col", "bbox", "geometry", "point_id", "point_lon", "point_lat", "valid", "status", "error_class",
-    "error_message", "http_status", "attempts", "requests", "fetch_ms", "bytes_in", "valid_count", "version", "part",
-    "crc32c", "run_id", "created_at",
-}  # fmt: skip
-
 
 PROBES = 9
 """How many images of one kind are asked for their bands, where those asked before turn out to be none."""
@@ -224,7 +217,7 @@ def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
     for name, way in columns:
         if not re.fullmatch(NAME, name):
             raise JobError(f"source.bands: {name!r} is no column name; {way}")
-        if name.lower() in COLUMNS or name.lower().startswith("valid_"):
+        if is_own(name):
             raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
         if name.lower() in seen:
             raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; {way}")

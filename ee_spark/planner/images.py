@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.client import Client, asset_name
-from ee_spark.errors import JobError, ServiceError
+from ee_spark.errors import JobError, ServiceError, way_out
 from ee_spark.job import Source
 from ee_spark.planner.crs import Ints
 from ee_spark.planner.lattice import Lattice, aligned
@@ -104,15 +104,9 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
 
 def refused(key: str, name: str, error: ServiceError) -> str:
     """Return one line for what the service refused while the job was planned."""
-    ways = {
-        "access": "check earth_engine.credentials and project, that its Earth Engine API is enabled, and your roles",
-        "transient": "is earth_engine.endpoint right, and reachable from here?",
-        "unavailable": "is earth_engine.endpoint right, and reachable from here?",
-        "daily": "run again tomorrow, or raise the project's daily quota",
-    }
     if error.status == 404:
         return f"{key}: there is no asset {name!r} that the caller can read ({error.message})"
-    way = ways.get(error.kind, "")
+    way = way_out(error)
     return f"{key}: {name!r}: {error.message}" + (f"; {way}" if way else "")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.images import NO_TIME, iso
 from ee_spark.planner.plan import Plan
-from ee_spark.planner.request import MAX_BYTES
 
 
 def figures(plan: Plan) -> dict[str, Any]:

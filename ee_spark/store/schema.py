@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ee_spark.planner.columns import FETCHED, KEYS, PART, POINT_KEYS, WRITTEN
+from ee_spark.planner.columns import list_of as list_of
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.validity import Validity, validity_of_columns
 
@@ -30,8 +32,6 @@ GROUP_BYTES = 32 * 2**20
 GROUP_ROWS = 4096
 PART_TILES = 4096
 
-TIME = pa.timestamp("us", "UTC")
-_BOX = pa.struct([pa.field(name, pa.float64(), nullable=False) for name in ("xmin", "ymin", "xmax", "ymax")])
 STATISTICS = ("min", "max", "mean", "stddev")
 
 
@@ -75,11 +75,6 @@ def validity_of_footer(footer: Mapping[bytes, bytes] | None) -> Validity | None:
         return None
 
 
-def list_of(kind: pa.DataType) -> pa.DataType:
-    """Return a list of ``kind`` that holds no nulls."""
-    return pa.list_(pa.field("element", kind, nullable=False))
-
-
 @dataclass(frozen=True)
 class Layout:
     """The two tables of one job: its fingerprint, what its first plan froze, the points' own columns, and fill values.
@@ -106,23 +101,7 @@ class Layout:
     @cached_property
     def keys(self) -> list[pa.Field]:
         """Keys, georeference and point columns: what both tables begin with."""
-        fields = [
-            pa.field("tile_id", pa.string(), nullable=False),
-            pa.field("image_id", pa.string(), nullable=False),
-            pa.field("image_time", TIME),
-            pa.field("crs", pa.string(), nullable=False),
-            pa.field("crs_wkt", pa.string(), nullable=False),
-            pa.field("transform", list_of(pa.float64()), nullable=False),
-            *(pa.field(name, pa.int32(), nullable=False) for name in ("width", "height", "margin")),
-            *(pa.field(name, pa.int32()) for name in ("tile_row", "tile_col")),
-            pa.field("bbox", _BOX, nullable=False),
-            pa.field("geometry", pa.binary(), nullable=False),
-        ]
-        if self.points:
-            fields.append(pa.field("point_id", pa.string(), nullable=False))
-            fields += [pa.field(name, pa.float64(), nullable=False) for name in ("point_lon", "point_lat")]
-            fields += list(self.point_columns or ())
-        return fields
+        return [*KEYS, *(POINT_KEYS if self.points else ()), *(self.point_columns or () if self.points else ())]
 
     @cached_property
     def validity(self) -> Validity:
@@ -147,23 +126,12 @@ class Layout:
     def telemetry(self) -> list[pa.Field]:
         """The columns of ``tiles`` that a ledger carries for every committed tile."""
         names = [f"{band.name}_{statistic}" for band in self.frozen.bands for statistic in STATISTICS]
-        return [
-            pa.field("status", pa.string(), nullable=False),
-            pa.field("error_class", pa.string()),
-            pa.field("error_message", pa.string()),
-            *(pa.field(name, pa.int32()) for name in ("http_status", "attempts", "requests")),
-            *(pa.field(name, pa.int64()) for name in ("fetch_ms", "bytes_in", "valid_count")),
-            *(pa.field(name, pa.float64()) for name in names),
-            pa.field("version", TIME),
-            pa.field("crc32c", pa.string()),
-            pa.field("run_id", pa.string(), nullable=False),
-            pa.field("created_at", TIME, nullable=False),
-        ]
+        return [*FETCHED, *(pa.field(name, pa.float64()) for name in names), *WRITTEN]
 
     @cached_property
     def tiles(self) -> pa.Schema:
         """The schema of ``tiles``."""
-        return pa.schema([*self.keys, *self.telemetry, pa.field("part", pa.string())], self._metadata("tiles"))
+        return pa.schema([*self.keys, *self.telemetry, PART], self._metadata("tiles"))
 
     def group_rows(self) -> int:
         """Return how many rows of ``pixels`` stand in one row group."""

@@ -44,11 +44,11 @@ def prepare(
 def batches(job_file: str, prepared: dict[str, Any], code: batch.Code, options: batch.Options) -> dict[str, Any]:
     """Stage the job, and return the messages and id stems of its batch and of the batch that verifies the dataset."""
     job = load(job_file, prepared["settings"])
-    arguments = prepared["arguments"][2:6]
+    storage, arguments = storage_of(job), prepared["arguments"][2:6]
     shipment = batch.ship(
-        job, read_input(job_file, "job_file"), read_input, settings=prepared["settings"], arguments=arguments
+        job, read_input(job_file, "job_file", storage), read_input, settings=prepared["settings"], arguments=arguments
     )
-    store = open_store(shipment.folder(options))
+    store = open_store(shipment.folder(options), storage)
     for name, body in shipment.files:
         store.create(name, body)  # named by its contents: what is there is the same
     command = ("verify", "--dataset", prepared["dataset"])

@@ -19,7 +19,7 @@ from emulator_client import array, asset, compute, connect, get, grid, post, wri
 from rasterio.transform import Affine
 
 import ee_emulator as emulator
-from ee_emulator.catalog import Catalog
+from ee_emulator.catalog.folder import Catalog
 from ee_emulator.errors import CatalogError
 
 PUBLIC = "/v1/projects/earthengine-public/assets/"

@@ -15,10 +15,10 @@ from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
 import ee_emulator as emulator
-from ee_emulator.algorithms.registry import described
-from ee_emulator.formats import THUMBNAIL_FORMATS
-from ee_emulator.pyramid import POLICIES
-from ee_emulator.traffic import CHANCES, parse_faults
+from ee_emulator.evaluation.signature import described
+from ee_emulator.values.pyramid import POLICIES
+from ee_emulator.wire.format import THUMBNAIL_FORMATS
+from ee_emulator.wire.traffic import CHANCES, parse_faults
 
 PAGE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 HELP = CliRunner().invoke(emulator.main, ["--help"]).output

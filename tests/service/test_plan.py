@@ -285,7 +285,7 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
             {"source": {"image": "no.such.module:f"}},
             "source.image: cannot import 'no.such.module': ModuleNotFoundError",
         ),
-        ({"source": {"image": "maps"}}, "source.image: 'maps' names no function; write FILE.py:FUNCTION"),
+        ({"source": {"image": "maps"}}, "source.image: 'maps' does not name a function; write FILE.py:FUNCTION"),
         ({"source": {"image": "maps.py:number"}}, "maps.py:number returned int; return an ee.Image"),
         (
             {"source": {"collection": "SAME", "map": "maps.py:nothing"}},
@@ -631,10 +631,11 @@ def test_what_a_map_makes_of_images_that_differ_is_probed_for_each_kind(world):
     assert said.startswith("source.bands: 1 of 3 images lack 'B2', e.g. BANDS/I1; leave them out with source.filter")
 
 
-def test_the_package_is_the_function_that_users_call(tmp_path):
-    """Whatever was imported before: the name is a room of the house, and the contract's ``ee_spark.plan(config)``."""
+def test_plan_is_a_plain_function_of_the_package(tmp_path):
+    """Whatever was imported before: the contract's ``ee_spark.plan(config)``."""
     program = (
-        "import ee_spark; one = ee_spark.planner; import ee_spark.planner.tile; assert ee_spark.planner is one; "
+        "import ee_spark.planner.plan, types; one = ee_spark.plan; assert type(one) is types.FunctionType; "
+        "from ee_spark.planner.plan import make; assert ee_spark.plan is one; "
         f"print(one({str(REPO / 'conf/quickstart.yaml')!r}).pairs.count)"
     )
     done = subprocess.run(

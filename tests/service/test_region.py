@@ -96,7 +96,7 @@ def test_geojson_of_every_kind(tmp_path, thing):
         ('{"type": "Polygon", "coordinates": [[[0, 0], [1, null], [2, 2]]]}', "not GeoJSON"),
         (
             '{"type": "Polygon", "coordinates": [[[399960, 4200000], [0, 0], [1, 1]]]}',
-            "[399960.0, 4200000.0] is no [longitude, latitude] in degrees",
+            "[399960.0, 4200000.0] is not [longitude, latitude] in degrees",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_points_that_are_refused(tmp_path, text, said):
 
 def test_features_that_are_no_points_are_refused(tmp_path):
     (tmp_path / "p.geojson").write_text('{"features": [{"geometry": {"type": "LineString", "coordinates": []}}]}')
-    assert "a LineString is no Point" in refusal(read_points, str(tmp_path / "p.geojson"))
+    assert "a LineString is not a Point" in refusal(read_points, str(tmp_path / "p.geojson"))
     (tmp_path / "p.parquet").write_bytes(b"PAR1")
     assert "cannot be read as points" in refusal(read_points, str(tmp_path / "p.parquet"))
 

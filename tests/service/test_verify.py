@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from emulator_client import write_raster
+from emulator_client import asset, write_catalog, write_raster
 
 import ee_spark
 from ee_spark.check.repair import repair
@@ -237,6 +237,37 @@ def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: 
     other = CliRunner().invoke(main, command)
     assert other.exit_code == 3, other.output
     assert json.loads(other.stdout.splitlines()[-1])["problems"] == {"changed": 5}
+
+
+@pytest.mark.parametrize("mask", [{"mask": "band"}, {"mask": "fill", "fill": -1}])
+def test_refetch_is_clean_across_180_degrees(spark: SparkSession, tmp_path: Path, mask: dict[str, Any]) -> None:
+    """Images end at ±180°, where a tile goes on; a changed raster is still found."""
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    place = [0.01, 0, 179.0, 0, -0.01, 0.4], "EPSG:4326"
+    values = np.random.default_rng(5).integers(1, 999, (80, 100)).astype(np.int16)
+    write_raster(folder / "east.tif", values, *place)
+    write_raster(folder / "west.tif", values, [0.01, 0, -180.0, 0, -0.01, 0.4], "EPSG:4326")
+    day = "2020-01-01T00:00:00Z"
+    catalog = write_catalog(folder, [asset(f"SIDES/{side}", {"v": f"{side}.tif"}, day) for side in ("east", "west")])
+    job = {
+        "earth_engine": {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}, "requests_per_minute": 60_000},
+        "source": {"collection": "SIDES"},
+        "region": {"bbox": [179.4001, -0.2999, -179.5501, 0.2999]},
+        "grid": {"crs": "EPSG:4326", "resolution": 0.01, "tile": 32},
+        "pixels": mask,
+    }
+    report = run(spark, tmp_path / "out", **job)
+    assert report["status"] == "complete"
+    table = pq.read_table(tmp_path / "out" / "pixels")
+    assert any(row["transform"][2] + 32 * 0.01 > 180.001 for row in table.to_pylist()), "some tiles go on beyond"
+    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "1000"]
+    same = CliRunner().invoke(main, command)
+    assert (same.exit_code, json.loads(same.stdout.splitlines()[-1])["problems"]) == (0, {}), same.output
+    write_raster(folder / "east.tif", values + 1, *place)
+    other = CliRunner().invoke(main, command)
+    found = json.loads(other.stdout.splitlines()[-1])["problems"]
+    assert found == {"changed": sum("east" in name for name in table["image_id"].to_pylist())}
 
 
 def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_path: Path) -> None:

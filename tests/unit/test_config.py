@@ -46,8 +46,11 @@ REFUSED = [
     ({"output.overwrite": "yes"}, "job: output.overwrite: got 'yes'"),
     # earth_engine
     ({"earth_engine": {}}, "job: earth_engine: project is missing; endpoint high-volume needs the Cloud project"),
-    ({"earth_engine.endpoint": "fast"}, "job: earth_engine.endpoint: got 'fast': no endpoint; write high-volume"),
-    ({"earth_engine.endpoint": "ftp://x"}, "job: earth_engine.endpoint: got 'ftp://x': no endpoint"),
+    (
+        {"earth_engine.endpoint": "fast"},
+        "job: earth_engine.endpoint: got 'fast': not a valid endpoint; write high",
+    ),
+    ({"earth_engine.endpoint": "ftp://x"}, "job: earth_engine.endpoint: got 'ftp://x': not a valid endpoint"),
     (
         {"earth_engine.credentials": "me"},
         "job: earth_engine.credentials: got 'me': names no credentials; write default",
