@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from ee_spark.errors import ReadError
 from ee_spark.export.split import Split
+from ee_spark.export.task import Advance, Task
 from ee_spark.objects import Settings, local_path, open_store
 from ee_spark.read.dataset import Dataset
+
+__all__ = ["FORMATS", "Advance", "Meter", "Options", "Task", "export", "run", "tasks"]
 
 FORMATS = {
     "geotiff": "a mosaic of each image",
@@ -23,24 +26,6 @@ FORMATS = {
     "npz": "NumPy archives of stacked blocks",
 }
 SHOW_SECONDS = 1.0
-
-Advance = Callable[[int], None]
-"""Called with the number of blocks that were written since the last call."""
-
-
-class Task(Protocol):
-    """A part of an export that stands alone; a value that can be pickled and run elsewhere."""
-
-    @property
-    def path(self) -> Path:
-        """The file or folder that it writes."""
-
-    @property
-    def blocks(self) -> int:
-        """How many blocks it writes."""
-
-    def run(self, advance: Advance) -> dict[str, Any]:
-        """Write it and say what was written: at least ``path`` and ``blocks``."""
 
 
 @dataclass(frozen=True)

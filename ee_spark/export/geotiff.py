@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -28,14 +28,13 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ee_spark.errors import ReadError
+from ee_spark.export.task import Advance
 from ee_spark.export.whole import appearing
 from ee_spark.gdal import local_gdal
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, canvases
 from ee_spark.read.rows import LATTICE, Rows
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance
+from ee_spark.status import TileStatus
 
 BLOCK = 512
 CACHE_MB = 128
@@ -203,7 +202,7 @@ def mosaics(dataset: Rows, out: Path, *, cloud_optimised: bool) -> Iterator[Mosa
     tiles = dataset.tiles(["image_id", LATTICE, "status"])
     fetched, failed = (
         _counts(dataset.keys(["image_id", LATTICE])),
-        _counts(tiles.filter(pc.equal(tiles["status"], "failed"))),
+        _counts(tiles.filter(pc.equal(tiles["status"], TileStatus.FAILED.value))),
     )
     single = out.suffix.lower() in (".tif", ".tiff")
     if single and len(found) > 1:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
@@ -20,12 +20,10 @@ import pyarrow.compute as pc
 
 from ee_spark.errors import ReadError
 from ee_spark.export.split import NAMES, Split
+from ee_spark.export.task import Advance
 from ee_spark.export.whole import appearing
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import LATTICE, Rows
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance
 
 SHARD_BYTES = 128 << 20
 """Raw bytes of one file."""

@@ -8,22 +8,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ee_spark.errors import ReadError, missing_extra
+from ee_spark.export.task import Advance
 from ee_spark.export.whole import appearing
 from ee_spark.planner.validity import is_validity
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, one_canvas
 from ee_spark.read.coordinates import Coordinate, raster_coordinates
 from ee_spark.read.rows import Rows, images_by_time
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance
 
 CHUNK_BYTES = 512 * 1024
 NO_TIME = -(2**63)

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ee_spark.errors import EESparkError, ReadError
-from ee_spark.objects import Settings
 from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks
-from ee_spark.read.rows import LATTICE, RowGroup, Rows, cores, part_names, store_of
+from ee_spark.read.rows import LATTICE, RowGroup, Rows, cores, part_names, settings_of, store_of
 from ee_spark.read.selection import Time, period
+from ee_spark.status import IN_TILES
 from ee_spark.store import manifest as manifests
 from ee_spark.store.schema import IMAGES, PIXELS
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ee_spark.read.torch import PixelDataset
-
-STATUSES = ("ok", "empty", "failed")
 
 Names = str | Sequence[str]
 
@@ -67,7 +65,7 @@ class Dataset(Rows):
         """How many (tile, image) pairs are planned, ok, empty and failed."""
         found = pc.value_counts(self.tiles(["status"])["status"]).to_pylist()
         counts = {entry["values"]: entry["counts"] for entry in found}
-        return {"planned": sum(counts.values()), **{name: counts.get(name, 0) for name in STATUSES}}
+        return {"planned": sum(counts.values()), **{name: counts.get(name, 0) for name in map(str, IN_TILES)}}
 
     def select(
         self,
@@ -178,10 +176,7 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
     Raises:
         ReadError: if there is none, or it cannot be reached.
     """
-    try:
-        settings = Settings(**(storage or {}))
-    except TypeError as error:
-        raise ReadError(f"storage: {str(error).partition(' ')[2]}; write gs_endpoint, s3_endpoint, s3_region") from None
+    settings = settings_of(storage)
     name = os.fspath(path).rstrip("/")
     try:
         store = store_of(name, settings)

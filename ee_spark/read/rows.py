@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ee_spark.errors import StoreError
+from ee_spark.errors import ReadError, StoreError
 from ee_spark.objects import Settings, Store, open_store
 from ee_spark.planner.chunk import lattice_key
 from ee_spark.planner.frozen import Frozen
@@ -220,6 +220,18 @@ def images_by_time(rows: pa.Table) -> pa.Table:
     """Return the distinct images of rows of the tables, ``image_id`` and ``image_time``, by time and then by id."""
     found = rows.group_by(["image_id", "image_time"]).aggregate([])
     return found.sort_by([("image_time", "ascending"), ("image_id", "ascending")])
+
+
+def settings_of(storage: Mapping[str, Any] | None) -> Settings:
+    """Return how stores are reached, as a job file's ``storage`` says it.
+
+    Raises:
+        ReadError: for a key that it does not have.
+    """
+    try:
+        return Settings(**(storage or {}))
+    except TypeError as error:
+        raise ReadError(f"storage: {str(error).partition(' ')[2]}; write gs_endpoint, s3_endpoint, s3_region") from None
 
 
 @lru_cache(maxsize=32)

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from ee_spark.errors import ReadError, missing_extra
+from ee_spark.objects import Settings
 from ee_spark.planner.crs import LONLAT, Floats, project
 from ee_spark.planner.validity import Validity, is_validity, validity_of_columns
 from ee_spark.read.block import Block
 from ee_spark.read.origin import validity_of_files
+from ee_spark.read.rows import settings_of
 from ee_spark.store.schema import validity_of_footer
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ Fill = float | Mapping[str, float]
 
 
 def pixels(
-    df: DataFrame, bands: Sequence[str] | None = None, *, valid_only: bool = True, fill: Fill | None = None
+    df: DataFrame,
+    bands: Sequence[str] | None = None,
+    *,
+    valid_only: bool = True,
+    fill: Fill | None = None,
+    storage: Mapping[str, Any] | None = None,
 ) -> DataFrame:
     """Return one row per pixel of ``df``, which holds rows of ``pixels`` as ``spark.read.parquet`` gives them.
 
@@ -49,6 +56,7 @@ def pixels(
         valid_only: leave out pixels that are valid in none of them.
         fill: what stands for masked samples where there are no validity columns: a number, or one for each band; ``{}``
             if none is masked. By default what the files say from which ``df`` was read.
+        storage: how those files are reached on gs:// and s3://, as in a job file, e.g. ``{"anonymous": True}``.
 
     Raises:
         ReadError: if ``df`` lacks the columns that say where pixels lie, or a band; or if neither its columns nor its
@@ -77,7 +85,7 @@ def pixels(
     for band in wanted:
         if band not in found:
             raise ReadError(f"pixels: no band {band!r}; the bands are {', '.join(found)}")
-    rule = _rule_of(df, list(arrays), wanted, fill)
+    rule = _rule_of(df, list(arrays), wanted, fill, settings_of(storage))
     after = df.columns[df.columns.index("point_id") :] if "point_id" in df.columns else []
     points = [name for name in after if name not in arrays]
     kinds: dict[str, DataType] = {
@@ -99,7 +107,7 @@ def pixels(
     return df.select(*NEEDED, *points, *wanted, *rule.columns).mapInArrow(explode, schema)
 
 
-def fill_of(df: DataFrame) -> Mapping[str, float]:
+def fill_of(df: DataFrame, storage: Mapping[str, Any] | None = None) -> Mapping[str, float]:
     """Return what stands for masked samples in each band of ``df``; empty if none is masked, or validity columns tell.
 
     It is what :func:`blocks` takes as ``fill``, by the footers and the job.json of the files from which ``df`` was
@@ -110,7 +118,7 @@ def fill_of(df: DataFrame) -> Mapping[str, float]:
     """
     if any(is_validity(name) for name in df.columns):
         return {}
-    return _rule_of_files(df).fill
+    return _rule_of_files(df, settings_of(storage)).fill
 
 
 def blocks(batches: Iterable[pa.RecordBatch], fill: Fill | None = None) -> Iterator[Block]:
@@ -142,7 +150,9 @@ def batch_rows(dataset_row_bytes: int) -> int:
     return max(1, BLOCK_BYTES // max(1, dataset_row_bytes))
 
 
-def _rule_of(df: DataFrame, columns: Sequence[str], bands: Sequence[str], fill: Fill | None) -> Validity:
+def _rule_of(
+    df: DataFrame, columns: Sequence[str], bands: Sequence[str], fill: Fill | None, settings: Settings
+) -> Validity:
     """Return which samples of the bands are valid, by the validity columns, ``fill`` or the files of ``df``."""
     by_columns = validity_of_columns(columns)
     if fill is not None:
@@ -150,7 +160,7 @@ def _rule_of(df: DataFrame, columns: Sequence[str], bands: Sequence[str], fill: 
             names = ", ".join(by_columns.columns)
             raise ReadError(f"pixels: fill: the DataFrame says by {names} what is valid; leave out fill")
         return validity_of_columns(bands, _fills(fill, bands))
-    rule = (by_columns if by_columns.known else _rule_of_files(df)).select(bands)
+    rule = (by_columns if by_columns.known else _rule_of_files(df, settings)).select(bands)
     lacking = [name for name in rule.columns if name not in columns]
     lacking += [band for band in bands if rule.mask == "fill" and band not in rule.fill]
     if lacking:
@@ -159,9 +169,9 @@ def _rule_of(df: DataFrame, columns: Sequence[str], bands: Sequence[str], fill: 
     return rule
 
 
-def _rule_of_files(df: DataFrame) -> Validity:
+def _rule_of_files(df: DataFrame, settings: Settings) -> Validity:
     files = df.inputFiles()
-    rule = validity_of_files(files)
+    rule = validity_of_files(files, settings)
     if rule is None:
         why = f"{len(files)} files of it do not say it" if files else "it was read from no file"
         raise ReadError(

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from object_servers import BUCKET, gcs_server, s3_server, settings_for
 from places import REPO
 from rasterio.warp import transform as warp
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
@@ -21,7 +22,9 @@ from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 import ee_spark
 from ee_spark.errors import ReadError
 from ee_spark.extract import Options
+from ee_spark.objects import Settings, open_store
 from ee_spark.read import sql
+from ee_spark.read.origin import validity_of_files
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -201,6 +204,27 @@ def test_it_refuses_where_nobody_knows(filled: Path, patches: Path, rows: DataFr
             ee_spark.pixels(given, fill=fill)
         assert "\n" not in str(raised.value)
     assert ee_spark.pixels(memory, fill=-9999).where("NDVI = -9999").count() == 0
+
+
+def test_fill_values_are_found_in_object_storage(filled: Path) -> None:
+    """By footers, with the names that Spark gives files on gs:// and s3://."""
+    for scheme, named, server in (("gs", "gs", gcs_server), ("s3", "s3a", s3_server)):
+        with server() as endpoint:
+            settings = settings_for(scheme, endpoint)
+            store = open_store(f"{scheme}://{BUCKET}/some/set", settings)
+            [part, *_] = [path for path in sorted((filled / "pixels").iterdir()) if "schema" not in path.name]
+            store.create(f"pixels/{part.name}", part.read_bytes())
+            files = [f"{named}://{BUCKET}/some/set/pixels/{part.name}"]
+            found = validity_of_files(files, settings)
+            assert found is not None
+            assert (found.mask, found.fill) == ("fill", {"NDVI": -9999})
+            bare = "part-00000000-0a1b2c3d_r0c0_t0-0.parquet"
+            pq.write_table(pq.read_table(part).replace_schema_metadata(), filled / bare)
+            store.create(f"pixels/{bare}", (filled / bare).read_bytes())
+            files = [f"{named}://{BUCKET}/some/set/pixels/{bare}"]
+            assert validity_of_files(files, settings) is None, "no footer says it, and there is no job.json"
+    with pytest.raises(ReadError, match=r"cannot read in .*ftp:// is not a known kind of store.*; pass fill=VALUE"):
+        validity_of_files([f"ftp://b/x/pixels/{part.name}"], Settings())
 
 
 def test_blocks_honour_a_fill_value(filled: Path, spark: SparkSession) -> None:
