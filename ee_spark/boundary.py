@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from ee_spark.errors import EESparkError, JobError, one_line
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SHOWN = 120
 """Characters of a value that a message repeats."""
@@ -37,8 +43,31 @@ def reading(key: str, value: object = None, what: str = "cannot be read", *, cod
         raise JobError(f"{place}: {what}{said}") from None
 
 
-def unexpected(error: BaseException) -> str:
-    """Return one line for an error that nobody foresaw, for the last resort of a command."""
+def in_one_line(command: Callable[P, T]) -> Callable[P, T]:
+    """Return a click command's function that tells an error as one line on stderr and ends with its exit code.
+
+    Errors that nobody foresaw are told so too, as the last resort, and end with 1.
+    """
+
+    @wraps(command)
+    def wrapped(*args: P.args, **options: P.kwargs) -> T:
+        import click  # not by workers, who read no commands
+
+        try:
+            return command(*args, **options)
+        except EESparkError as error:
+            click.echo(one_line(error, None), err=True)
+            sys.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click tells its own
+        except Exception as error:
+            click.echo(_unexpected(error), err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def _unexpected(error: BaseException) -> str:
     log.debug("unexpected", exc_info=error)
     return f"unexpected {type(error).__name__}: {one_line(error)} ({_place(error)}); this should not happen: report it"
 

@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ import click
 
 from ee_emulator import main as emulator
 from ee_spark import extract as program
-from ee_spark.boundary import unexpected
+from ee_spark.boundary import in_one_line
 from ee_spark.check import refetch as again
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify as check
 from ee_spark.config import load, storage_of
-from ee_spark.errors import EESparkError, JobError, one_line
+from ee_spark.errors import EESparkError, JobError
 from ee_spark.export.split import CELL, parse
 from ee_spark.logs import LEVELS, Logs, log_as
 from ee_spark.objects import check_output, open_store, write_output
@@ -32,25 +31,6 @@ SHOWN = 50
 """Problems that verify writes out one by one."""
 
 log = logging.getLogger(__name__)
-
-
-def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors into one line on stderr: ours with their exit code, and as the last resort any other."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **options: Any) -> Any:
-        try:
-            return command(*args, **options)
-        except EESparkError as error:
-            click.echo(one_line(error, None), err=True)
-            sys.exit(error.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise  # click's own, which it tells itself
-        except Exception as error:
-            click.echo(unexpected(error), err=True)
-            sys.exit(1)
-
-    return wrapped
 
 
 _job_options = (
@@ -90,7 +70,7 @@ def main() -> None:
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 @click.option("--log-json", is_flag=True, help="Each log line as a JSON object with run, lane, tile and image.")
 @click.option("--metrics", metavar="FILE", help="Write the report as OpenMetrics text too; gs:// or s3:// too.")
-@_one_line
+@in_one_line
 def extract(
     path: str,
     settings: tuple[str, ...],
@@ -127,7 +107,7 @@ def extract(
 @_remote_code
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.option("--plot", metavar="PICTURE.png", help="Draw tiles, footprints and region too.")
-@_one_line
+@in_one_line
 def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool, plot: str | None) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
@@ -144,7 +124,7 @@ def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool,
 @main.command()
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset.")
 @click.option("--out", required=True, metavar="PAGE.html", help="The page to write, or PICTURE.png: one picture.")
-@_one_line
+@in_one_line
 def report(dataset: str, out: str) -> None:
     """Show a dataset: a self-contained page with a map, quick looks, charts, failures and numbers; or one picture."""
     from ee_spark.show import page as pages
@@ -157,7 +137,7 @@ def report(dataset: str, out: str) -> None:
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
 @click.option("--refetch", type=click.IntRange(min=0), default=0, metavar="N", help="Fetch N tiles again and compare.")
 @click.option("--repair", "mend", is_flag=True, help="Put right what can be; what is lost becomes missing.")
-@_one_line
+@in_one_line
 def verify(dataset: str, refetch: int, mend: bool) -> None:
     """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3."""
     store = open_store(dataset)
@@ -192,8 +172,8 @@ def verify(dataset: str, refetch: int, mend: bool) -> None:
 @click.option("--split-cell", type=float, default=CELL, show_default=True, help="Degrees per side of what is dealt.")
 @click.option("--lossy", is_flag=True, help="Allow tfrecord to round values to float32.")
 @click.pass_obj
-@_one_line
-def export(run: Callable[..., Any] | None, dataset: str, to: str, out: str, **given: Any) -> None:
+@in_one_line
+def export(run: Callable[..., Any] | None, /, dataset: str, to: str, out: str, **given: Any) -> None:
     """Write a dataset in another program's format; each file written is one line of JSON on stdout."""
     from ee_spark import export as exports
     from ee_spark.read.dataset import open_dataset

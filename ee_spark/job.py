@@ -21,6 +21,8 @@ from ee_spark.hosts import ENDPOINTS, is_endpoint
 from ee_spark.limits import MAX_SIDE
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+DEFAULT_TILE = 256
+"""Pixels per side of a tile, where the job file says nothing and so much fits."""
 LEAST_SHARE = 8
 """Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
 

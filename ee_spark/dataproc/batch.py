@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ee_spark.errors import JobError
-from ee_spark.job import JobConfig
+from ee_spark.job import DEFAULT_TILE, JobConfig
 from ee_spark.limits import MAX_BYTES
 
 EXECUTOR_CORES = 4
@@ -218,7 +218,7 @@ def lanes(config: JobConfig) -> int:
 def lane_megabytes(config: JobConfig) -> int:
     """Return the most memory that a lane takes: 300 MB + 2 × threads × request + 3 × part, rounded up to MiB."""
     threads = math.ceil(config.earth_engine.concurrent_requests / lanes(config))
-    bands, (width, height) = config.source.bands, config.grid.size or (256, 256)
+    bands, (width, height) = config.source.bands, config.grid.size or (DEFAULT_TILE, DEFAULT_TILE)
     request = MAX_BYTES
     if bands:
         together = config.pixels.images_per_request

@@ -17,6 +17,7 @@ import pyarrow as pa
 from ee_spark.client import Client, asset_name
 from ee_spark.errors import JobError, ServiceError, way_out
 from ee_spark.job import Source
+from ee_spark.planner.columns import TIME
 from ee_spark.planner.crs import Ints
 from ee_spark.planner.lattice import Lattice, aligned
 from ee_spark.planner.polygon import Polygon, at_both_sides, polygons_of_geojson
@@ -80,6 +81,11 @@ def microseconds(text: str) -> int:
 def iso(time: int) -> str:
     """Return microseconds since 1970 as an ISO timestamp in UTC."""
     return (_EPOCH + dt.timedelta(microseconds=time)).isoformat().replace("+00:00", "Z")
+
+
+def timestamps(values: Iterable[int]) -> pa.Array:
+    """Return microseconds since 1970 as a column of the tables; null where there is none (``NO_TIME``, or -1)."""
+    return pa.array([None if value in (NO_TIME, -1) else value for value in values], TIME)
 
 
 def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
@@ -289,13 +295,12 @@ def pixel_type(data_type: dict[str, Any]) -> str:
 
 def table_schema() -> pa.Schema:
     """Return the columns of ``images/part-0.parquet``."""
-    time = pa.timestamp("us", "UTC")
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
-            pa.field("image_time", time),
-            pa.field("image_end", time),
-            pa.field("version", time),
+            pa.field("image_time", TIME),
+            pa.field("image_end", TIME),
+            pa.field("version", TIME),
             pa.field("changed", pa.bool_(), nullable=False),
             pa.field("geometry", pa.binary()),
             pa.field("properties", pa.string(), nullable=False),

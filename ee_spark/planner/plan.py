@@ -15,7 +15,7 @@ from ee_spark.client import Client, Service
 from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.hosts import is_google
-from ee_spark.job import JobConfig
+from ee_spark.job import DEFAULT_TILE, JobConfig
 from ee_spark.limits import MAX_BYTES
 from ee_spark.objects import Inputs
 from ee_spark.planner import source as ee_source
@@ -32,8 +32,6 @@ from ee_spark.planner.probe import Field, patiently, probe
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
-
-DEFAULT_TILE = 256
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ee_spark.objects import Store
-from ee_spark.planner.images import NO_TIME, Images, table_schema
+from ee_spark.planner.images import Images, table_schema, timestamps
 from ee_spark.planner.wkb import wkb_multipolygon
 from ee_spark.status import TileStatus
 from ee_spark.store.schema import IMAGES, TILES, Layout
@@ -89,7 +89,7 @@ def _versions(table: pa.Table) -> dict[str, int]:
 def _with_versions(table: pa.Table, today: Mapping[str, int]) -> pa.Table:
     """Return the table with today's versions where they are known, and no image flagged."""
     versions = [today.get(name, version) for name, version in _versions(table).items()]
-    column = _times(versions)
+    column = timestamps(versions)
     table = table.set_column(_VERSION, table.schema.field(_VERSION), column)
     return table.set_column(_CHANGED, table.schema.field(_CHANGED), pa.array([False] * table.num_rows))
 
@@ -98,17 +98,13 @@ def _rows(images: Images, index: list[int]) -> pa.Table:
     return pa.table(
         [
             pa.array([images.ids[i] for i in index], pa.string()),
-            *(_times([int(values[i]) for i in index]) for values in (images.time, images.end, images.version)),
+            *(timestamps([int(values[i]) for i in index]) for values in (images.time, images.end, images.version)),
             pa.array([False] * len(index)),
             pa.array([_footprint(images, i) for i in index], pa.binary()),
             pa.array([images.properties[i] for i in index], pa.string()),
         ],
         schema=table_schema(),
     )
-
-
-def _times(values: list[int]) -> pa.Array:
-    return pa.array([None if value in (NO_TIME, -1) else value for value in values], pa.timestamp("us", "UTC"))
 
 
 def _footprint(images: Images, index: int) -> bytes | None:

@@ -10,13 +10,15 @@ from typing import Any
 from ee_spark.config import load, storage_of
 from ee_spark.dataproc import batch
 from ee_spark.objects import open_store, read_input
+from ee_spark.report import tile_counts
+from ee_spark.status import Status
 
 JOBS = Path(__file__).resolve().parents[1]
 POOL = "earth_engine"
 """A slot is a job that may use the project's quota: ``airflow pools set earth_engine 1 quota --include-deferred``."""
 LOOKBACK_DAYS = 14
 """Images arrive late: each run asks for two weeks before its interval too, and fetches only what is new there."""
-GOOD = ("complete", "partial")
+GOOD = (Status.COMPLETE, Status.PARTIAL)
 
 
 def settings(start: dt.datetime, end: dt.datetime, lookback_days: int) -> list[str]:
@@ -79,8 +81,7 @@ def said(job_file: str, prepared: dict[str, Any]) -> str:
     report = record["report"]
     if report is None:
         raise RuntimeError(f"run {record['run_id']} has no report: its driver died; clear the task, it resumes")
-    counts = ", ".join(f"{report[name]:,} {name}" for name in ("ok", "empty", "failed", "skipped", "missing"))
-    line = f"run {record['run_id']}: {report['status']}: of {report['planned']:,} tiles {counts}"
+    line = f"run {record['run_id']}: {report['status']}: of {report['planned']:,} tiles {tile_counts(report)}"
     if report.get("errors"):
         line += f"; {next(iter(report['errors']))}"
     if report["status"] not in GOOD:

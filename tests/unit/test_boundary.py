@@ -10,8 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ee_spark.boundary import SHOWN, reading, shortened
-from ee_spark.cli import _one_line
+from ee_spark.boundary import SHOWN, in_one_line, reading, shortened
 from ee_spark.errors import JobError, StoppedError
 
 
@@ -65,7 +64,7 @@ def test_a_long_value_is_cut() -> None:
 
 
 def command(body: Callable[[], object]) -> click.Command:
-    return click.command()(_one_line(lambda: body()))
+    return click.command()(in_one_line(lambda: body()))
 
 
 def test_the_last_resort_of_a_command_is_one_line_too() -> None:
