@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ServiceError
-from ..evaluation.token import NUMBER, QUOTED, Token, tokens, unquoted
+from ..evaluation.text import NUMBER, QUOTED, Token, tokens, unquoted
 from ..values.geometry import Geometry, from_geojson
 from ..values.shape import intersect
 
