@@ -23,7 +23,7 @@ class Token(NamedTuple):
 
 
 def tokens(text: str, pattern: re.Pattern[str], wrong: Callable[[int], Exception]) -> list[Token]:
-    """The tokens of a text; raises what `wrong` makes of the first position at which there is none."""
+    """The tokens of a text; raises the error that `wrong` makes of the first position that cannot be read."""
     found: list[Token] = []
     at, end = 0, len(text.rstrip())
     while at < end:

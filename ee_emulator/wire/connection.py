@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections: requests are parsed, answered in order, and sent back the way their fault wants it."""
+"""HTTP/1.1 connections: requests are parsed, answered in order, and replies are sent as their fault demands."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
             traffic.leave(status, sent)
 
     async def _deliver(self, fault: str | None, reply: Reply, request: Request, keep: bool) -> tuple[str, int]:
-        """Send a reply the way its fault wants it; the status to count and the bytes sent."""
+        """Send a reply as its fault demands; the status to count and the bytes sent."""
         if fault == "reset":
             raw = self._transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
