@@ -82,7 +82,7 @@ jitter, faults and seed while it runs; GET /_emulator/algorithms names what is b
     "--cache-mb", type=click.IntRange(1), default=256, metavar="M", help="Memory for decoded blocks and pyramid levels."
 )
 @click.option(
-    "--seed", type=int, default=0, metavar="S", help="Seed of jitter and faults: the same one, the same luck."
+    "--seed", type=int, default=0, metavar="S", help="Seed of jitter and faults: the same seed gives the same ones."
 )
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input or the parent process does.")
 def main(

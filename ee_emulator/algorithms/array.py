@@ -118,4 +118,4 @@ def matrix_multiply(left: Any, right: Any) -> Array:
 
 def _checked_axis(values: NDArray[Any], axis: int, operation: str) -> None:
     if not 0 <= axis < values.ndim:
-        raise ServiceError(f"{operation}: axis {axis} is none of an array of {values.ndim} dimensions.")
+        raise ServiceError(f"{operation}: axis {axis} is not an axis of an array of {values.ndim} dimensions.")

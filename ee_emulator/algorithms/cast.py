@@ -52,4 +52,4 @@ def _named(wanted: Any) -> PixelType:
         return wanted
     if isinstance(wanted, str) and wanted in NAMED:
         return NAMED[wanted]
-    raise ServiceError(f"Image.cast: '{wanted}' is no pixel type. Use one of {', '.join(NAMED)}.")
+    raise ServiceError(f"Image.cast: '{wanted}' is not a pixel type. Use one of {', '.join(NAMED)}.")

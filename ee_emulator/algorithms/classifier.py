@@ -120,7 +120,7 @@ def train(
 
 
 def _table(rows: list[Any], names: list[str], operation: str) -> NDArray[Any]:
-    """Properties as numbers, (rows, names); a 400 naming the first that is none."""
+    """Properties as numbers, (rows, names); a 400 naming the first that is not a number."""
     found = [[property_of(row, name) for name in names] for row in rows]
     for row, values in zip(rows, found, strict=True):
         for name, value in zip(names, values, strict=True):

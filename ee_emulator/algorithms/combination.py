@@ -155,7 +155,7 @@ def group(reducer: Reducer, group_field: int, group_name: str) -> Reducer:
     """
     inputs = reducer.inputs + 1
     if not 0 <= group_field < inputs:
-        raise ServiceError(f"Reducer.group: groupField {group_field} is none of the {inputs} inputs.")
+        raise ServiceError(f"Reducer.group: groupField {group_field} is not one of the {inputs} inputs.")
 
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
         keys, counted = values[group_field], weights[group_field] > 0

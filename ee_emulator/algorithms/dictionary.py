@@ -6,8 +6,8 @@ from typing import Any
 
 from ..errors import ServiceError, not_implemented
 from ..evaluation.argument import image_of
-from ..evaluation.pattern import picked
 from ..evaluation.registry import algorithm
+from ..evaluation.text import picked
 from ..values.array import Array, array_of
 from ..values.function import Function
 from ..values.geometry import Geometry

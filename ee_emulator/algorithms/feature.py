@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import ServiceError
 from ..evaluation.chance import generator
-from ..evaluation.pattern import picked
 from ..evaluation.registry import algorithm
+from ..evaluation.text import picked
 from ..values.element import Collection, Feature, geometry_of, located, of_elements
 from ..values.geometry import Geometry
 from ..values.projection import Projection

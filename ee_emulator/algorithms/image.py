@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import ServiceError
 from ..evaluation.argument import image_of
-from ..evaluation.pattern import replaced
 from ..evaluation.registry import Context, algorithm
+from ..evaluation.text import replaced
 from ..values import mask as masks
 from ..values.band import Band, Canvas, constant_band
 from ..values.element import located

@@ -155,7 +155,7 @@ def parse(input: str, radix: int) -> float:
         return int(input, radix)
     except ValueError:
         if radix != 10:
-            raise ServiceError(f"Number.parse: '{input:.60}' is no integer of base {radix}.") from None
+            raise ServiceError(f"Number.parse: '{input:.60}' is not an integer of base {radix}.") from None
     try:
         return float(input)
     except ValueError:

@@ -19,7 +19,7 @@ def pixel_type(precision: Any, min_value: float | None, max_value: float | None,
     elif isinstance(precision, str) and precision in NAMED:
         found = NAMED[precision]
     else:
-        raise ServiceError(f"PixelType: '{precision!s:.40}' is no precision. Use one of {', '.join(NAMED)}.")
+        raise ServiceError(f"PixelType: '{precision!s:.40}' is not a precision. Use one of {', '.join(NAMED)}.")
     low = found.low if min_value is None else min_value
     high = found.high if max_value is None else max_value
     if (low is None) != (high is None) or (low is not None and high is not None and low > high):

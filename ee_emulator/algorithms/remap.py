@@ -112,7 +112,7 @@ def unmix(image: Image, endmembers: list[Any], sum_to_one: bool, non_negative: b
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.ndim != 2 or matrix.shape[1] != len(image.bands):
-        raise ServiceError(f"Image.unmix: each endmember needs {len(image.bands)} numbers, one a band.")
+        raise ServiceError(f"Image.unmix: each endmember needs {len(image.bands)} numbers, one per band.")
     inverse = np.linalg.pinv(matrix.T)
 
     def reader(row: int) -> Any:

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ..errors import ServiceError
-from ..evaluation.pattern import pattern_of, replaced
 from ..evaluation.registry import algorithm
+from ..evaluation.text import pattern_of, replaced
 from ..values.date import Date
 from ..values.description import describe
 

@@ -125,7 +125,7 @@ def _band_resource(stored: StoredBand) -> dict[str, Any]:
 
 
 def native_grid(band: Band) -> Grid:
-    """The whole of a stored band on its own pixels; a 400 for a computed band, which has none."""
+    """The whole of a stored band on its own pixels; a 400 for a computed band, which has no bounds."""
     if band.dimensions is None:
         raise ServiceError("The image has no bounds of its own; the request needs a grid with dimensions.")
     return Grid(band.projection, *band.dimensions)
@@ -178,7 +178,7 @@ def _stored(
             raise CatalogError(f"{where}: cannot open raster '{file}': {' '.join(str(error).split())}") from error
     opened = rasters[file, crs]
     if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= len(opened):
-        raise CatalogError(f"{where}: index {index} is no band of '{file}', which has {len(opened)}")
+        raise CatalogError(f"{where}: index {index} is not a band of '{file}', which has {len(opened)}")
     policy = entry.get("pyramidingPolicy", "MEAN")
     if policy not in POLICIES:
         raise CatalogError(f"{where}: pyramidingPolicy '{policy}'; use one of {', '.join(POLICIES)}")
@@ -188,7 +188,7 @@ def _stored(
         try:
             nodata = float(nodata)
         except (TypeError, ValueError):
-            raise CatalogError(f"{where}: nodata '{nodata}' is no number") from None
+            raise CatalogError(f"{where}: nodata '{nodata}' is not a number") from None
     pixel_type = _ranged(raster, entry.get("range"), where)
     return StoredBand(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
 

@@ -65,7 +65,7 @@ class Catalog:
         self._content = _read(self._path)
 
     def image(self, asset_id: str, version: int | None = None) -> Image | None:
-        """The stored image, its newest version for None; None where there is no such image or version."""
+        """The stored image, its newest version for None; None where it does not exist."""
         asset = self.asset(asset_id, version)
         return None if asset is None else asset.image
 
@@ -77,11 +77,11 @@ class Catalog:
         return None
 
     def members(self, collection_id: str) -> list[Asset] | None:
-        """The newest version of each image of a collection, by id; None where there is no such collection."""
+        """The newest version of each image of a collection, by id; None where the collection does not exist."""
         return self._current().collections.get(public_id(collection_id))
 
     def collection(self, asset_id: str) -> Collection | None:
-        """The stored image collection; None where there is none."""
+        """The stored image collection; None where it does not exist."""
         found = self.members(asset_id)
         if found is None:
             return None
@@ -91,14 +91,14 @@ class Catalog:
         )
 
     def table(self, asset_id: str, version: int | None = None) -> Collection | None:
-        """The features of a stored table, its newest version for None; None where there is none."""
+        """The features of a stored table, its newest version for None; None where it does not exist."""
         for found in self._current().tables.get(public_id(asset_id), ()):
             if version is None or found.version == version:
                 return found.collection
         return None
 
     def resource(self, asset_id: str) -> dict[str, Any] | None:
-        """An image, collection, table or folder as the REST API writes it (view FULL); None where there is none."""
+        """An image, collection, table or folder as the REST API writes it (view FULL); None where it does not exist."""
         content, name = self._current(), public_id(asset_id)
         if name in content.versions:
             return content.versions[name][0].resource
@@ -109,7 +109,7 @@ class Catalog:
         return {"type": "FOLDER", "name": asset_name(name), "id": name} if name in content.inside else None
 
     def inside(self, asset_id: str) -> list[dict[str, Any]] | None:
-        """The assets directly in a folder, a root (`projects/P`) or a collection beside its images; None: no such."""
+        """The assets directly in a folder, a root (`projects/P`) or a collection beside its images; None for an unknown id."""
         name = public_id(asset_id)
         children = self._current().inside.get(name)
         if children is None:

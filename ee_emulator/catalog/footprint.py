@@ -18,7 +18,7 @@ _FOOTPRINT_ERROR = 0.01
 
 
 def outline(raster: RasterBand) -> Geometry:
-    """The edge of a raster in longitude and latitude, with points enough to follow it; ServiceError if it has none."""
+    """The edge of a raster in longitude and latitude, with enough points to follow it; ServiceError where that fails."""
     width, height = raster.width, raster.height
     corners = [(0, 0), (0, height), (width, height), (width, 0), (0, 0)]
     steps = 1
@@ -35,7 +35,7 @@ def outline(raster: RasterBand) -> Geometry:
     known = np.isfinite(lons) & np.isfinite(lats)
     ring = [[float(x), float(y)] for x, y in zip(lons[known], lats[known], strict=True)]
     if len(ring) < 4:
-        raise ServiceError("the raster's edge has no place in longitude and latitude; give it a 'geometry'")
+        raise ServiceError("the raster's edge cannot be expressed in longitude and latitude; give it a 'geometry'")
     if ring[0] != ring[-1]:
         ring.append(ring[0])
     return Geometry("Polygon", [ring])

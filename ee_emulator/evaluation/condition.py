@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ServiceError
 from ..values.element import Element, property_of
 from ..values.filter import DECISIONS, Filter
-from .token import NUMBER, QUOTED, Token, tokens, unquoted
+from .text import NUMBER, QUOTED, Token, tokens, unquoted
 
 _TOKEN = re.compile(
     rf"\s*(?:(?P<text>{QUOTED})|(?P<sign><=|>=|==|!=|<>|&&|\|\||[<>=!()])"

@@ -26,7 +26,7 @@ from ..values.projection import Projection
 from ..values.shape import shape_in, singles
 
 BLOCK = 256
-"""Pixels a side of the parts in which a region is gone through."""
+"""Pixels per side of the parts in which a region is processed."""
 _LEVELS = 255
 _FEW = 64
 _FARTHEST = 2.0**40
@@ -62,7 +62,7 @@ class Region:
         return min((right - left) * (bottom - top), along)
 
     def blocks(self) -> Iterator[Grid]:
-        """Grids of at most `BLOCK` pixels a side that the region touches, row by row."""
+        """Grids of at most `BLOCK` pixels per side that the region touches, row by row."""
         left, top, right, bottom = self.window
         shapely.prepare(self.shape)
         for row in range(top, bottom, BLOCK):

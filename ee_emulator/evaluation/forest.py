@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from .chance import generator
 
 _CHUNK = 8192
-"""Rows that go down a tree at a time, few enough to stay in the processor's cache."""
+"""Rows that pass through a tree at a time, few enough to stay in the processor's cache."""
 _KEPT = 8
 """Forests that are remembered: the tiles of one map train the same one."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How a forest is grown; None: the square root of the variables, every row once a tree, leaves without limit."""
+    """How a forest is grown; None: the square root of the variables, every row once per tree, leaves without limit."""
 
     trees: int
     variables: int | None = None
@@ -191,7 +191,7 @@ def _grown(
 def _best_split(
     x: NDArray[Any], y: NDArray[Any], rows: NDArray[Any], wanted: int, least: int, random: np.random.Generator
 ) -> _Split | None:
-    """The best of `wanted` variables drawn at random (of more, while none of them splits); None for a leaf."""
+    """The best of `wanted` variables drawn at random (of more, until one of them splits the rows); None for a leaf."""
     count = len(rows)
     outputs = y[rows]
     if count < 2 * least or not np.ptp(outputs, axis=0).any():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ServiceError
-from .token import QUOTED, Token, tokens, unquoted
+from .text import QUOTED, Token, tokens, unquoted
 
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_$][\w$]*)|(?P<text>{QUOTED})"

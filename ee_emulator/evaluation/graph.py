@@ -82,7 +82,7 @@ class Graph:
         return known
 
     def _reads(self, node: Any) -> bool:
-        """True when a part of a node reads an argument. A function's own arguments count: its body is no constant."""
+        """True when a part of a node reads an argument. A function's own arguments count: its body is not constant."""
         if isinstance(node, list):
             return any(map(self._reads, node))
         if not isinstance(node, dict) or "constantValue" in node:
@@ -96,7 +96,7 @@ class Graph:
         return False
 
     def _refuse_cycles(self) -> None:
-        """A 400 where a value is made of itself: a function that calls itself has no end, as there is no condition."""
+        """A 400 where a value refers to itself: such a function would never end."""
         path: list[tuple[str, Iterator[str]]] = [(self._result, _pointers(self._nodes.get(self._result)))]
         entered, left = {self._result}, set[str]()
         while path:
@@ -139,7 +139,7 @@ class Graph:
             try:
                 return int(content)
             except (TypeError, ValueError):
-                raise ServiceError(f"Invalid expression: integerValue '{content}' is no integer.") from None
+                raise ServiceError(f"Invalid expression: integerValue '{content}' is not an integer.") from None
         if kind == "bytesValue":
             try:
                 return base64.b64decode(content, validate=True)

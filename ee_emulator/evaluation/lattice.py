@@ -25,7 +25,7 @@ MAX_PIXELS = 1 << 24
 _EXACT = 1e-6
 """Fractions of a pixel that count as none: centres that coincide are not interpolated."""
 _MANY = 8
-"""Input pixels a side of an output pixel from which on the part of a single one matters less."""
+"""Input pixels per side of an output pixel from which on the share of a single one matters less."""
 _STRAIGHT = 0.05
 """How far, in pixels of the input, an interpolated position may be off."""
 _STACK = 1 << 22

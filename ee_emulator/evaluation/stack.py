@@ -39,7 +39,7 @@ class Shared:
 
 
 def pixel_type(output: Output, types: Sequence[PixelType], operation: str) -> PixelType:
-    """The type of an output as a band; a 400 where it is no number."""
+    """The type of an output as a band; a 400 where it is not a number."""
     if output.typing is None:
         raise not_implemented(
             f"{operation}: the reducer's output '{output.name}' is not a number for each pixel; array images",

@@ -96,7 +96,9 @@ def visualized(image: Image, style: Style, operation: str) -> Image:
         raise ServiceError(f"{operation}: Cannot provide a palette when visualizing more than one band.")
     for name, given in (("range", style.ranges), ("gamma value", style.gammas)):
         if len(given) not in (0, 1, count):
-            raise ServiceError(f"{operation}: {len(given)} {name}s do not fit {count} bands; give one, or one a band.")
+            raise ServiceError(
+                f"{operation}: {len(given)} {name}s do not fit {count} bands; give one, or one per band."
+            )
     stretches = [_stretch(band, i, style) for i, band in enumerate(image.bands)]
     if style.palette:
         colours = np.array(style.palette, np.float64)
@@ -167,6 +169,6 @@ def colour(text: Any) -> Colour:
     if re.fullmatch("[0-9a-f]{3}", digits):
         digits = "".join(2 * digit for digit in digits)
     if not re.fullmatch("[0-9a-f]{6}", digits):
-        raise ServiceError(f"'{shown:.40}' is no colour; write six hexadecimal digits such as ff8800.")
+        raise ServiceError(f"'{shown:.40}' is not a colour; write six hexadecimal digits such as ff8800.")
     red, green, blue = bytes.fromhex(digits)
     return red, green, blue

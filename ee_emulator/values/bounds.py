@@ -25,7 +25,7 @@ def box_in(region: Geometry, crs: str, what: str) -> tuple[float, float, float, 
     """The bounding box (left, bottom, right, top) of a geometry in `crs`, its edges followed by many points.
 
     A geometry that was drawn in that coordinate system has exactly the box of its vertices there. `what` begins the
-    message of the 400 for a geometry that is empty or has no place there.
+    message of the 400 for a geometry that is empty or cannot be expressed there.
     """
     if region.planar is not None and same_crs(region.planar[0], crs):
         xs, ys = region.planar[1][:, 0], region.planar[1][:, 1]
@@ -37,7 +37,7 @@ def box_in(region: Geometry, crs: str, what: str) -> tuple[float, float, float, 
         path = np.concatenate(dense)
         xs, ys = transform_points(LONLAT, crs, path[:, 0], path[:, 1])
     if not np.isfinite(xs).all():
-        raise ServiceError(f"{what}: a part of the geometry has no place in '{crs:.40}'.")
+        raise ServiceError(f"{what}: a part of the geometry has no coordinates in '{crs:.40}'.")
     return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 

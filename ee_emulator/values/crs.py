@@ -24,7 +24,7 @@ _METRES_PER_DEGREE = math.pi * MAJOR / 180
 LONLAT = "EPSG:4326"
 """Longitude and latitude in degrees on WGS 84."""
 FARTHEST = 1e9
-"""No place on the earth has a coordinate that is larger, in any unit."""
+"""Larger coordinates, in whatever unit, do not occur on the earth."""
 _ONLY_EARTH_ENGINE = {
     # MODIS sinusoidal: the label's own WKT is wrong, the data lie on this sphere.
     "SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
@@ -66,7 +66,7 @@ def metres_per_unit(crs: str) -> float:
 
 
 def transform_points(source: str, target: str, xs: NDArray[Any], ys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Transform float64 coordinates of any shape; NaN where the point has no place in `target`."""
+    """Transform float64 coordinates of any shape; NaN where the point has no coordinates in `target`."""
     if same_crs(source, target):
         return xs, ys
     shape = xs.shape

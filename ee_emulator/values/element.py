@@ -93,7 +93,7 @@ def located(element: Element, proj: Projection | None, operation: str) -> Geomet
 
 
 def images_of(collection: Collection, operation: str) -> list[Image]:
-    """The images of a collection; a 400 when an element is none."""
+    """The images of a collection; a 400 when an element is not an image."""
     for member in collection.elements:
         if not isinstance(member, Image):
             raise ServiceError(f"{operation}: the collection contains a {type(member).__name__}, not only images.")

@@ -54,7 +54,7 @@ class Geometry:
 
     @cached_property
     def lines(self) -> list[NDArray[Any]]:
-        """Polylines that are no polygon's edge."""
+        """Polylines that are not edges of polygons."""
         if self.kind == "GeometryCollection":
             return [line for part in self.parts for line in part.lines]
         if self.kind == "LineString":

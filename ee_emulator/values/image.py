@@ -74,7 +74,7 @@ def first_band(image: Image, operation: str) -> Band:
 
 
 def matching(image: Image, selector: Any, operation: str) -> list[Band]:
-    """The bands that a selector picks; a 400 with the service's text when there is none."""
+    """The bands that a selector picks; a 400 with the service's text when nothing matches."""
     if isinstance(selector, (int, float)) and not isinstance(selector, bool):
         position = int(selector)
         if not -len(image.bands) <= position < len(image.bands):

@@ -19,7 +19,7 @@ from .crs import metres_per_unit
 from .grid import Grid
 
 LARGEST = 512
-"""Pixels that a side of a kernel may have."""
+"""Pixels that one side of a kernel may have."""
 Offsets = tuple[NDArray[Any], NDArray[Any]]
 """dx and dy, in pixels, of the places of a kernel."""
 
@@ -90,7 +90,7 @@ def sized(
             found = radii[0] / (math.hypot(a, d) * unit), radii[1] / (math.hypot(b, e) * unit)
         columns, rows = math.floor(found[0] + 1e-9), math.floor(found[1] + 1e-9)
         if 2 * max(columns, rows) + 1 > LARGEST:
-            raise ServiceError(f"{operation}: the kernel would have {2 * max(columns, rows) + 1} pixels a side; "
+            raise ServiceError(f"{operation}: the kernel would have {2 * max(columns, rows) + 1} pixels per side; "
                                f"at most {LARGEST} are allowed.")  # fmt: skip
         dx, dy = np.meshgrid(np.arange(-columns, columns + 1.0), np.arange(-rows, rows + 1.0))
         return Weights(scaled(shape((dx, dy), found).astype(np.float64), normalize, magnitude), rows, columns)

@@ -35,7 +35,7 @@ _EXACT = 1e-6
 
 
 def scale_ratio(crs: str, transform: Affine6, centre: Centre) -> float:
-    """Side of an output pixel in pixels of (`crs`, `transform`) at the centre of a request; 1 where it has no place."""
+    """Side of an output pixel in pixels of (`crs`, `transform`) at the centre of a request; 1 where it is unknown."""
     return _ratio(crs, transform, *centre)
 
 

@@ -219,7 +219,7 @@ class RasterBand:
 def open_bands(path: Path, crs: str | None) -> list[RasterBand]:
     """Every band of a file; `crs` names its coordinate system, else the file's own code or WKT is used.
 
-    Raises rasterio's error when the file cannot be opened, ValueError when it is no georeferenced real raster.
+    Raises rasterio's error when the file cannot be opened, ValueError when it has no georeference or complex numbers.
     """
     stat = path.stat()
     with rasterio.open(path) as dataset:

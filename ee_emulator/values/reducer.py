@@ -24,7 +24,7 @@ Typing = Callable[[Sequence[PixelType]], PixelType]
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """One result: `typing` gives its pixel type from the inputs' (None: a list, a dictionary, no pixel).
+    """One result: `typing` gives its pixel type from the inputs' (None: a list or a dictionary, not a pixel).
 
     `always`: valid even where nothing counted; `empty`: what a region or a list without values gives.
     """

@@ -25,7 +25,7 @@ _EMPTY = shapely.GeometryCollection()
 def shape_in(geometry: Geometry | None, crs: str = LONLAT) -> BaseGeometry:
     """The shape in a coordinate system, from the one it was drawn in; rings that cross themselves by the even-odd rule.
 
-    Raises a 400 for a geometry of which a part has no place there.
+    Raises a 400 for a geometry of which a part cannot be expressed there.
     """
     if geometry is None:
         return _EMPTY
@@ -66,7 +66,7 @@ def moved(shape: BaseGeometry, source: str, target: str) -> BaseGeometry:
     def transform(points: NDArray[Any]) -> NDArray[Any]:
         xs, ys = transform_points(source, target, points[:, 0], points[:, 1])
         if not np.isfinite(xs).all():
-            raise ServiceError(f"Geometry: a part of it has no place in '{target:.40}'.")
+            raise ServiceError(f"Geometry: a part of it has no coordinates in '{target:.40}'.")
         return np.column_stack([xs, ys])
 
     found = shapely.transform(dense, transform)
@@ -116,7 +116,7 @@ def _assembled(kind: str, coordinates: Any) -> BaseGeometry:
     except (shapely.errors.GEOSException, ValueError, TypeError, IndexError) as error:
         raise ServiceError(f"Geometry: invalid {kind} coordinates: {error!s:.100}") from error
     if not found.is_empty and not max(map(abs, found.bounds)) < FARTHEST:
-        raise ServiceError(f"Geometry: the coordinate {max(map(abs, found.bounds)):g} is no place on the earth.")
+        raise ServiceError(f"Geometry: the coordinate {max(map(abs, found.bounds)):g} is not on the earth.")
     return found if found.is_valid else shapely.make_valid(found)
 
 

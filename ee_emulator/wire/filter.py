@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ServiceError
-from ..evaluation.token import NUMBER, QUOTED, Token, tokens, unquoted
+from ..evaluation.text import NUMBER, QUOTED, Token, tokens, unquoted
 from ..values.geometry import Geometry, from_geojson
 from ..values.shape import intersect
 
@@ -80,7 +80,7 @@ def compared(found: Any, sign: str, value: Any) -> bool:
 
 
 def intersects(geojson: str, text: str, shape: Shape) -> Condition:
-    """Passes what touches a GeoJSON geometry; a 400 that shows `text` when it is none."""
+    """Passes what touches a GeoJSON geometry; a 400 that shows `text` for anything else."""
     try:
         area = from_geojson(json.loads(geojson))
     except ValueError:

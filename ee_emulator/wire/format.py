@@ -135,7 +135,7 @@ def _header(fields: tuple[tuple[str, str], ...], shape: tuple[int, int]) -> byte
 
 
 def _npy(names: list[str], arrays: list[NDArray[Any]], shape: tuple[int, int]) -> memoryview:
-    """NPY 1.0, shape (height, width), one packed field a band, interleaved by pixel."""
+    """NPY 1.0, shape (height, width), one packed field per band, interleaved by pixel."""
     fields = tuple((name, array.dtype.str) for name, array in zip(names, arrays, strict=True))
     header = _header(fields, shape)
     dtype = np.dtype(list(fields))

@@ -100,7 +100,7 @@ def _offset(token: Any) -> int:
     except (binascii.Error, ValueError):
         label, number = "", ""
     if label != "from" or not number.isdecimal() or len(number) > 18:
-        raise ServiceError(f"Invalid value at 'pageToken': '{token!s:.60}' is none of this listing's tokens.")
+        raise ServiceError(f"Invalid value at 'pageToken': '{token!s:.60}' is not a token of this listing.")
     return int(number)
 
 

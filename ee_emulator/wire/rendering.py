@@ -27,7 +27,7 @@ _SIMPLE = 1 << 22
 
 @dataclass(frozen=True)
 class Rendering:
-    """What is to be drawn: images on their grids (several only for one file a band), as a file of a format."""
+    """What a request asks for: images on their grids (several only for one file per band), as one file."""
 
     parts: tuple[tuple[Image, Grid], ...]
     file_format: str

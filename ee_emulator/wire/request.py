@@ -20,7 +20,7 @@ from ..values.image import Image, first_band, matching
 from ..values.projection import TERMS, Affine6, Projection
 
 MAX_BYTES = 50331648
-"""Uncompressed bytes of a reply, one mask byte a sample counted in."""
+"""Uncompressed bytes of a reply, including one mask byte per sample."""
 MAX_SIDE = 32768
 MAX_BANDS = 1024
 
@@ -65,7 +65,7 @@ def output_grid(image: Image, body: dict[str, Any]) -> Grid:
 
 
 def check_size(parts: Sequence[tuple[Sequence[Band], Grid]]) -> int:
-    """The bytes a reply counts, one mask byte a sample included; a 400 above the service's limits."""
+    """The bytes of a reply as the service counts them, with a mask byte per sample; a 400 above its limits."""
     count = sum(len(bands) for bands, _ in parts)
     if count > MAX_BANDS:
         raise ServiceError(f"Request has {count} bands; at most {MAX_BANDS} bands are allowed.")

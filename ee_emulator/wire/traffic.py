@@ -1,4 +1,4 @@
-"""What makes a far service out of a near one: quotas, latency and faults, seeded, and changeable while it runs.
+"""Quotas, latency and faults as a distant service has them: by a seed, and changeable while it runs.
 
 https://developers.google.com/earth-engine/guides/usage
 """
@@ -83,7 +83,7 @@ def parse_faults(value: Any) -> dict[str, float]:
 
 
 class Traffic:
-    """Admits requests, decides their fate, and counts. Used from the server's event loop only.
+    """Admits requests, decides which faults strike them, and counts. Used from the server's event loop only.
 
     A request is in flight from the moment it was read until its reply was handed to the connection. Discovery, the
     algorithm list and the emulator's own pages are neither limited nor struck by faults.
@@ -158,7 +158,7 @@ class Traffic:
         return {}
 
     def change(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Apply new rules (and `seed`, which starts the dice again); ValueError for what is not understood."""
+        """Apply new rules (and `seed`, which restarts the random numbers); ValueError for what is not understood."""
         values = dict(values)
         seed = values.pop("seed", None)
         self.rules = self.rules.changed(values)

