@@ -319,13 +319,18 @@ def bucket(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, str]
 
 
 def test_exports_go_to_object_storage(
-    two: tuple[Dataset, Any, Any], bucket: tuple[str, dict[str, str]], tmp_path: Path
+    two: tuple[Dataset, Any, Any],
+    bucket: tuple[str, dict[str, str]],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is there equals what the same export writes to a directory, byte for byte, and nothing is left here."""
+    scratch = tmp_path_factory.mktemp("scratch")  # of its own: other processes use the system's at the same time
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     root, settings = bucket
     dataset = replace(two[0], settings=Settings(**settings))
     found = open_store(root, dataset.settings)
-    before = set(Path(tempfile.gettempdir()).glob("ee-spark-*"))
     for to, name in (("cog", "cogs"), ("npz", "records"), ("zarr", "cube.zarr")):
         results = export(dataset, to, f"{root}/exports/{name}")
         local = export(two[0], to, str(tmp_path / name))
@@ -341,7 +346,7 @@ def test_exports_go_to_object_storage(
                     assert all(np.array_equal(ours[item], theirs[item]) for item in theirs.files)
         else:
             assert sent == {key: path.read_bytes() for key, path in files.items()}
-    assert set(Path(tempfile.gettempdir()).glob("ee-spark-*")) == before
+    assert list(scratch.iterdir()) == []
     with pytest.raises(ReadError, match=r"cube.zarr is there already"):
         export(dataset, "zarr", f"{root}/exports/cube.zarr")
     one = export(dataset.select(images="S/MAY"), "geotiff", f"{root}/may.tif")
