@@ -28,7 +28,7 @@ THREADS = 4
 Key = tuple[str, str]
 REPAIRABLE = frozenset({"torn", "checksum", "schema", "rows", "doubled", "tiles", "leftover"})
 """Kinds of problems that :mod:`ee_spark.check.repair` knows a way out of."""
-ADDED, PROSE = frozenset({"fill"}), frozenset({"layout"})
+ADDED, PROSE = frozenset({"fill", "mask"}), frozenset({"layout"})
 """What footers of older parts do not say, and what they may say in other words."""
 
 
@@ -276,7 +276,11 @@ def _check_images(store: Store, named: set[str], findings: Findings) -> None:
     """Say which images the tables name that ``images`` does not know."""
     found = store.read(IMAGES)
     try:
-        known = set(pq.read_table(pa.BufferReader(found[0]))["image_id"].to_pylist()) if found else set()
+        known = (
+            set(pq.ParquetFile(pa.BufferReader(found[0])).read(["image_id"])["image_id"].to_pylist())
+            if found
+            else set()
+        )
     except (pa.ArrowException, OSError, KeyError) as error:
         findings.say("images", IMAGES, f"cannot be read ({error})")
         return

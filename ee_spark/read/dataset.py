@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ee_spark.errors import EESparkError, ReadError
 from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks
-from ee_spark.read.rows import LATTICE, RowGroup, Rows, cores, part_names, settings_of, store_of
+from ee_spark.read.rows import LATTICE, RowGroup, Rows, cores, forget_open_parts, part_names, settings_of, store_of
 from ee_spark.read.selection import Time, period
 from ee_spark.status import IN_TILES
 from ee_spark.store import manifest as manifests
@@ -56,7 +56,7 @@ class Dataset(Rows):
         found = self.store.read(IMAGES)
         if found is None:
             raise ReadError(f"{self.path}: has no {IMAGES} yet: its first run is still planning")
-        table = pq.read_table(pa.BufferReader(found[0]))
+        table = pq.ParquetFile(pa.BufferReader(found[0])).read()
         kept = replace(self.selection, bbox=None, tiles=None, points=None, crs=None).filter
         return table if kept is None else table.filter(kept)
 
@@ -178,6 +178,7 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
     """
     settings = settings_of(storage)
     name = os.fspath(path).rstrip("/")
+    forget_open_parts()
     try:
         store = store_of(name, settings)
         job = manifests.read(store)

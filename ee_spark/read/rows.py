@@ -119,7 +119,7 @@ class Rows:
         """Return rows of ``tiles``: what became of each planned (tile, image) of the selection."""
         names = self._wanted(part_names(self.store, TILES, self.manifest))
         try:
-            found = [self._filtered(_fragment(self.path, self.settings, name), name, columns) for name in names]
+            found = [self._filtered(_opened(self.path, self.settings, name), name, columns) for name in names]
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{self.path}/{TILES}: cannot be read: {error}") from None
         return pa.concat_tables(found, promote_options="permissive")
@@ -245,10 +245,18 @@ def cores() -> int:
     return max(1, len(os.sched_getaffinity(0)))
 
 
-@lru_cache(maxsize=OPEN_PARTS)
-def _fragment(path: str, settings: Settings, name: str) -> Any:
-    """Return an open part, its footer read once; each read of it has a reader of its own, so threads may share it."""
+def _opened(path: str, settings: Settings, name: str) -> Any:
+    """Return a file of the tables, open; each read of it has a reader of its own, so threads may share it."""
     return ds.ParquetFileFormat().make_fragment(store_of(path, settings).open(name))
+
+
+_fragment = lru_cache(maxsize=OPEN_PARTS)(_opened)
+"""The same for parts of ``pixels``, which only a repair replaces: their footers are read once."""
+
+
+def forget_open_parts() -> None:
+    """Close the parts that are held open: a dataset that is opened anew shows what is there now."""
+    _fragment.cache_clear()
 
 
 def _lattice_of(part: str) -> str:

@@ -31,7 +31,7 @@ def publish(store: Store, images: Images, *, fresh: bool = False, repin: bool = 
     """
     while True:
         found = store.read(IMAGES)
-        old = pq.read_table(pa.BufferReader(found[0])) if found and not fresh else table_schema().empty_table()
+        old = pq.ParquetFile(pa.BufferReader(found[0])).read() if found and not fresh else table_schema().empty_table()
         today = {name: int(version) for name, version in zip(images.ids, images.version, strict=True)}
         if repin:
             old = _with_versions(old, today)
@@ -50,7 +50,7 @@ def flag(store: Store, today: Mapping[str, int]) -> list[str]:
         found = store.read(IMAGES)
         if found is None:
             return []
-        table = pq.read_table(pa.BufferReader(found[0]))
+        table = pq.ParquetFile(pa.BufferReader(found[0])).read()
         names, was = table["image_id"].to_pylist(), table["changed"].to_pylist()
         known = _versions(table)
         now = [flagged or today.get(name, known[name]) != known[name] for name, flagged in zip(names, was, strict=True)]

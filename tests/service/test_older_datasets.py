@@ -237,7 +237,6 @@ def test_it_grows_and_asks_only_for_what_is_new(older: Older, spark: SparkSessio
 
 # Version 0.1.0 itself fails here: it keeps the file of ``tiles`` open that it counted first, and which the run has
 # replaced since.
-@pytest.mark.xfail(strict=False, reason="a dataset opened again in one process counts as the first time")
 @only("ndvi-band")
 def test_opened_again_it_counts_what_was_added(older: Older, spark: SparkSession) -> None:
     first = ee_spark.open_dataset(older.path)
@@ -318,7 +317,6 @@ def test_spark_has_a_row_for_each_valid_pixel(older: Older, spark: SparkSession)
 
 # Version 0.1.0 itself fails here: ``pixels`` finds no column of validity, knows nothing of the fill value, and makes
 # rows of filled pixels too. A version that looks the value up in the dataset's job.json passes; then the mark goes.
-@pytest.mark.xfail(strict=False, reason="ee_spark.pixels knows nothing of fill values")
 @only("ndvi-fill")
 def test_spark_has_no_row_for_a_filled_pixel(older: Older, spark: SparkSession) -> None:
     assert_pixels(older, spark)

@@ -11,6 +11,8 @@ import pytest
 from job_files import job
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from ee_spark.fetch.telemetry import Traffic
+from ee_spark.lane.record import LaneRecord
 from ee_spark.report import Changes, RunReport, build, how_to_open, openmetrics
 from ee_spark.status import Status, TileStatus
 
@@ -49,12 +51,29 @@ def test_no_run_makes_new_series() -> None:
     assert differ[0].startswith("ee_spark_run_info{")
 
 
-LANE: dict[str, Any] = {
-    **{"ok": 3, "empty": 1, "failed": 1, "skipped": 2, "requests": 9, "retries": 2, "splits": 1, "rejected": 1},
-    **{"bytes_in": 4096, "statuses": {"200": 8, "429": 1}, "errors": {"no such band": 1}, "seconds": 4.0},
-    **{"peak_in_flight": 5, "restricted": False, "latencies": {"-35": 9}, "busy_seconds": 4.5},
-    **{"fetching_seconds": 3.0, "windows": [(0.0, 5.0)]},
-}
+TRAFFIC = Traffic(
+    requests=9,
+    retries=2,
+    splits=1,
+    statuses={"200": 8, "429": 1},
+    latencies={-35: 9},
+    busy_seconds=4.5,
+    fetching_seconds=3.0,
+    windows=((0.0, 5.0),),
+)
+LANE = LaneRecord(
+    lane=0,
+    ok=3,
+    empty=1,
+    failed=1,
+    skipped=2,
+    traffic=TRAFFIC,
+    rejected=1,
+    bytes_in=4096,
+    peak_in_flight=5,
+    errors={"no such band": 1},
+    seconds=4.0,
+)
 
 
 def built(planned: int = 16, stopped: str | None = None, mixed: tuple[str, ...] = (), **retry: Any) -> RunReport:
