@@ -137,7 +137,7 @@ def test_the_script_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_source_distribution_has_every_file_of_the_repository(tmp_path: Path) -> None:
+def test_the_source_distribution_has_every_file(tmp_path: Path) -> None:
     """Also what runs elsewhere: Dockerfile, lock, scripts, docs. Only what CI and git need stays behind."""
     python = environments.environment("hatchling", "hatchling==1.27.0")
     program = "import sys; from hatchling.build import build_sdist; print(build_sdist(sys.argv[1]))"

@@ -286,7 +286,7 @@ def test_a_second_refusal_ends_it(google: tuple[Google, Wire, Wire]) -> None:
     assert far.tokens == 2
 
 
-def test_a_token_that_cannot_be_fetched_just_now_is_no_matter_of_access(
+def test_a_token_that_is_late_does_not_end_the_run(
     google: tuple[Google, Wire, Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far, _, _ = google
@@ -298,7 +298,7 @@ def test_a_token_that_cannot_be_fetched_just_now_is_no_matter_of_access(
     assert (caught.value.kind, caught.value.status) == ("unavailable", 0)
 
 
-def test_a_certificate_of_nobody_is_refused_before_any_token_is_sent(
+def test_an_unknown_certificate_never_gets_a_token(
     google: tuple[Google, Wire, Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far, service, _ = google

@@ -218,7 +218,7 @@ def test_patches_are_the_nearest_pixels_around_their_points(service, tmp_path, n
     assert count >= 10  # a corner of the box may lie off a raster that is askew
 
 
-def test_at_the_antimeridian_no_pixel_beyond_is_asked_for_and_that_part_is_masked(service):
+def test_pixels_beyond_180_degrees_are_masked_unrequested(service):
     url, folder = service
     keys = {
         "source": {"asset": "T/EDGE"},

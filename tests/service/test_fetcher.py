@@ -232,7 +232,7 @@ def test_overload_is_waited_out_and_uses_no_attempt(far: Far) -> None:
     assert far.statuses()["429"] == far.requests() - len(answers) > 0
 
 
-def test_an_outage_leaves_tiles_missing_and_a_later_run_gets_them(far: Far) -> None:
+def test_after_an_outage_a_later_run_gets_what_is_missing(far: Far) -> None:
     far.set(faults="503:1")
     engine = fetcher(far.url, 8, deadline=2.0)
     started = time.monotonic()
@@ -430,7 +430,7 @@ def test_one_bad_image_of_a_pack_fails_alone(far: Far) -> None:
     assert far.requests() <= 1 + 7
 
 
-def test_a_pack_that_is_too_big_is_halved_and_its_size_remembered(far: Far) -> None:
+def test_a_pack_that_is_too_big_is_halved_for_good(far: Far) -> None:
     far.set(faults="oom-above:20000")
     packs = [pack(list(range(8)), (x, 0, 30, 20)) for x in range(0, 330, 30)]  # 6,000 counted bytes an image
     for answer in all_of(fetcher(far.url, 1, "computePixels"), packs):

@@ -241,7 +241,7 @@ def test_the_official_client_reads_what_gs_wrote(servers: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize("kind", ["gs", "s3"])
-def test_a_file_opened_before_it_was_replaced_never_mixes_generations(kind: str, servers: dict[str, str]) -> None:
+def test_an_open_file_never_mixes_generations(kind: str, servers: dict[str, str]) -> None:
     store = rooted(kind, servers, f"mixed{next(_folders)}")
     store.create("f", b"a" * 600_000)
     with store.open("f") as file:
@@ -402,7 +402,7 @@ def can_filter() -> bool:
 
 
 @pytest.mark.skipif(not can_filter(), reason="the kernel filter is written for Linux on x86-64 and arm64")
-def test_a_mount_that_cannot_link_is_written_by_rename_with_a_warning(tmp_path: Path) -> None:
+def test_a_mount_without_links_is_written_by_rename(tmp_path: Path) -> None:
     code = textwrap.dedent(NO_LINK) + textwrap.dedent(
         """
             import errno, logging, os, sys

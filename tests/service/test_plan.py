@@ -124,7 +124,7 @@ def test_images_that_share_an_offset_give_it_to_the_lattice(world):
     assert not note(plan, "resampling")
 
 
-def test_images_that_disagree_are_named_by_group_and_the_crs_origin_holds(world):
+def test_images_that_disagree_are_named_by_group(world):
     plan = plan_of(world, {"source": {"collection": "OFFSETS"}})
     assert (plan.frozen.align, plan.pairs.lattices[0].x0) == ("crs", 0)
     assert "the images disagree: (15, 15) in 1 of 3 images" in note(plan, "lattice") or "in 2 of 3 images" in note(
@@ -150,7 +150,7 @@ def test_a_foreign_lattice_is_said_with_its_numbers(world):
     assert "the mean of the stored pixels under it" in note(mean, "resampling")
 
 
-def test_native_has_one_lattice_for_each_crs_resolution_and_offset(world):
+def test_native_has_a_lattice_per_crs_resolution_and_offset(world):
     native = {"crs": "native", "tile": 32, "scale": None}
     grid = {key: value for key, value in native.items() if value is not None}
     plan = plan_of(world, {"source": {"collection": "OFFSETS"}, "grid": grid})
@@ -310,7 +310,7 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
         ({"source": {"collection": "SAME"}, "grid.crs": "EPSG:1"}, "grid.crs: 'EPSG:1' is not a CRS"),
     ],
 )
-def test_what_is_wrong_with_a_job_is_found_before_any_tile_is_asked_for(world, changes, said):
+def test_a_wrong_job_is_found_before_any_tile_is_requested(world, changes, said):
     url, folder = world
     keys = {"region": AREA, "grid": {"crs": UTM10, "scale": 30, "tile": 32}}
     whole = {**keys, **{k: v for k, v in changes.items() if "." not in k}}
@@ -335,7 +335,7 @@ def test_an_expression_file(world):
     assert "bad.json' is not what ee.Image.serialize() writes" in refusal(world, {"source": {"expression": "bad.json"}})
 
 
-def test_a_function_that_drops_the_first_images_is_asked_about_the_next(world):
+def test_where_the_first_images_are_dropped_the_next_is_probed(world):
     plan = plan_of(world, {"source": {"collection": "SAME", "map": "maps.py:some"}})
     assert [band.name for band in plan.frozen.bands] == ["B1"]
     assert len(plan.images) == 3
@@ -477,7 +477,7 @@ def test_later_dates_larger_regions_and_more_points_only_add(world, tmp_path):
     assert plans[0].pairs.count == 30
 
 
-def test_neither_part_size_nor_lanes_nor_retries_change_chunks_or_fingerprint(world):
+def test_operational_settings_change_no_chunk_nor_fingerprint(world):
     first = plan_of(world, {"source": {"collection": "SAME"}})
     other = plan_of(
         world,
@@ -524,7 +524,7 @@ def test_the_frozen_lattice_and_types_hold_for_later_images(world):
     assert plan_of(world, {"source": {"collection": "TYPES"}}, frozen_of(narrow)).frozen.bands[0].dtype == "int16"
 
 
-def test_later_images_that_lack_a_band_or_are_wider_are_refused_with_the_way_out(world):
+def test_later_images_without_a_band_or_wider_are_refused(world):
     first = plan_of(world, {"source": {"collection": "TYPES", "end": "2020-02-01"}})
     said = refusal(world, {"source": {"collection": "TYPES"}}, frozen_of(first))
     assert (
@@ -620,7 +620,7 @@ def test_nothing_is_logged_by_the_plan_of_a_plain_job(world, caplog):
     assert not caplog.records
 
 
-def test_what_a_map_makes_of_images_that_differ_is_probed_for_each_kind(world):
+def test_each_kind_of_mapped_image_is_probed(world):
     _, folder = world
     (folder / "own.py").write_text(
         "def own(image):\n    return image.addBands(image.select(['B1']).add(1).rename('more'))\n"

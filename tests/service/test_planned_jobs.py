@@ -46,7 +46,7 @@ def centres(row: dict[str, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
 # Composites by period
 
 
-def test_quarterly_composites_hold_the_highest_clear_ndvi_of_each_quarter(spark: SparkSession, tmp_path: Path) -> None:
+def test_quarterly_composites_hold_the_highest_clear_ndvi(spark: SparkSession, tmp_path: Path) -> None:
     settings = [f"output.path={tmp_path}/out", "earth_engine.emulator.latency_ms=0", "source.end=2011-01-01"]
     report = run(load(str(REPO / "conf/quickstart_composites.yaml"), settings), spark, QUIET)
     assert (report["status"], report["planned"]) == ("complete", 8 * 8)
@@ -81,7 +81,7 @@ def test_quarterly_composites_hold_the_highest_clear_ndvi_of_each_quarter(spark:
 # Both sides of the antimeridian
 
 
-def test_a_box_across_the_antimeridian_has_every_pixel_of_both_sides_once(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_box_across_180_degrees_has_every_pixel_once(spark: SparkSession, tmp_path: Path) -> None:
     """Images end at ±180°, where a tile goes on: 100 pixels at either side, of which 60 and 45 lie in the box."""
     folder = tmp_path / "catalog"
     folder.mkdir()

@@ -128,7 +128,7 @@ def test_what_crosses_the_antimeridian_is_cut_there(west, width, south, beyond):
     assert whole.symmetric_difference(expected).area < 1e-9
 
 
-def test_the_whole_earth_is_not_taken_for_a_line_at_the_antimeridian():
+def test_the_whole_earth_is_not_a_line_at_180_degrees():
     world = boxes((-180.0, -90.0, 180.0, 90.0))[0]
     assert at_both_sides(world, short_way=True) == [world]
 
@@ -243,7 +243,7 @@ def test_a_sample_is_uniform_by_area_and_the_same_for_a_seed():
     assert chi2 < 160  # 99 degrees of freedom: 1 in 10,000
 
 
-def test_a_sample_within_polygons_lies_in_them_and_is_shared_by_their_area(tmp_path):
+def test_a_sample_is_shared_among_polygons_by_area(tmp_path):
     small = [[p[0] + 10, p[1]] for p in (np.array(TRIANGLE) / 2).tolist()]
     thing = {"type": "MultiPolygon", "coordinates": [[TRIANGLE, HOLE], [small]]}
     (tmp_path / "area.geojson").write_text(json.dumps(thing))
@@ -266,7 +266,7 @@ def fractions(region):
 """
 
 
-def test_a_stratified_sample_has_so_many_of_each_class_and_says_what_is_short(tmp_path, caplog):
+def test_a_stratified_sample_has_its_count_of_each_class(tmp_path, caplog):
     rng = np.random.default_rng(2)
     values = rng.choice([1, 2, 3], size=(200, 300), p=[0.7, 0.29, 0.01]).astype(np.uint8)
     values[:20] = 0  # masked
@@ -307,7 +307,7 @@ def test_a_stratified_sample_has_so_many_of_each_class_and_says_what_is_short(tm
     assert bool(short) == (min((inside == value).sum() for value in (1, 2, 3)) < 50 or (inside == 9).any())
 
 
-def test_of_a_large_area_as_many_blocks_are_read_as_the_rarest_class_needs(tmp_path, caplog):
+def test_blocks_are_read_until_the_rarest_class_is_full(tmp_path, caplog):
     """16 blocks of 1,024 pixels a side, 20 pixels of class 3 in each: 150 points of it need eight, 250 all."""
     from emulator_client import asset, get, write_raster
 

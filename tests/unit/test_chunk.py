@@ -82,7 +82,7 @@ def test_a_pair_is_in_the_same_chunk_whatever_else_a_run_plans(first, second, si
 
 @settings(max_examples=100, deadline=None)
 @given(plans)
-def test_halves_hold_all_pairs_and_neither_holds_one_of_the_other(plan):
+def test_halves_hold_each_pair_once(plan):
     found = [(0, image, runs_of(cells)) for image, (_, cells) in enumerate(plan)]
     pairs = cut(LATTICES, found, 64)
     for number in range(len(pairs)):
@@ -158,7 +158,7 @@ def test_a_block_is_a_power_of_two_and_about_a_chunks_bytes(tile_bytes, points):
 @pytest.mark.parametrize(
     ("images", "tiles", "packed"), [(100, 4, False), (2000, 64, False), (300, 64, True), (1, 1, False)]
 )
-def test_time_buckets_are_powers_of_two_that_keep_chunks_from_growing(images, tiles, packed):
+def test_time_buckets_keep_chunks_from_growing(images, tiles, packed):
     cells = {(row, column) for row in range(8) for column in range(tiles // 8 or 1)}
     runs = runs_of(cells)
     pairs = cut(LATTICES, [(0, image, runs) for image in range(images)], 8)

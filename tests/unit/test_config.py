@@ -158,11 +158,11 @@ def refusal(data: object) -> str:
 
 
 @pytest.mark.parametrize(("changes", "said"), REFUSED, ids=[said[:60] for _, said in REFUSED])
-def test_what_is_wrong_is_one_line_that_says_where_what_and_what_instead(changes, said):
+def test_a_wrong_job_is_one_line_with_the_way_out(changes, said):
     assert said in refusal(changed(changes))
 
 
-def test_the_least_job_file_is_valid_and_has_the_defaults_of_the_contract():
+def test_the_least_job_file_has_the_contracts_defaults():
     found = job()
     assert (found.earth_engine.concurrent_requests, found.earth_engine.requests_per_minute) == (40, 6000)
     assert (found.source.method, found.source.pin, found.region.clip) == ("auto", True, False)
@@ -245,7 +245,7 @@ def test_a_job_file_that_is_not_there_is_named(tmp_path):
         config.load(str(tmp_path / "none.yaml"))
 
 
-def test_relative_paths_begin_at_the_file_and_absolute_ones_and_urls_stay(tmp_path):
+def test_relative_paths_begin_at_the_file(tmp_path):
     sample = {
         "count": 3,
         "within": {"geojson": "area.geojson"},

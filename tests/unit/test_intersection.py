@@ -171,7 +171,7 @@ def test_a_polygon_that_ends_on_the_box_leaves_nothing_beyond_it():
     assert len(inside) == 4
 
 
-def test_a_footprint_of_the_whole_earth_touches_everything_on_any_lattice():
+def test_a_footprint_of_the_whole_earth_touches_everything():
     world = polygons_of(shapely.box(-180, -90, 180, 90))
     area = shapely.box(14.0, 52.0, 14.4, 52.2)
     for crs, resolution in (("EPSG:32633", 100.0), ("EPSG:3857", 100.0), ("EPSG:4326", 0.001), ("SR-ORG:6974", 500.0)):
@@ -199,7 +199,7 @@ def test_a_polar_region_around_the_pole():
 
 @given(st.floats(-180, 180), st.floats(-90, 90))
 @example(179.99999999999997, 0.0)
-def test_a_place_belongs_to_one_half_zone_and_it_is_the_contracts(lon, lat):
+def test_a_place_belongs_to_one_half_zone(lon, lat):
     zone = (Fraction(lon) + 180) // 6 + 1
     zone = 1 if lon == 180 else zone
     code = f"EPSG:{32600 + zone if lat >= 0 else 32700 + zone}"
@@ -219,7 +219,7 @@ def test_norway_and_svalbard_are_no_exceptions():
 
 @settings(max_examples=25, deadline=None)
 @given(shapes(around=(-120.0, 0.1), reach=0.8))
-def test_utm_tiles_are_those_that_the_region_touches_in_each_half_zone(region):
+def test_utm_tiles_are_those_touched_in_each_half_zone(region):
     polygons = Polygons(polygons_of(region))
     if not region.area:
         return

@@ -36,7 +36,7 @@ SINUSOIDAL = pyproj.CRS.from_proj4("+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007
         ("SR-ORG:6974", 500, 500.0),
     ],
 )
-def test_a_scale_in_metres_is_at_the_crs_true_scale_to_twelve_digits(crs, metres, units):
+def test_a_scale_in_metres_is_at_the_true_scale_of_the_crs(crs, metres, units):
     assert metres_to_units(crs, metres) == units
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_crs_is_refused():
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32610", "EPSG:32733", "EPSG:3857", "EPSG:5070", "EPSG:2263", "EPSG:3031"])
-def test_projecting_is_what_pyproj_says_and_infinite_where_there_is_no_place(crs):
+def test_projecting_is_what_pyproj_says(crs):
     rng = np.random.default_rng(3)
     area = pyproj.CRS(crs).area_of_use
     lon, lat = rng.uniform(area.west, area.east, 50), rng.uniform(area.south, area.north, 50)
@@ -86,7 +86,7 @@ def test_the_offset_is_the_remainder_of_the_corner(crs, resolution, x, y, offset
     assert (lattice.x0, lattice.y0) == pytest.approx(offset, abs=1e-6)
 
 
-def test_modis_tiles_share_one_lattice_at_the_origin_although_their_transforms_carry_float_noise():
+def test_modis_tiles_share_one_lattice_despite_float_noise():
     # the two 250 m resolutions and corners that products publish
     a = aligned("SR-ORG:6974", 231.65635826395825, 231.65635826395834, -20015109.354, 10007554.677)
     b = aligned(

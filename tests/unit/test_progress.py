@@ -31,7 +31,7 @@ def shows(progress: Progress, text: str) -> str:
     return line
 
 
-def test_lanes_add_up_and_doubled_or_late_datagrams_change_nothing() -> None:
+def test_lanes_add_up_whatever_datagrams_are_doubled_or_late() -> None:
     with Progress(1000, "log", out=io.StringIO()) as progress:
         for _ in range(3):
             say(progress, lane=0, answers=200, empty=20, failed=1, retries=7, in_flight=20, skipped=50)
@@ -43,7 +43,7 @@ def test_lanes_add_up_and_doubled_or_late_datagrams_change_nothing() -> None:
         shows(progress, "37 in flight")
 
 
-def test_the_rate_is_that_of_the_lanes_and_not_of_the_time_before_them() -> None:
+def test_the_rate_leaves_out_the_time_before_the_lanes() -> None:
     with Progress(1000, "log", out=io.StringIO()) as progress:
         time.sleep(0.5)  # what Spark takes to start a worker
         started = time.monotonic()
@@ -99,7 +99,7 @@ def test_elsewhere_there_are_plain_lines() -> None:
     assert "\r" not in out.getvalue()
 
 
-def test_none_listens_to_nobody_and_a_closed_terminal_stops_nothing() -> None:
+def test_a_closed_terminal_stops_nothing() -> None:
     with Progress(100, "none") as progress:
         assert progress.address is None
     closed = io.StringIO()

@@ -130,7 +130,7 @@ def test_only_maps_whose_x_is_longitude_end_at_180_degrees(crs: str, resolution:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(-25, 25), st.integers(1, 40), st.floats(-0.49, 0.49), st.booleans())
-def test_columns_are_asked_for_if_their_centre_lies_within_the_world(left, width, share, east):
+def test_columns_are_requested_if_their_centre_is_in_the_world(left, width, share, east):
     lattice = Lattice("EPSG:4326", 0.01, 0.01)
     start = (18_000 if east else -18_000) + left + share
     window = Window("EPSG:4326", lattice.transform(start, 0.0), width, 3)

@@ -128,7 +128,7 @@ def test_masks_of_bands_become_nodata(tmp_path: Path, kind: str, nodata: float) 
             np.testing.assert_array_equal(raster.read(number)[valid], planes[band][valid])
 
 
-def test_a_fill_becomes_nodata_and_no_mask_is_needed_where_all_is_known(tmp_path: Path) -> None:
+def test_a_fill_becomes_nodata_without_a_mask(tmp_path: Path) -> None:
     plane = np.where(holes(SIDE, 5), texture(SIDE, "int16", 5), np.int16(-9999))
     dataset = cut(tmp_path / "fill", {"a": plane}, {}, mask="fill", fill=-9999)
     export(dataset.select(images="S/JUNE"), "cog", str(tmp_path / "fill.tif"))
