@@ -215,7 +215,7 @@ def test_it_travels(opened: Dataset) -> None:
 def test_wrong_places_are_one_line(tmp_path: Path, opened: Dataset) -> None:
     for path, text in (
         (str(tmp_path), "is no dataset: it has no _ee_spark/job.json"),
-        ("ftp://x/y", "ftp:// is no store"),
+        ("ftp://x/y", "ftp:// is not a known kind of store"),
     ):
         with pytest.raises(JobError, match=text) as raised:
             ee_spark.open_dataset(path)

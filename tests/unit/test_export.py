@@ -260,7 +260,7 @@ def test_refusals_say_why_and_what_to_write(
             export(chosen, to, str(tmp_path / "out"), options)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists(), "nothing is begun"
-    with pytest.raises(JobError, match="ftp:// is no store; write gs://, s3://"):
+    with pytest.raises(JobError, match="ftp:// is not a known kind of store; write gs://, s3://"):
         tasks(dataset, "npz", "ftp://b/x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
