@@ -115,7 +115,7 @@ def main(
         values: dict[str, Any] = {"quota": quota, "requests_per_minute": requests_per_minute}
         values |= {"latency_ms": latency_ms, "jitter": jitter, "faults": faults}
         traffic = Traffic(Rules().changed(values), seed)
-        service = Service(Catalog(catalog or PACKAGED), BlockCache(cache_mb << 20), traffic.judge)
+        service = Service(Catalog(catalog or PACKAGED), BlockCache(cache_mb << 20), traffic.admit)
     except (CatalogError, ValueError) as error:
         _refuse(str(error))
     try:

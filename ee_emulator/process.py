@@ -22,7 +22,7 @@ class Emulator:
     def __init__(self, arguments: list[str]) -> None:
         package = Path(__file__).resolve().parents[1]
         paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-        # Closed with the process; a file, since nobody reads along and a pipe would fill up.
+        # Closed with the process; a file, since a pipe that is not read would fill up.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ee_emulator", "--with-parent", *arguments],

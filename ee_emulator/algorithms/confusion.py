@@ -1,4 +1,4 @@
-"""Confusion matrices: rows are what is, columns what was said. https://developers.google.com/earth-engine/guides/classification#accuracy-assessment"""
+"""Confusion matrices: rows are the actual classes, columns the predicted ones. https://developers.google.com/earth-engine/guides/classification#accuracy-assessment"""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def producers_accuracy(confusion_matrix: ConfusionMatrix) -> Array:
 
 @algorithm("ConfusionMatrix.consumersAccuracy")
 def consumers_accuracy(confusion_matrix: ConfusionMatrix) -> Array:
-    """What share of each class as said is right, as a row. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-consumersaccuracy"""
+    """What share of each predicted class is right, as a row. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-consumersaccuracy"""
     counts = confusion_matrix.counts
     return Array(_share(np.diag(counts), counts.sum(axis=0))[None, :])
 

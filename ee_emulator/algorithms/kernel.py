@@ -82,7 +82,9 @@ def fixed(width: int, height: int, weights: list[Any], x: int, y: int, normalize
         raise ServiceError("Kernel.fixed: 'weights' must be rows of numbers, all of one length.")
     rows, columns = len(weights), lengths.pop()
     if (width not in (-1, columns)) or (height not in (-1, rows)) or max(rows, columns) > LARGEST:
-        raise ServiceError(f"Kernel.fixed: {height} rows of {width} weights were said, {rows} of {columns} given.")
+        raise ServiceError(
+            f"Kernel.fixed: {height} rows of {width} weights were announced, {rows} of {columns} are given."
+        )
     if not -1 <= x < columns or not -1 <= y < rows:
         raise ServiceError(f"Kernel.fixed: the centre ({x}, {y}) is outside the kernel of {columns} by {rows}.")
     values = scaled(np.array(weights, float), normalize, 1.0)

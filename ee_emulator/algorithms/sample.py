@@ -86,7 +86,7 @@ def _features(
     drop: bool,
     others: Sequence[dict[str, Any]] | None = None,
 ) -> Collection:
-    """One feature for each row of the columns; those with a null dropped, if asked for."""
+    """One feature for each row of the columns; those with a null are left out with `drop`."""
     made = []
     for i, row in enumerate(zip(*columns, strict=True)):
         if drop and any(value is None for value in row):

@@ -109,7 +109,7 @@ class Catalog:
         return {"type": "FOLDER", "name": asset_name(name), "id": name} if name in content.inside else None
 
     def inside(self, asset_id: str) -> list[dict[str, Any]] | None:
-        """The assets directly in a folder, a root (`projects/P`) or a collection; None for an unknown id."""
+        """The assets directly in a folder, a root (`projects/P`) or a collection beside its images; None for others."""
         name = public_id(asset_id)
         children = self._current().inside.get(name)
         if children is None:

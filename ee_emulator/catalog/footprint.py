@@ -18,7 +18,7 @@ _FOOTPRINT_ERROR = 0.01
 
 
 def outline(raster: RasterBand) -> Geometry:
-    """The edge of a raster in longitude and latitude, with enough points to follow it, else a ServiceError."""
+    """The edge of a raster in longitude and latitude, with enough points to follow it; else ServiceError."""
     width, height = raster.width, raster.height
     corners = [(0, 0), (0, height), (width, height), (width, 0), (0, 0)]
     steps = 1

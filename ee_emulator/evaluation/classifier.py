@@ -84,7 +84,7 @@ class Classifier:
         return forest.trained(self.parameters, self.known.x, self.targets, self.deadline.check)
 
     def answers(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """The mean outputs of the trees, (n, outputs), as the mode wants them, (n,)."""
+        """The mean outputs of the trees, (n, outputs), in the form of the output mode, (n,)."""
         if self.mode == "REGRESSION":
             return outputs[:, 0]
         if self.mode == "CLASSIFICATION":

@@ -26,7 +26,7 @@ class Blocks(Protocol):
 
 
 class BlockCache:
-    """Decoded blocks, at most `limit` bytes, the least recently used dropped first. Safe from any thread."""
+    """Decoded blocks, at most `limit` bytes, the least recently used dropped first. Any thread may use it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -36,7 +36,7 @@ class BlockCache:
         self._lock = threading.Lock()
 
     def block(self, band: Blocks, at_row: int, at_column: int) -> Block:
-        """The block at that place of the band's blocks; made once, whoever else asks meanwhile waits for it."""
+        """The block at that place of the band's blocks; made once; other threads that need it wait."""
         key = band.identity, at_row, at_column
         while True:
             with self._lock:

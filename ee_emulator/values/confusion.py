@@ -1,4 +1,4 @@
-"""Confusion matrices as values: rows are what is, columns what was said."""
+"""Confusion matrices as values: rows are the actual classes, columns the predicted ones."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ Element = Image | Feature | Collection
 
 
 def of_elements(elements: Sequence[Any], images: bool | None = None) -> Collection:
-    """A collection of given elements; an ImageCollection when they are all images, unless said."""
+    """A collection of given elements; an ImageCollection when they are all images, unless `images` says otherwise."""
     found = list(elements)
     kind = bool(found) and all(isinstance(e, Image) for e in found) if images is None else images
     return Collection(lambda: found, images=kind)

@@ -1,6 +1,6 @@
 """Geometries: GeoJSON in longitude and latitude with straight (planar) edges.
 
-Earth Engine draws edges as geodesics unless told otherwise; here every edge is a straight line in lon/lat, which
+Earth Engine draws edges as geodesics by default; here every edge is a straight line in lon/lat, which
 differs by less than a pixel for edges of some kilometres. https://developers.google.com/earth-engine/guides/geodesic_planar_geometries
 """
 

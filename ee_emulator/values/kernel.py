@@ -53,7 +53,7 @@ class Kernel:
 
 
 def fixed_weights(values: Any, row: int | None = None, column: int | None = None) -> Kernel:
-    """A kernel of given weights; the centre pixel is the middle one unless said."""
+    """A kernel of given weights; the centre pixel is the middle one by default."""
     weights = np.asarray(values, np.float64)
     centre = (
         (weights.shape[0] - 1) // 2 if row is None else row,

@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             traffic.leave(str(error.code), self._send(refused(error), request.headers, keep))
             return True
         try:
-            fault = traffic.fate()
+            fault = traffic.fault()
             until = started + traffic.latency()
             if fault in ("500", "503"):
                 text = "An internal error has occurred" if fault == "500" else "The service is currently unavailable."

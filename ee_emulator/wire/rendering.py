@@ -18,8 +18,8 @@ from .format import PICTURES, PIXEL_FORMATS, THUMBNAIL_FORMATS, File, Part, enco
 from .request import check_size, choose_bands, output_grid
 from .style import style_of
 
-Judge = Callable[[int], None]
-"""Is told the counted bytes of a request and may refuse it by raising ServiceError."""
+Admission = Callable[[int], None]
+"""Gets the counted bytes of a request and may refuse it by raising ServiceError."""
 
 _SIMPLE = 1 << 22
 """Bytes of pixels that are quickly copied."""
@@ -48,7 +48,9 @@ class Rendering:
         return encode(self.file_format, parts, nodata=self.thumbnail, name=self.name)
 
 
-def prepare(image: Image, body: dict[str, Any], operation: str, judge: Judge, *, thumbnail: bool = False) -> Rendering:
+def prepare(
+    image: Image, body: dict[str, Any], operation: str, admit: Admission, *, thumbnail: bool = False
+) -> Rendering:
     """Check a request against the service's rules and limits; no pixel is computed yet. A 400 says what is wrong.
 
     `operation` begins the message about an image without bands. A thumbnail without a style is stretched by its type;
@@ -72,7 +74,7 @@ def prepare(image: Image, body: dict[str, Any], operation: str, judge: Judge, *,
         parts = tuple((part, output_grid(part, body)) for part in single)
     else:
         parts = ((chosen, output_grid(chosen, body)),)
-    judge(check_size([(part.bands, grid) for part, grid in parts]))
+    admit(check_size([(part.bands, grid) for part, grid in parts]))
     return Rendering(parts, file_format, thumbnail, name)
 
 

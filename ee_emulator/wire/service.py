@@ -24,7 +24,7 @@ from ..values.image import Image
 from ..values.limit import Deadline
 from . import listing
 from .message import JSON, Reply, Request, answered, content_of
-from .rendering import Judge, Rendering, prepare
+from .rendering import Admission, Rendering, prepare
 from .thumbnail import Thumbnails
 
 _TAG = re.compile(r"[a-z0-9]([-_a-z0-9]{0,61}[a-z0-9])?")
@@ -39,14 +39,14 @@ _THUMBNAIL_KEYS = _PIXEL_KEYS | {"name", "region", "filenamePrefix"}
 class Service:
     """Earth Engine over one catalog.
 
-    `judge` is told the counted bytes of each pixel request and may refuse it by raising ServiceError.
+    `admit` gets the counted bytes of each pixel request and may refuse it by raising ServiceError.
     """
 
-    def __init__(self, catalog: Catalog, cache: BlockCache, judge: Judge = lambda size: None) -> None:
+    def __init__(self, catalog: Catalog, cache: BlockCache, admit: Admission = lambda size: None) -> None:
         self._catalog = catalog
         self._cache = cache
         self._held = Held(cache)
-        self._judge = judge
+        self._admit = admit
         self._thumbnails = Thumbnails()
         self._call = partial(_call, Context(catalog, cache))
 
@@ -137,14 +137,14 @@ class Service:
             if self._catalog.members(name) is not None:
                 raise ServiceError(f"Asset '{name}' is not an Image.")
             raise self._missing(name)
-        return prepare(image, body, "Image.load", self._judge)
+        return prepare(image, body, "Image.load", self._admit)
 
     def _pixels(self, body: dict[str, Any]) -> Reply:
         _known(body, _PIXEL_KEYS)
         value = self._evaluate(body)
         if not isinstance(value, Image):
             raise ServiceError(f"Expected an expression of type Image, got {type(value).__name__}.")
-        return Reply(200, *prepare(value, body, "Image.select", self._judge).file(self._cache))
+        return Reply(200, *prepare(value, body, "Image.select", self._admit).file(self._cache))
 
     def _thumbnail(self, body: bytes) -> Rendering:
         """What the body of a thumbnail request is to draw; a 400 for what is wrong with it."""
@@ -153,7 +153,7 @@ class Service:
         value = self._evaluate(content)
         if not isinstance(value, Image):
             raise ServiceError(f"Expected an expression of type Image, got {type(value).__name__}.")
-        return prepare(value, content, "Image.select", self._judge, thumbnail=True)
+        return prepare(value, content, "Image.select", self._admit, thumbnail=True)
 
     def _create_thumbnail(self, request: Request, project: str) -> Reply:
         self._thumbnail(request.body)

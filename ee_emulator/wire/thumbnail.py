@@ -1,4 +1,4 @@
-"""Thumbnails: requests kept under a name until somebody fetches their pixels.
+"""Thumbnails: requests kept under a name until their pixels are fetched.
 
 https://developers.google.com/earth-engine/reference/rest/v1/projects.thumbnails
 """

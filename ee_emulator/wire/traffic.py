@@ -128,7 +128,7 @@ class Traffic:
         self._by_status[status] += 1
         self._bytes_out += size
 
-    def fate(self) -> str | None:
+    def fault(self) -> str | None:
         """The fault that strikes this request, if one does."""
         for name in CHANCES:
             chance = self.rules.faults.get(name)
@@ -142,7 +142,7 @@ class Traffic:
         spread = rules.jitter * (2 * self._random.random() - 1) if rules.jitter else 0.0
         return rules.latency_ms / 1000 * (1 + spread)
 
-    def judge(self, size: int) -> None:
+    def admit(self, size: int) -> None:
         """Refuse a pixel request of `size` counted bytes as a server short of memory or time does."""
         faults = self.rules.faults
         if size > faults.get("oom-above", math.inf):

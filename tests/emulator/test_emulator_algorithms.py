@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ee
 import numpy as np
 import pytest
 from emulator_client import PROJECT, array, asset, compute, connect, get, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 TRANSFORM = [10, 0, 500000, 0, -10, 5000000]
@@ -21,7 +25,7 @@ DAY = 86_400_000
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("algorithms")
     write_raster(folder / "a.tif", A, TRANSFORM, UTM)
     write_raster(folder / "b.tif", B, TRANSFORM, UTM, nodata=-9999)
@@ -40,12 +44,12 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture
-def abc(service):
+def abc(service: Emulator) -> ee.Image:
     return ee.Image("T/ABC/one")
 
 
 @pytest.fixture
-def stack(service):
+def stack(service: Emulator) -> ee.ImageCollection:
     return ee.ImageCollection("T/S")
 
 
@@ -54,7 +58,7 @@ VALID = S != 255
 M = B != -9999
 
 
-def check(image: ee.Image, values: np.ndarray, dtype: str, valid: np.ndarray | None = None) -> None:
+def check(image: ee.Image, values: NDArray[Any], dtype: str, valid: NDArray[Any] | None = None) -> None:
     """One band's values, its dtype on the wire, and its mask."""
     image = ee.Image(image).rename("value")
     found = compute(image.addBands(image.mask().rename("mask")), GRID)
@@ -64,7 +68,7 @@ def check(image: ee.Image, values: np.ndarray, dtype: str, valid: np.ndarray | N
     np.testing.assert_allclose(found["value"], np.where(valid, values, 0), rtol=1e-6)
 
 
-CASES = {
+CASES: dict[str, tuple[Any, ...]] = {
     # operation: (expression, values, dtype, mask)
     "add": (lambda i: i.select("a").add(i.select("b")), A.astype(int) + B, "i4", M),
     "add widens": (lambda i: i.select("a").add(i.select("a")), A.astype(int) * 2, "u2", None),
@@ -133,12 +137,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_image_operations(abc, name):
+def test_image_operations(abc: ee.Image, name: str) -> None:
     expression, values, dtype, valid = CASES[name]
     check(expression(abc), np.asarray(values, float), dtype, valid)
 
 
-def test_normalized_difference_masks_negatives_and_drops_properties(abc):
+def test_normalized_difference_masks_negative_values(abc: ee.Image) -> None:
     image = abc.normalizedDifference(["a", "b"])
     total = np.where(A + B == 0, 1, A.astype(float) + B)
     check(image, (A.astype(float) - B) / total, "f4", M & (B >= 0))
@@ -148,7 +152,7 @@ def test_normalized_difference_masks_negatives_and_drops_properties(abc):
     assert "k" not in info.get("properties", {})
 
 
-def test_bands_pair_by_position_and_names_come_from_the_longer(abc):
+def test_bands_pair_by_position_and_names_come_from_the_longer(abc: ee.Image) -> None:
     assert abc.add(abc.select("a")).bandNames().getInfo() == ["a", "b", "c"]
     assert abc.select("c").add(abc).bandNames().getInfo() == ["a", "b", "c"]
     assert abc.select(["a", "b"]).add(abc.select(["b", "c"])).bandNames().getInfo() == ["a", "b"]
@@ -156,7 +160,7 @@ def test_bands_pair_by_position_and_names_come_from_the_longer(abc):
         abc.add(abc.select(["a", "b"])).getInfo()
 
 
-def test_select_rename_addbands_names(abc):
+def test_select_rename_addbands_names(abc: ee.Image) -> None:
     assert abc.select(["c", "a"], ["x", "y"]).bandNames().getInfo() == ["x", "y"]
     assert abc.addBands(abc.select("a")).bandNames().getInfo() == ["a", "b", "c", "a_1"]
     assert abc.addBands(abc.select("b").add(1), None, True).bandNames().getInfo() == ["a", "b", "c"]
@@ -169,7 +173,7 @@ def test_select_rename_addbands_names(abc):
         abc.rename(["x"]).getInfo()
 
 
-def test_clip_keeps_the_pixels_whose_centre_is_inside(abc):
+def test_clip_keeps_the_pixels_whose_centre_is_inside(abc: ee.Image) -> None:
     lower = ee.Geometry.Polygon([[[500000, 4999980], [500020, 4999980], [500020, 4999990], [500000, 4999990]]], UTM)
     inside = np.array([[False, False, False], [True, True, False]])
     check(abc.select("a").clip(lower), A, "u1", inside)
@@ -179,8 +183,8 @@ def test_clip_keeps_the_pixels_whose_centre_is_inside(abc):
 
 # Collections
 
-REDUCED = {
-    "median": (np.ma.median(np.ma.masked_array(S, ~VALID), axis=0).filled(0), "f8"),
+REDUCED: dict[str, tuple[Any, ...]] = {
+    "median": (np.ma.median(np.ma.masked_array(S, ~VALID), axis=0).filled(0), "f8"),  # type: ignore[no-untyped-call, unused-ignore]
     "mean": (np.ma.masked_array(S, ~VALID).mean(axis=0).filled(0), "f8"),
     "min": (np.where(VALID, S, 255).min(axis=0), "u1"),
     "max": (np.where(VALID, S, 0).max(axis=0), "u1"),
@@ -189,7 +193,7 @@ REDUCED = {
 
 
 @pytest.mark.parametrize("name", REDUCED)
-def test_reductions_over_a_collection(stack, name):
+def test_reductions_over_a_collection(stack: ee.ImageCollection, name: str) -> None:
     values, dtype = REDUCED[name]
     check(getattr(stack, name)(), values, dtype, VALID.any(axis=0))
     reduced = stack.reduce(getattr(ee.Reducer, name)())
@@ -198,20 +202,20 @@ def test_reductions_over_a_collection(stack, name):
     assert reduced.projection().getInfo()["crs"] == "EPSG:4326"
 
 
-def test_count_is_zero_where_nothing_is_valid(stack):
+def test_count_is_zero_where_nothing_is_valid(stack: ee.ImageCollection) -> None:
     check(stack.count(), VALID.sum(axis=0), "u4", np.ones((2, 3), bool))
     beside = grid(UTM, [10, 0, 500030, 0, -10, 5000000], 1, 1)
     assert compute(stack.count().mask(), beside)["v"][0, 0] == 0
 
 
-def test_mosaic_takes_the_last_valid_image(stack):
+def test_mosaic_takes_the_last_valid_image(stack: ee.ImageCollection) -> None:
     last = np.zeros((2, 3), np.uint8)
     for values, valid in zip(S, VALID, strict=True):
         last = np.where(valid, values, last)
     check(stack.mosaic(), last, "u1", VALID.any(axis=0))
 
 
-def test_first_list_bands_and_images_of_collections(stack):
+def test_first_list_bands_and_images_of_collections(stack: ee.ImageCollection) -> None:
     check(stack.first(), S[0], "u1", VALID[0])
     check(ee.Image(stack.toList(2, 1).get(1)), S[2], "u1", VALID[2])
     assert stack.toBands().bandNames().getInfo() == ["i0_v", "i1_v", "i2_v", "i3_v"]
@@ -222,9 +226,10 @@ def test_first_list_bands_and_images_of_collections(stack):
     assert ee.ImageCollection([]).first().getInfo() is None
 
 
-def test_sort_limit_merge_and_filters(stack):
-    def indices(collection):
-        return ee.ImageCollection(collection).aggregate_array("system:index").getInfo()
+def test_sort_limit_merge_and_filters(stack: ee.ImageCollection) -> None:
+    def indices(collection: ee.ImageCollection) -> list[str]:
+        found: list[str] = ee.ImageCollection(collection).aggregate_array("system:index").getInfo()
+        return found
 
     assert indices(stack.sort("rank")) == ["i3", "i2", "i1", "i0"]
     assert indices(stack.limit(2, "system:time_start", False)) == ["i3", "i2"]
@@ -241,7 +246,7 @@ def test_sort_limit_merge_and_filters(stack):
     assert indices(stack.filterBounds(inside.buffer(5))) == ["i0", "i1", "i2", "i3"]
 
 
-def test_joins(stack):
+def test_joins(stack: ee.ImageCollection) -> None:
     later = ee.Filter.maxDifference(difference=31 * DAY, leftField="system:time_start", rightField="system:time_start")
     joined = ee.Join.saveAll("near", "system:time_start").apply(stack, stack, later)
     counts = ee.ImageCollection(joined).map(lambda i: i.set("n", ee.List(i.get("near")).size())).aggregate_array("n")
@@ -250,8 +255,8 @@ def test_joins(stack):
     assert ee.ImageCollection(ee.Join.inverted().apply(stack, stack.limit(1), same)).size().getInfo() == 3
 
 
-def test_map_keeps_indices_and_runs_server_side(stack):
-    def work(image):
+def test_map_keeps_indices_and_runs_server_side(stack: ee.ImageCollection) -> None:
+    def work(image: ee.Image) -> ee.Image:
         return ee.Image(ee.Algorithms.If(image.get("odd"), image.add(1), image)).set("day", image.date().get("month"))
 
     mapped = stack.map(work)
@@ -262,7 +267,7 @@ def test_map_keeps_indices_and_runs_server_side(stack):
     assert total.getInfo() == 6
 
 
-def test_properties(abc):
+def test_properties(abc: ee.Image) -> None:
     image = abc.set("new", [1, {"a": 2}]).set({"k": None, "s": "y"})
     found = image.toDictionary().getInfo()
     assert found == {"s": "y", "new": [1, {"a": 2}]}
@@ -274,7 +279,7 @@ def test_properties(abc):
 
 # Scalars
 
-SCALARS = [
+SCALARS: list[tuple[Callable[[], Any], Any]] = [
     (lambda: ee.Number(7).divide(2), 3.5),
     (lambda: ee.Number(7).divide(0), 0),
     (lambda: ee.Number(-7).mod(3), -1),
@@ -305,7 +310,7 @@ SCALARS = [
 
 
 @pytest.mark.parametrize("number", range(len(SCALARS)))
-def test_scalars(service, number):
+def test_scalars(service: Emulator, number: int) -> None:
     expression, expected = SCALARS[number]
     assert expression().getInfo() == expected
 
@@ -323,13 +328,13 @@ def test_scalars(service, number):
         (lambda: ee.ImageCollection([ee.Image(1), ee.Image(1).rename("x")]).median(), "homogeneous"),
     ],
 )
-def test_errors_are_the_services(service, expression, said):
+def test_errors_are_the_services(service: Emulator, expression: Callable[..., Any], said: str) -> None:
     with pytest.raises(ee.EEException) as caught:
         expression().getInfo()
     assert said in str(caught.value)
 
 
-def test_a_function_made_at_run_time_is_called_by_reference(service):
+def test_a_function_made_at_run_time_is_called_by_reference(service: Emulator) -> None:
     values = {
         "0": {"functionInvocationValue": {"functionReference": "1", "arguments": {"x": {"constantValue": 4}}}},
         "1": {"functionDefinitionValue": {"argumentNames": ["x"], "body": "2"}},
@@ -346,7 +351,7 @@ def test_a_function_made_at_run_time_is_called_by_reference(service):
     assert json.loads(reply.data) == {"result": 12}
 
 
-def test_shared_values_are_computed_once(service):
+def test_shared_values_are_computed_once(service: Emulator) -> None:
     image = ee.Image("T/ABC/one").select("a").toDouble()
     for _ in range(40):
         image = image.add(image)  # 2**40 evaluations, were they not shared
@@ -393,6 +398,6 @@ PROMISED = {
 """What the two official notebooks, other people's programs and common pipelines call."""
 
 
-def test_what_notebooks_programs_and_pipelines_call_is_there(service):
+def test_what_notebooks_programs_and_pipelines_call_is_there(service: Emulator) -> None:
     built = set(json.loads(get(service.url, "/_emulator/algorithms").data)["algorithms"])
     assert {f"{family}{name}" for family, names in PROMISED.items() for name in names.split()} <= built

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 import rasterio
 from emulator_client import array, asset, compute, connect, get, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 from ee_emulator.catalog.folder import Catalog
 from ee_emulator.errors import CatalogError
 
@@ -38,11 +41,12 @@ def stamp(date: datetime) -> str:
 
 
 @pytest.fixture(scope="module")
-def arrays() -> dict[str, np.ndarray]:
+def arrays() -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(60)
     series = rng.integers(-2000, 10_000, (60, HEIGHT, WIDTH)).astype(np.int16)
     series[rng.random(series.shape) < 0.2] = -3000
-    found = {"series": series, "quality": rng.integers(0, 4, (60, HEIGHT // 2, WIDTH // 2), dtype=np.uint8)}
+    found: dict[str, NDArray[Any]] = {"series": series}
+    found |= {"quality": rng.integers(0, 4, (60, HEIGHT // 2, WIDTH // 2), dtype=np.uint8)}
     found["cover"] = rng.choice(np.array([10, 20, 30, 40], np.uint8), (48, 64))
     found["sensor"] = rng.integers(1, 200, (24, 32), dtype=np.uint8)
     found["float"] = rng.random((20, 20), dtype=np.float32)
@@ -52,7 +56,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, arrays):
+def service(tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, NDArray[Any]]) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("catalog")
     entries = []
     for i, date in enumerate(DATES):
@@ -103,7 +107,7 @@ def native(column: int, row: int, width: int, height: int, size: float = PIXEL) 
 # The series
 
 
-def test_sixty_dates_are_listed_by_time_and_property(service):
+def test_sixty_dates_are_listed_by_time_and_property(service: Emulator) -> None:
     path = PUBLIC + "MINE/061/SERIES:listAssets"
     text = 'startTime >= "2019-06-01T00:00:00Z" AND startTime < "2020-01-01T00:00:00Z" AND properties.season = "dry"'
     expected = [
@@ -127,7 +131,7 @@ def test_sixty_dates_are_listed_by_time_and_property(service):
     assert (whole["startTime"], whole["endTime"]) == (stamp(DATES[0]), stamp(DATES[-1] + timedelta(days=8)))
 
 
-def test_every_date_has_its_own_pixels_in_both_resolutions(service, arrays):
+def test_every_date_has_its_own_pixels_in_both_resolutions(service: Emulator, arrays: dict[str, NDArray[Any]]) -> None:
     for i in range(0, 60, 7):
         path = PUBLIC + DATES[i].strftime("MINE/061/SERIES/%Y_%m_%d") + ":getPixels"
         found = array(post(service.url, path, {"grid": native(0, 0, WIDTH, HEIGHT)}))
@@ -137,8 +141,10 @@ def test_every_date_has_its_own_pixels_in_both_resolutions(service, arrays):
         np.testing.assert_array_equal(found["QA"], arrays["quality"][i].repeat(2, axis=0).repeat(2, axis=1))
 
 
-def test_the_same_pixels_by_the_text_of_the_coordinate_system(service, arrays):
-    body = {"bandIds": ["NDVI"], "grid": native(5, 7, 11, 13)}
+def test_the_same_pixels_by_the_text_of_the_coordinate_system(
+    service: Emulator, arrays: dict[str, NDArray[Any]]
+) -> None:
+    body: dict[str, Any] = {"bandIds": ["NDVI"], "grid": native(5, 7, 11, 13)}
     body["grid"]["crsWkt"] = rasterio.crs.CRS.from_string(SINUSOIDAL).to_wkt()
     del body["grid"]["crsCode"]
     found = array(post(service.url, PUBLIC + "MINE/061/SERIES/2019_01_09:getPixels", body))["NDVI"]
@@ -146,7 +152,7 @@ def test_the_same_pixels_by_the_text_of_the_coordinate_system(service, arrays):
     np.testing.assert_array_equal(found, np.where(values == -3000, 0, values))
 
 
-def test_statistics_over_the_sixty_dates(service, arrays):
+def test_statistics_over_the_sixty_dates(service: Emulator, arrays: dict[str, NDArray[Any]]) -> None:
     series = ee.ImageCollection("MINE/061/SERIES").select("NDVI")
     valid = arrays["series"] != -3000
     stack = np.ma.masked_array(arrays["series"], ~valid)
@@ -166,7 +172,7 @@ def test_statistics_over_the_sixty_dates(service, arrays):
 # Categories and masks
 
 
-def test_categories_keep_their_kind_at_coarser_scales(service, arrays):
+def test_categories_keep_their_kind_at_coarser_scales(service: Emulator, arrays: dict[str, NDArray[Any]]) -> None:
     where = grid(UTM, [60, *COVER[1:4], -60, COVER[5]], 32, 24)
     found = array(post(service.url, PUBLIC + "MINE/cover:getPixels", {"grid": where}))
     quads = arrays["cover"].reshape(24, 2, 32, 2).transpose(0, 2, 1, 3).reshape(24, 32, 4)
@@ -180,7 +186,7 @@ def test_categories_keep_their_kind_at_coarser_scales(service, arrays):
     np.testing.assert_array_equal(found["sample"], arrays["cover"][::4, ::4])
 
 
-def test_nodata_nan_internal_masks_and_alpha_mask_pixels(service, arrays):
+def test_nodata_nan_internal_masks_and_alpha_mask_pixels(service: Emulator, arrays: dict[str, NDArray[Any]]) -> None:
     image = ee.Image("MINE/masks")
     masks = image.mask().rename(["m_float", "m_mask", "m_alpha"])
     found = compute(image.addBands(masks), grid(UTM, COVER, 20, 20))
@@ -201,7 +207,7 @@ def value_of(url: str, version: int = -1) -> int:
     return int(ee.data.computePixels(body)["b"][0, 0])
 
 
-def test_a_catalog_that_changes_while_it_is_served(tmp_path):
+def test_a_catalog_that_changes_while_it_is_served(tmp_path: Path) -> None:
     def put(file: str, value: int) -> None:
         write_raster(tmp_path / file, np.full((2, 2), value, np.uint8), [1, 0, 0, 0, -1, 2], "EPSG:4326")
 
@@ -237,7 +243,7 @@ def test_a_catalog_that_changes_while_it_is_served(tmp_path):
         assert [found["id"] for found in ee.data.listAssets({"parent": "C"})["assets"]] == ["C/J"]
 
 
-def test_a_raster_that_is_gone_is_an_error_of_its_own_pixels_only(tmp_path):
+def test_a_missing_raster_fails_only_its_own_pixels(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_raster(tmp_path / f"{name}.tif", np.ones((2, 2), np.uint8), [1, 0, 0, 0, -1, 2], "EPSG:4326")
     write_catalog(tmp_path, [asset("C/A", {"b": "a.tif"}), asset("C/B", {"b": "b.tif"})])
@@ -265,7 +271,7 @@ def test_a_raster_that_is_gone_is_an_error_of_its_own_pixels_only(tmp_path):
         ({"colour": 1}, "unknown key 'colour'"),
     ],
 )
-def test_entries_that_cannot_be_served_are_named(tmp_path: Path, change: dict[str, Any], said: str):
+def test_entries_that_cannot_be_served_are_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     write_raster(tmp_path / "one.tif", np.ones((2, 2), np.uint8), [1, 0, 0, 0, -1, 2], "EPSG:4326")
     write_catalog(tmp_path, [{**asset("C/I", {"b": "one.tif"}), **change}])
     with pytest.raises(CatalogError) as refusal:

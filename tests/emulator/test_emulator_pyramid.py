@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
+from typing import Any
 
 import ee
 import numpy as np
 import pytest
 from emulator_client import array, asset, compute, connect, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 SIZE, LEFT, TOP = 30.0, 400_000.0, 5_000_000.0
@@ -38,7 +41,7 @@ REDUCE: dict[str, Callable[[list[tuple[float, float]]], float]] = {
 }
 
 
-def next_level(values: np.ndarray, mask: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray]:
+def next_level(values: NDArray[Any], mask: NDArray[Any], policy: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """The coarser level, pixel by pixel; what lies beyond the edge is masked."""
     height, width = (values.shape[0] + 1) // 2, (values.shape[1] + 1) // 2
     found, weights = np.zeros((height, width)), np.zeros((height, width))
@@ -57,7 +60,7 @@ def next_level(values: np.ndarray, mask: np.ndarray, policy: str) -> tuple[np.nd
     return found, weights
 
 
-def level(values: np.ndarray, policy: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+def level(values: NDArray[Any], policy: str, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
     found, mask = np.where(values == NODATA, 0, values).astype(float), (values != NODATA).astype(float)
     for _ in range(number):
         found, mask = next_level(found, mask, policy)
@@ -65,7 +68,7 @@ def level(values: np.ndarray, policy: str, number: int) -> tuple[np.ndarray, np.
 
 
 @pytest.fixture(scope="module")
-def values():
+def values() -> NDArray[Any]:
     rng = np.random.default_rng(3)
     found = rng.integers(0, 6, (HEIGHT, WIDTH)).astype(np.uint8) * 40
     found[rng.random((HEIGHT, WIDTH)) < 0.3] = NODATA
@@ -74,7 +77,7 @@ def values():
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, values):
+def service(tmp_path_factory: pytest.TempPathFactory, values: NDArray[Any]) -> Iterator[tuple[Emulator, NDArray[Any]]]:
     folder = tmp_path_factory.mktemp("pyramid")
     write_raster(folder / "a.tif", values, [SIZE, 0, LEFT, 0, -SIZE, TOP], UTM, nodata=NODATA)
     write_raster(folder / "f.tif", values.astype(np.float32) / 7, [SIZE, 0, LEFT, 0, -SIZE, TOP], UTM)
@@ -90,13 +93,15 @@ def service(tmp_path_factory, values):
         yield running, large
 
 
-def coarse(factor: float, width: int, height: int) -> dict:
+def coarse(factor: float, width: int, height: int) -> dict[str, Any]:
     return grid(UTM, [SIZE * factor, 0, LEFT, 0, -SIZE * factor, TOP], width, height)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_power_of_two_reads_that_level(service, values, policy, number):
+def test_a_power_of_two_reads_that_level(
+    service: tuple[Emulator, NDArray[Any]], values: NDArray[Any], policy: str, number: int
+) -> None:
     expected, mask = level(values, policy, number)
     pixel_grid = coarse(2**number, expected.shape[1] + 1, expected.shape[0] + 1)
     image = ee.Image("P/A").select(policy)
@@ -111,7 +116,9 @@ def test_a_power_of_two_reads_that_level(service, values, policy, number):
 
 
 @pytest.mark.parametrize(("factor", "number"), [(1.99, 0), (2.0000001, 1), (3.9, 1), (5.0, 2), (0.4, 0)])
-def test_other_scales_read_the_closest_finer_level_by_nearest_neighbour(service, values, factor, number):
+def test_other_scales_read_the_closest_finer_level(
+    service: tuple[Emulator, NDArray[Any]], values: NDArray[Any], factor: float, number: int
+) -> None:
     expected, _ = level(values, "MODE", number)
     found = array(post(service[0].url, PATH, {"bandIds": ["MODE"], "grid": coarse(factor, 9, 7)}))["MODE"]
     rows = ((np.arange(7) + 0.5) * factor / 2**number).astype(int)
@@ -119,13 +126,15 @@ def test_other_scales_read_the_closest_finer_level_by_nearest_neighbour(service,
     np.testing.assert_array_equal(found, expected[np.ix_(rows, columns)])
 
 
-def test_means_of_floats_are_not_rounded(service, values):
+def test_means_of_floats_are_not_rounded(service: tuple[Emulator, NDArray[Any]], values: NDArray[Any]) -> None:
     found = array(post(service[0].url, PATH, {"bandIds": ["float"], "grid": coarse(2, 35, 22)}))["float"]
     raw = (values.astype(np.float32) / 7)[:44].astype(float)
     np.testing.assert_allclose(found, raw.reshape(22, 2, 35, 2).mean(axis=(1, 3)), rtol=1e-6)
 
 
-def test_levels_of_a_large_raster_are_made_in_blocks(service):
+def test_levels_of_a_large_raster_are_made_in_blocks(
+    service: tuple[Emulator, NDArray[Any]],
+) -> None:
     running, large = service
     path = "/v1/projects/earthengine-public/assets/P/LARGE:getPixels"
     expected = large.astype(float)
@@ -143,7 +152,9 @@ def test_levels_of_a_large_raster_are_made_in_blocks(service):
             np.testing.assert_array_equal(found, expected[:100, :100])
 
 
-def test_across_coordinate_systems_the_scale_at_the_centre_decides(service, values):
+def test_across_crs_the_scale_at_the_centre_decides(
+    service: tuple[Emulator, NDArray[Any]], values: NDArray[Any]
+) -> None:
     pyproj = pytest.importorskip("pyproj")
     to_utm = pyproj.Transformer.from_crs("EPSG:4326", UTM, always_xy=True)
     lon, lat = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform(LEFT + 1000, TOP - 700)

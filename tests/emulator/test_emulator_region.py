@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import ee
 import numpy as np
 import pytest
 import shapely
 from emulator_client import asset, connect, write_catalog, write_raster
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 TRANSFORM = [10, 0, 500000, 0, -10, 5000000]
@@ -23,9 +28,10 @@ RING = [[22.3, 31.7], [371.2, 55.1], [305.5, 281.9], [140.4, 201.3], [60.8, 288.
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("region")
-    for name, values in {"a": A, "b": B, "c": C}.items():
+    values: NDArray[Any]
+    for name, values in (("a", A), ("b", B), ("c", C)):
         write_raster(folder / f"{name}.tif", values, TRANSFORM, UTM, nodata=255 if name == "a" else None)
     bands = {"a": "a.tif", "b": "b.tif", "c": "c.tif"}
     entries = [asset("T/R/i0", bands, "2021-01-01"), asset("T/R/i1", bands, "2021-02-01")]
@@ -35,7 +41,7 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture
-def image(service):
+def image(service: Emulator) -> ee.Image:
     return ee.Image("T/R/i0")
 
 
@@ -50,16 +56,18 @@ SHARES = shapely.area(shapely.intersection(POLYGON, shapely.box(COLUMNS, ROWS, C
 CENTRES = shapely.contains_xy(POLYGON, COLUMNS + 0.5, ROWS + 0.5)
 
 
-def reduce(image: ee.Image, reducer: ee.Reducer, geometry: ee.Geometry | None = None, **more) -> dict:
+def reduce(image: ee.Image, reducer: ee.Reducer, geometry: ee.Geometry | None = None, **more: Any) -> dict[str, Any]:
     where = {"crs": UTM, "crsTransform": TRANSFORM, **more}
-    return image.reduceRegion(reducer, ground(RING) if geometry is None else geometry, **where).getInfo()
+    area = ground(RING) if geometry is None else geometry
+    found: dict[str, Any] = image.reduceRegion(reducer, area, **where).getInfo()
+    return found
 
 
-def weighted(values: np.ndarray, weights: np.ndarray) -> float:
+def weighted(values: NDArray[Any], weights: NDArray[Any]) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
-def test_a_mean_weighs_pixels_by_the_fraction_in_the_region(image):
+def test_a_mean_weighs_pixels_by_the_fraction_in_the_region(image: ee.Image) -> None:
     found = reduce(image, ee.Reducer.mean())
     assert set(found) == {"a", "b", "c"}
     assert found["b"] == pytest.approx(weighted(B, SHARES), rel=1e-4)
@@ -68,7 +76,7 @@ def test_a_mean_weighs_pixels_by_the_fraction_in_the_region(image):
     assert reduce(image, ee.Reducer.sum())["b"] == pytest.approx((B * SHARES).sum(), rel=2e-3)
 
 
-def test_unweighted_reducers_take_the_pixels_whose_centre_is_inside(image):
+def test_unweighted_reducers_take_pixels_by_their_centre(image: ee.Image) -> None:
     assert reduce(image, ee.Reducer.count())["a"] == (CENTRES & VALID).sum()
     assert reduce(image, ee.Reducer.mean().unweighted())["a"] == pytest.approx(A[CENTRES & VALID].mean())
     assert reduce(image.select("a"), ee.Reducer.minMax()) == {
@@ -81,7 +89,7 @@ def test_unweighted_reducers_take_the_pixels_whose_centre_is_inside(image):
     )
 
 
-def test_combined_reducers_keep_their_own_weights_and_names(image):
+def test_combined_reducers_keep_their_own_weights_and_names(image: ee.Image) -> None:
     both = ee.Reducer.mean().combine(ee.Reducer.count(), sharedInputs=True).combine(ee.Reducer.stdDev(), "s_", True)
     found = reduce(image.select("b"), both)
     assert set(found) == {"b_mean", "b_count", "b_s_stdDev"}
@@ -94,7 +102,7 @@ def test_combined_reducers_keep_their_own_weights_and_names(image):
 PERCENTILES = ["p0", "p25", "p50", "p90", "p100"]
 
 
-def test_percentiles_medians_and_modes(image):
+def test_percentiles_medians_and_modes(image: ee.Image) -> None:
     box = ee.Geometry.Rectangle([500000, 4999800, 500300, 5000000], UTM, False)  # whole pixels
     inner = B[:20, :30]
     found = reduce(image.select("b"), ee.Reducer.percentile([0, 25, 50, 90, 100]), box)
@@ -114,7 +122,7 @@ def test_percentiles_medians_and_modes(image):
     assert set(reduce(image.select("b"), ee.Reducer.percentile([5]), box)) == {"b"}
 
 
-def test_histograms(image):
+def test_histograms(image: ee.Image) -> None:
     box = ee.Geometry.Rectangle([500000, 4999700, 500400, 5000000], UTM, False)
     found = reduce(image.select("b"), ee.Reducer.fixedHistogram(20, 80, 6), box)["b"]
     counts, edges = np.histogram(B, bins=6, range=(20, 80))
@@ -125,7 +133,7 @@ def test_histograms(image):
     assert auto["histogram"] == np.bincount(A[VALID])[A[VALID].min() :].tolist()
 
 
-def test_groups(image):
+def test_groups(image: ee.Image) -> None:
     grouped = ee.Reducer.mean().repeat(2).group(2, "class")
     found = reduce(image.select(["a", "b", "c"]).unmask(0), grouped)["groups"]
     assert [entry["class"] for entry in found] == [1, 2, 3]
@@ -139,7 +147,7 @@ def test_groups(image):
     assert sums[0]["sum"] == pytest.approx((SHARES * (C == 1)).sum() * 100 / 0.9996**2, rel=2e-3)
 
 
-def test_linear_fit_and_extremes_with_companions(image):
+def test_linear_fit_and_extremes_with_companions(image: ee.Image) -> None:
     box = ee.Geometry.Rectangle([500000, 4999700, 500400, 5000000], UTM, False)
     found = reduce(image.select(["b", "c"]), ee.Reducer.linearFit(), box)
     slope, offset = np.polyfit(B.ravel().astype(float), C.ravel().astype(float), 1)
@@ -148,7 +156,7 @@ def test_linear_fit_and_extremes_with_companions(image):
     assert top == {"max": pytest.approx(float(B.max())), "max1": int(C.ravel()[B.argmax()])}
 
 
-def test_points_lines_and_nothing(image):
+def test_points_lines_and_nothing(image: ee.Image) -> None:
     point = ee.Geometry.Point([500105, 4999915], UTM)
     assert reduce(image, ee.Reducer.first(), point) == {
         "a": int(A[8, 10]) if VALID[8, 10] else None, "b": pytest.approx(float(B[8, 10])), "c": int(C[8, 10]),
@@ -160,7 +168,7 @@ def test_points_lines_and_nothing(image):
     assert reduce(image.select("b"), everything, away) == {"b_mean": None, "b_count": 0, "b_sum": 0}
 
 
-def test_scale_crs_and_too_many_pixels(image):
+def test_scale_crs_and_too_many_pixels(image: ee.Image) -> None:
     by_scale = image.select("b").reduceRegion(ee.Reducer.count(), ground(RING), 20).getInfo()
     halved = shapely.Polygon([[x / 20, y / 20] for x, y in RING])
     rows, columns = np.mgrid[0:15, 0:20]
@@ -183,7 +191,7 @@ def test_scale_crs_and_too_many_pixels(image):
         ee.Image(1).reduceRegion(ee.Reducer.mean(), scale=10).getInfo()
 
 
-def test_reduce_regions_names_properties_by_bands_and_outputs(image):
+def test_reduce_regions_names_properties_by_bands_and_outputs(image: ee.Image) -> None:
     boxes = [ground([[x, 10], [x + 50, 10], [x + 50, 60], [x, 60]]) for x in (10, 200)]
     plots = ee.FeatureCollection([ee.Feature(box, {"plot": i}) for i, box in enumerate(boxes)])
     where = {"crs": UTM, "crsTransform": TRANSFORM}
@@ -201,7 +209,7 @@ def test_reduce_regions_names_properties_by_bands_and_outputs(image):
 # Sampling
 
 
-def test_sample_of_everything_is_the_raster(image):
+def test_sample_of_everything_is_the_raster(image: ee.Image) -> None:
     box = ee.Geometry.Rectangle([500000, 4999900, 500100, 5000000], UTM, False)
     found = image.sample(box, projection=ee.Projection(UTM, TRANSFORM), dropNulls=True, geometries=True).getInfo()
     values = [feature["properties"] for feature in found["features"]]
@@ -213,7 +221,7 @@ def test_sample_of_everything_is_the_raster(image):
     assert kept.size().getInfo() == 100
 
 
-def test_sample_draws_without_repetition_and_again_the_same(image):
+def test_sample_draws_without_repetition_and_again_the_same(image: ee.Image) -> None:
     box = ee.Geometry.Rectangle([500000, 4999700, 500400, 5000000], UTM, False)
     where = {"region": box, "projection": ee.Projection(UTM, TRANSFORM), "geometries": True}
     spots = image.select("b").sample(numPixels=200, seed=4, **where).getInfo()["features"]
@@ -225,7 +233,7 @@ def test_sample_draws_without_repetition_and_again_the_same(image):
     assert image.select("b").sample(factor=0.25, **where).size().getInfo() == 300
 
 
-def test_sample_regions_copies_properties_of_points_and_polygons(image):
+def test_sample_regions_copies_properties_of_points_and_polygons(image: ee.Image) -> None:
     points = [
         ee.Feature(ee.Geometry.Point([500005 + 10 * i, 4999995 - 10 * i], UTM), {"k": i, "l": 0}) for i in range(25)
     ]
@@ -240,7 +248,7 @@ def test_sample_regions_copies_properties_of_points_and_polygons(image):
     assert inside.size().getInfo() == pytest.approx(CENTRES.sum(), abs=2)
 
 
-def test_stratified_sample_takes_so_many_of_each_class(image):
+def test_stratified_sample_takes_so_many_of_each_class(image: ee.Image) -> None:
     box = ee.Geometry.Rectangle([500000, 4999700, 500400, 5000000], UTM, False)
     where = {"region": box, "projection": ee.Projection(UTM, TRANSFORM)}
     drawn = image.select(["c", "b"]).stratifiedSample(7, "c", seed=1, **where)
@@ -251,7 +259,7 @@ def test_stratified_sample_takes_so_many_of_each_class(image):
         image.stratifiedSample(5, "b", **where).size().getInfo()
 
 
-def test_get_region_and_sample_rectangle(service):
+def test_get_region_and_sample_rectangle(service: Emulator) -> None:
     series = ee.ImageCollection("T/R").select(["b", "c"])
     table = series.getRegion(ee.Geometry.Point([500105, 4999915], UTM), 10, UTM).getInfo()
     assert table[0] == ["id", "longitude", "latitude", "time", "b", "c"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import ee
 import numpy as np
 import pytest
 import rasterio
 from emulator_client import PROJECT, asset, compute, connect, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 SIZE, LEFT, TOP = 30.0, 400_000.0, 5_000_000.0
@@ -22,21 +26,22 @@ NODATA = -9999
 
 
 @pytest.fixture(scope="module")
-def surface():
+def surface() -> NDArray[Any]:
     rng = np.random.default_rng(8)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    return (1000 * np.sin(x / 7) * np.cos(y / 5) + rng.integers(0, 300, (HEIGHT, WIDTH))).astype(np.int16)
+    heights = 1000 * np.sin(x / 7) * np.cos(y / 5) + rng.integers(0, 300, (HEIGHT, WIDTH))
+    return np.asarray(heights, np.int16)
 
 
 @pytest.fixture(scope="module")
-def holes():
+def holes() -> NDArray[Any]:
     found = np.zeros((HEIGHT, WIDTH), bool)
     found[20:26, 30:41] = True
     return found
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, surface, holes):
+def service(tmp_path_factory: pytest.TempPathFactory, surface: NDArray[Any], holes: NDArray[Any]) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("resampling")
     write_raster(folder / "s.tif", surface, NATIVE, UTM)
     write_raster(folder / "h.tif", np.where(holes, NODATA, surface).astype(np.int16), NATIVE, UTM, nodata=NODATA)
@@ -45,12 +50,12 @@ def service(tmp_path_factory, surface, holes):
         yield running
 
 
-def placed(column: float, row: float, size: float, width: int, height: int) -> dict:
+def placed(column: float, row: float, size: float, width: int, height: int) -> dict[str, Any]:
     """A grid that begins at a native pixel position."""
     return grid(UTM, [size, 0, LEFT + column * SIZE, 0, -size, TOP - row * SIZE], width, height)
 
 
-def warped(values: np.ndarray, where: dict, method: Resampling) -> np.ndarray:
+def warped(values: NDArray[Any], where: dict[str, Any], method: Resampling) -> NDArray[Any]:
     a = where["affineTransform"]
     transform = Affine(a["scaleX"], 0, a["translateX"], 0, a["scaleY"], a["translateY"])
     found = np.zeros((where["dimensions"]["height"], where["dimensions"]["width"]), np.float64)
@@ -73,14 +78,16 @@ def warped(values: np.ndarray, where: dict, method: Resampling) -> np.ndarray:
     ("mode", "method"), [("bilinear", Resampling.bilinear), ("bicubic", Resampling.cubic)], ids=["bilinear", "bicubic"]
 )
 @pytest.mark.parametrize("size", [30.0, 10.0, 7.5])
-def test_interpolation_is_that_of_gdal(service, surface, mode, method, size):
+def test_interpolation_is_that_of_gdal(
+    service: Emulator, surface: NDArray[Any], mode: str, method: Any, size: float
+) -> None:
     where = placed(10.3, 12.7, size, 90, 70)
     found = compute(ee.Image("R/A").select("s").resample(mode), where)["s"]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, warped(surface, where, method), atol=0.02)
 
 
-def test_interpolation_across_coordinate_systems(service, surface):
+def test_interpolation_across_coordinate_systems(service: Emulator, surface: NDArray[Any]) -> None:
     pyproj = pytest.importorskip("pyproj")
     lon, lat = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform(LEFT + 600, TOP - 500)
     transform = [0.0001, 0, lon, 0, -0.0001, lat]
@@ -95,7 +102,7 @@ def test_interpolation_across_coordinate_systems(service, surface):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_on_its_own_pixels_nothing_is_interpolated_and_levels_are(service, surface):
+def test_own_pixels_are_not_interpolated_and_levels_are(service: Emulator, surface: NDArray[Any]) -> None:
     whole = placed(0, 0, SIZE, WIDTH, HEIGHT)
     for mode in ("bilinear", "bicubic"):
         np.testing.assert_array_equal(compute(ee.Image("R/A").select("s").resample(mode), whole)["s"], surface)
@@ -106,7 +113,9 @@ def test_on_its_own_pixels_nothing_is_interpolated_and_levels_are(service, surfa
     np.testing.assert_allclose(halfway, (level[:, :-1] + level[:, 1:]) / 2, atol=1e-3)
 
 
-def test_masked_neighbours_do_not_count_and_the_mask_is_interpolated(service, surface, holes):
+def test_masked_neighbours_do_not_count_in_interpolation(
+    service: Emulator, surface: NDArray[Any], holes: NDArray[Any]
+) -> None:
     image = ee.Image("R/A").select("h").resample("bilinear")
     found = compute(image.addBands(image.mask().rename("mask")), placed(25, 10, 10, 60, 50))
     u, v = (np.arange(60) + 0.5) / 3 + 25 - 0.5, (np.arange(50) + 0.5) / 3 + 10 - 0.5
@@ -125,7 +134,7 @@ def test_masked_neighbours_do_not_count_and_the_mask_is_interpolated(service, su
             assert found["h"][row, column] == pytest.approx(expected, abs=1e-2)
 
 
-def test_outside_the_footprint_stays_masked_and_composites_stay_as_they_are(service, surface):
+def test_outside_the_footprint_stays_masked(service: Emulator, surface: NDArray[Any]) -> None:
     image = ee.Image("R/A").select("s").resample("bilinear")
     found = compute(image.addBands(image.mask().rename("mask")), placed(-2, 0, 10, 12, 3))
     np.testing.assert_array_equal(found["mask"][:, :6], 0)
@@ -138,15 +147,18 @@ def test_outside_the_footprint_stays_masked_and_composites_stay_as_they_are(serv
 # reduceResolution
 
 
-def coverage(start: float, size: float, count: int) -> np.ndarray:
+def coverage(start: float, size: float, count: int) -> NDArray[Any]:
     """For each output interval the covered part of each native pixel, in native pixels."""
     edges = start + size * np.arange(count + 1)
     pixels = np.arange(max(HEIGHT, WIDTH))
-    return np.clip(np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0, None)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.asarray(np.clip(covered, 0, None))
 
 
 @pytest.mark.parametrize(("factor", "column", "row"), [(4.0, 0.0, 0.0), (5.0, 2.0, 3.0), (2.6, 1.3, 4.45)])
-def test_means_are_weighted_by_the_covered_part(service, surface, holes, factor, column, row):
+def test_means_are_weighted_by_the_covered_part(
+    service: Emulator, surface: NDArray[Any], holes: NDArray[Any], factor: float, column: float, row: float
+) -> None:
     image = ee.Image("R/A").select("h").reduceResolution(ee.Reducer.mean(), maxPixels=100)
     where = placed(column, row, SIZE * factor, 13, 10)
     found = compute(image.addBands(image.mask().rename("mask")), where)
@@ -157,7 +169,7 @@ def test_means_are_weighted_by_the_covered_part(service, surface, holes, factor,
     np.testing.assert_allclose(found["h"], np.where(share > 1e-9, total / np.maximum(share, 1e-9), 0), rtol=1e-6)
 
 
-def test_other_reducers_and_several_outputs(service, surface):
+def test_other_reducers_and_several_outputs(service: Emulator, surface: NDArray[Any]) -> None:
     reducer = ee.Reducer.minMax()
     found = compute(ee.Image("R/A").select("s").reduceResolution(reducer, maxPixels=64), placed(0, 0, SIZE * 4, 20, 15))
     blocks = surface.reshape(15, 4, 20, 4)
@@ -168,7 +180,7 @@ def test_other_reducers_and_several_outputs(service, surface):
     assert (compute(counted, placed(0, 0, SIZE * 4, 20, 15))["s"] == 16).all()
 
 
-def test_across_coordinate_systems_the_mean_is_close_to_the_area_weighted_one(service, surface):
+def test_means_across_crs_are_close_to_area_weighted_ones(service: Emulator, surface: NDArray[Any]) -> None:
     pyproj = pytest.importorskip("pyproj")
     lon, lat = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform(LEFT + 400, TOP - 300)
     step = 0.0012
@@ -182,7 +194,7 @@ def test_across_coordinate_systems_the_mean_is_close_to_the_area_weighted_one(se
     np.testing.assert_allclose(found, dense.reshape(6, fine, 8, fine).mean(axis=(1, 3)), atol=12)
 
 
-def test_too_many_pixels_are_refused_or_start_from_a_level(service, surface):
+def test_too_many_pixels_are_refused_or_start_from_a_level(service: Emulator, surface: NDArray[Any]) -> None:
     image = ee.Image("R/A").select("s")
     where = placed(0, 0, SIZE * 20, 4, 3)
     with pytest.raises(ee.EEException, match="Too many input pixels per output pixel"):
@@ -194,7 +206,7 @@ def test_too_many_pixels_are_refused_or_start_from_a_level(service, surface):
     np.testing.assert_allclose(found, level.reshape(3, 5, 4, 5).mean(axis=(1, 3)))
 
 
-def test_finer_output_is_left_alone(service, surface):
+def test_finer_output_is_left_alone(service: Emulator, surface: NDArray[Any]) -> None:
     found = compute(ee.Image("R/A").select("s").reduceResolution(ee.Reducer.mean()), placed(0, 0, 15, 20, 10))["s"]
     np.testing.assert_array_equal(found, surface[:5, :10].repeat(2, axis=0).repeat(2, axis=1))
 
@@ -202,7 +214,7 @@ def test_finer_output_is_left_alone(service, surface):
 # reproject, projections
 
 
-def test_reproject_puts_another_lattice_in_between(service, surface):
+def test_reproject_puts_another_lattice_in_between(service: Emulator, surface: NDArray[Any]) -> None:
     blocky = ee.Image("R/A").select("s").reproject(UTM, [45, 0, LEFT, 0, -45, TOP])
     found = compute(blocky, placed(0, 0, 15, 60, 45))["s"]
     at = np.floor(np.arange(40) * 1.5 + 0.75).astype(int)
@@ -217,20 +229,20 @@ def test_reproject_puts_another_lattice_in_between(service, surface):
     np.testing.assert_array_equal(coarse, level[np.ix_(rows, columns)])
 
 
-def test_reduce_resolution_then_reproject_shows_in_any_output(service, surface):
+def test_reduce_resolution_then_reproject_shows_in_any_output(service: Emulator, surface: NDArray[Any]) -> None:
     image = ee.Image("R/A").select("s").reduceResolution(ee.Reducer.max()).reproject(UTM, [120, 0, LEFT, 0, -120, TOP])
     found = compute(image, placed(0, 0, SIZE, WIDTH, HEIGHT))["s"]
     expected = surface.reshape(15, 4, 20, 4).max(axis=(1, 3)).repeat(4, axis=0).repeat(4, axis=1)
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_reprojection_that_needs_far_too_many_pixels_is_refused(service):
+def test_a_reprojection_of_too_many_pixels_is_refused(service: Emulator) -> None:
     image = ee.Image("R/A").select("s").reproject(UTM, None, 0.5)
     with pytest.raises(ee.EEException, match=r"Reprojection output too large \(\d+x\d+ pixels\)"):
         compute(image, placed(0, 0, 1000, 50, 50))
 
 
-def test_default_projections_are_told(service):
+def test_default_projections_are_told(service: Emulator) -> None:
     image = ee.Image("R/A")
     assert image.projection().getInfo() == {"type": "Projection", "crs": UTM, "transform": NATIVE}
     moved = image.setDefaultProjection("EPSG:3857", None, 50).projection().getInfo()
@@ -248,13 +260,14 @@ def test_default_projections_are_told(service):
 # clipToBoundsAndScale, as thumbnails and downloads use it
 
 
-def bounded(**options: object) -> dict:
+def bounded(**options: object) -> dict[str, Any]:
     """The first band's description after clipToBoundsAndScale."""
     arguments = {"input": ee.Image("R/A").select("s"), **options}
-    return ee.apply("Image.clipToBoundsAndScale", arguments).getInfo()["bands"][0]
+    found: dict[str, Any] = ee.apply("Image.clipToBoundsAndScale", arguments).getInfo()["bands"][0]
+    return found
 
 
-def test_boxes_and_sizes(service):
+def test_boxes_and_sizes(service: Emulator) -> None:
     rectangle = ee.Geometry.Rectangle([10, 5, 30, 45], ee.Image("R/A").projection(), False)
     band = bounded(geometry=rectangle)
     assert (band["dimensions"], band["origin"], band["crs_transform"]) == ([20, 40], [10, 5], NATIVE)
@@ -272,7 +285,7 @@ def test_boxes_and_sizes(service):
             bounded(**wrong)
 
 
-def test_pixels_outside_the_box_are_masked(service, surface):
+def test_pixels_outside_the_box_are_masked(service: Emulator, surface: NDArray[Any]) -> None:
     rectangle = ee.Geometry.Rectangle([10, 5, 30, 45], ee.Image("R/A").projection(), False)
     arguments = {"input": ee.Image("R/A").select("s"), "geometry": rectangle}
     found = compute(ee.Image(ee.apply("Image.clipToBoundsAndScale", arguments)), placed(0, 0, SIZE, WIDTH, HEIGHT))
@@ -281,13 +294,13 @@ def test_pixels_outside_the_box_are_masked(service, surface):
     np.testing.assert_array_equal(found["s"], expected)
 
 
-def test_clip_narrows_the_bounds(service):
+def test_clip_narrows_the_bounds(service: Emulator) -> None:
     rectangle = ee.Geometry.Rectangle([10, 5, 30, 45], ee.Image("R/A").projection(), False)
     band = ee.Image("R/A").clip(rectangle).getInfo()["bands"][0]
     assert (band["dimensions"], band["origin"], band["crs_transform"]) == ([20, 40], [10, 5], NATIVE)
 
 
-def test_a_computed_image_without_a_grid_is_its_own_bounds(service, surface):
+def test_a_computed_image_without_a_grid_is_its_own_bounds(service: Emulator, surface: NDArray[Any]) -> None:
     rectangle = ee.Geometry.Rectangle([10, 5, 30, 45], ee.Image("R/A").projection(), False)
     arguments = {"input": ee.Image("R/A").select("s").add(1), "geometry": rectangle}
     image = ee.Image(ee.apply("Image.clipToBoundsAndScale", arguments))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import ee
 import pytest
@@ -11,11 +13,11 @@ from emulator_client import connect
 
 
 @pytest.fixture(autouse=True, scope="module")
-def service(service_url):
+def service(service_url: str) -> None:
     connect(service_url)
 
 
-CASES = {
+CASES: dict[str, tuple[Callable[[], Any], Any]] = {
     # ee.List, by the examples of its pages
     "insert": (lambda: ee.List([1, 2, 3]).insert(1, 9), [1, 9, 2, 3]),
     "insert from the end": (lambda: ee.List([1, 2, 3]).insert(-1, 9), [1, 2, 9, 3]),
@@ -123,7 +125,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_values(name):
+def test_values(name: str) -> None:
     expression, expected = CASES[name]
     assert expression().getInfo() == expected
 
@@ -142,11 +144,11 @@ AGGREGATES = {
 
 
 @pytest.mark.parametrize("name", AGGREGATES)
-def test_aggregates_of_a_property(name):
+def test_aggregates_of_a_property(name: str) -> None:
     assert getattr(table(), f"aggregate_{name}")("n").getInfo() == pytest.approx(AGGREGATES[name])
 
 
-def test_aggregate_stats_and_histograms():
+def test_aggregate_stats_and_histograms() -> None:
     stats = table().aggregate_stats("n").getInfo()
     assert stats["valid_count"] == 3
     assert {key: stats[key] for key in ("min", "max", "sum", "mean")} == {"min": 1, "max": 7, "sum": 12, "mean": 4}
@@ -155,7 +157,7 @@ def test_aggregate_stats_and_histograms():
         table().aggregate_mean("c").getInfo()
 
 
-def test_reduce_columns_by_the_guides_examples():
+def test_reduce_columns_by_the_guides_examples() -> None:
     assert table().reduceColumns(ee.Reducer.mean(), ["n"]).getInfo() == {"mean": 4}
     assert table().reduceColumns(ee.Reducer.toList(2), ["c", "n"]).getInfo() == {"list": [["a", 4], ["b", 1], ["a", 7]]}
     assert table().reduceColumns(ee.Reducer.toList().repeat(2), ["c", "n"]).getInfo()["list"][1] == [4, 1, 7]
@@ -169,7 +171,7 @@ def test_reduce_columns_by_the_guides_examples():
         table().reduceColumns(ee.Reducer.mean(), ["c"]).getInfo()
 
 
-def test_columns_drawn_remapped_and_distinct():
+def test_columns_drawn_remapped_and_distinct() -> None:
     assert table().distinct("c").aggregate_array("c").getInfo() == ["a", "b", "d"]
     assert table().remap(["a", "b"], [1, 2], "c").aggregate_array("c").getInfo() == [1, 2, 1]
     drawn = table().randomColumn("r", 3).aggregate_array("r").getInfo()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import ee
 import pytest
@@ -11,6 +14,7 @@ from emulator_client import PROJECT, asset, connect, get, post, write_raster
 from numpy import ones
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 from ee_emulator.catalog.folder import Catalog
 from ee_emulator.errors import CatalogError
 
@@ -18,7 +22,7 @@ COUNT = 25
 ROOT = "/v1/projects/earthengine-legacy/assets/"
 
 
-def plot(number: int) -> dict:
+def plot(number: int) -> dict[str, Any]:
     x, y = 10 + number % 5, 50 + number // 5
     ring = [[x, y], [x + 0.5, y], [x + 0.5, y + 0.5], [x, y + 0.5], [x, y]]
     properties = {"number": number, "kind": "even" if number % 2 == 0 else "odd", "area": number / 4, "note": None}
@@ -29,7 +33,7 @@ PLOTS = [plot(number) for number in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("tables")
     (folder / "plots.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": PLOTS}))
     named = [{"type": "Feature", "id": "a", "geometry": None, "properties": {"v": 1}}]
@@ -51,7 +55,7 @@ def service(tmp_path_factory):
 # Tables
 
 
-def test_a_table_describes_itself(service):
+def test_a_table_describes_itself(service: Emulator) -> None:
     found = ee.data.getAsset("users/me/plots")
     assert found["type"] == "TABLE"
     assert found["name"] == "projects/earthengine-legacy/assets/users/me/plots"
@@ -59,7 +63,7 @@ def test_a_table_describes_itself(service):
     assert ee.data.getAsset("projects/demo-project/assets/deep/named")["properties"] == {"owner": "me"}
 
 
-def test_features_are_loaded_with_their_properties_and_geometries(service):
+def test_features_keep_their_properties_and_geometries(service: Emulator) -> None:
     collection = ee.FeatureCollection("users/me/plots")
     assert collection.size().getInfo() == COUNT
     found = collection.getInfo()
@@ -75,7 +79,7 @@ def test_features_are_loaded_with_their_properties_and_geometries(service):
     assert inside["id"] == "00000000000000000007"
 
 
-def test_older_versions_by_their_time(service):
+def test_older_versions_by_their_time(service: Emulator) -> None:
     old = ee.FeatureCollection(
         ee.apply("Collection.loadTable", {"tableId": "users/me/plots", "version": 1682899200000000})
     )
@@ -84,7 +88,7 @@ def test_older_versions_by_their_time(service):
         ee.FeatureCollection("users/me/none").size().getInfo()
 
 
-def test_list_features_pages_filters_and_regions(service):
+def test_list_features_pages_filters_and_regions(service: Emulator) -> None:
     first = ee.data.listFeatures({"assetId": "users/me/plots", "pageSize": 10})
     assert first["type"] == "FeatureCollection"
     assert [feature["properties"]["number"] for feature in first["features"]] == list(range(10))
@@ -119,7 +123,7 @@ def test_list_features_pages_filters_and_regions(service):
     assert get(service.url, ROOT + "users/me/none:listFeatures").status == 404
 
 
-def test_compute_features_pages_and_frames(service):
+def test_compute_features_pages_and_frames(service: Emulator) -> None:
     collection = ee.FeatureCollection("users/me/plots").filter(ee.Filter.lt("number", 12))
     frame = ee.data.computeFeatures({"expression": collection, "pageSize": 5, "fileFormat": "PANDAS_DATAFRAME"})
     assert frame["number"].tolist() == list(range(12))
@@ -143,7 +147,9 @@ def test_compute_features_pages_and_frames(service):
         ({"id": "users/me/t", "file": "t.geojson"}, '{"features": [{"type": "Feature", "geometry": {}}]}', "GeoJSON"),
     ],
 )
-def test_a_bad_table_is_refused_at_the_start(tmp_path, entry, content, said):
+def test_a_bad_table_is_refused_at_the_start(
+    tmp_path: Path, entry: dict[str, Any], content: str | None, said: str
+) -> None:
     if content is not None:
         (tmp_path / "t.geojson").write_text(content)
     (tmp_path / "catalog.json").write_text(json.dumps({"tables": [entry]}))
@@ -158,7 +164,7 @@ def kinds(parent: str) -> dict[str, str]:
     return {found["id"]: found["type"] for found in ee.data.listAssets({"parent": parent})["assets"]}
 
 
-def test_folders_list_what_is_in_them(service):
+def test_folders_list_what_is_in_them(service: Emulator) -> None:
     assert kinds("MODIS") == {"MODIS/061": "FOLDER"}
     assert kinds("MODIS/061") == {"MODIS/061/X": "IMAGE_COLLECTION"}
     assert kinds("MODIS/061/X") == {"MODIS/061/X/one": "IMAGE", "MODIS/061/X/two": "IMAGE"}
@@ -174,7 +180,7 @@ def test_folders_list_what_is_in_them(service):
     assert "nextPageToken" in page
 
 
-def test_roots_list_their_tops(service):
+def test_roots_list_their_tops(service: Emulator) -> None:
     assert kinds("projects/demo-project/assets") == {
         "projects/demo-project/assets/deep": "FOLDER",
         "projects/demo-project/assets/lone": "IMAGE",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ee
 import numpy as np
 import pytest
 import rasterio
 from emulator_client import compute, connect, grid
+from numpy.typing import NDArray
 
 import ee_emulator as emulator
 
@@ -16,11 +18,11 @@ DEM = Path(emulator.__file__).parent / "data" / "olinda"
 
 
 @pytest.fixture
-def service(service_url):
+def service(service_url: str) -> None:
     connect(service_url)
 
 
-def test_terrain_products_are_those_of_the_four_neighbours(service):
+def test_terrain_products_are_those_of_the_four_neighbours(service: None) -> None:
     path = next(DEM.glob("*dem*.tif"))
     with rasterio.open(path) as source:
         heights, transform = source.read(1).astype(float), source.transform
@@ -51,7 +53,7 @@ def test_terrain_products_are_those_of_the_four_neighbours(service):
     assert native["slope"].dtype == np.float32
 
 
-def compute_native(image: ee.Image, dem: ee.Image) -> np.ndarray:
+def compute_native(image: ee.Image, dem: ee.Image) -> NDArray[Any]:
     """An image on a stored image's own pixels."""
     (band,) = dem.getInfo()["bands"]
     pixels = grid(band["crs"], band["crs_transform"], *band["dimensions"])
@@ -59,7 +61,7 @@ def compute_native(image: ee.Image, dem: ee.Image) -> np.ndarray:
     return compute(image, pixels)
 
 
-def test_a_plane_in_degrees_has_one_slope_and_aspect(service):
+def test_a_plane_in_degrees_has_one_slope_and_aspect(service: None) -> None:
     # it rises 0.3 m a metre to the north-east, on pixels that are not square on the ground
     lonlat = ee.Image.pixelLonLat()
     east = lonlat.select("longitude").subtract(15).multiply(111319.4908 * np.cos(np.radians(60)))

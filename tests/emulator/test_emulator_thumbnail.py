@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 
 import ee
 import numpy as np
@@ -12,10 +14,12 @@ import pytest
 import rasterio
 import urllib3
 from emulator_client import PROJECT, asset, connect, get, grid, post, write_catalog, write_raster
+from numpy.typing import NDArray
 from PIL import Image as Picture
 from rasterio.transform import Affine
 
 import ee_emulator as emulator
+from ee_emulator import Emulator
 
 UTM = "EPSG:32633"
 SIZE, LEFT, TOP = 20.0, 400_000.0, 5_000_000.0
@@ -25,9 +29,9 @@ GETPIXELS = "/v1/projects/earthengine-public/assets/V/A:getPixels"
 
 
 @pytest.fixture(scope="module")
-def values():
+def values() -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(6)
-    found = {"a": rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)}
+    found: dict[str, NDArray[Any]] = {"a": rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)}
     found |= {name: rng.integers(1, 256, (HEIGHT, WIDTH), dtype=np.uint8) for name in ("b", "c")}
     found["s"] = rng.integers(-500, 3000, (HEIGHT, WIDTH)).astype(np.int16)
     found["s"][2:5, 3:9] = -9999
@@ -37,7 +41,7 @@ def values():
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, values):
+def service(tmp_path_factory: pytest.TempPathFactory, values: dict[str, NDArray[Any]]) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("thumbnails")
     for name, found in values.items():
         size = SIZE * (2 if name == "half" else 1)
@@ -53,7 +57,7 @@ def fetch(url: str) -> urllib3.BaseHTTPResponse:
     return reply
 
 
-def tif(data: bytes) -> tuple[np.ndarray, Affine, float | None, tuple[str, ...]]:
+def tif(data: bytes) -> tuple[NDArray[Any], Affine, float | None, tuple[str, ...]]:
     with rasterio.MemoryFile(data) as memory, memory.open() as found:
         return found.read(), found.transform, found.nodata, found.descriptions
 
@@ -61,7 +65,9 @@ def tif(data: bytes) -> tuple[np.ndarray, Affine, float | None, tuple[str, ...]]
 # Downloads
 
 
-def test_download_of_an_exact_grid_marks_masked_pixels_by_nodata(service, values):
+def test_download_of_an_exact_grid_marks_masked_pixels_by_nodata(
+    service: Emulator, values: dict[str, NDArray[Any]]
+) -> None:
     options = {"crs": UTM, "crs_transform": [SIZE, 0, LEFT + 2 * SIZE, 0, -SIZE, TOP - SIZE], "dimensions": [12, 10]}
     reply = fetch(ee.Image("V/A").select("s").toInt16().getDownloadURL({**options, "format": "GEO_TIFF"}))
     found, transform, nodata, names = tif(reply.data)
@@ -71,7 +77,7 @@ def test_download_of_an_exact_grid_marks_masked_pixels_by_nodata(service, values
     np.testing.assert_array_equal(found[0], np.where(window == -9999, -32768, window))
 
 
-def test_download_as_numpy_by_region_and_scale(service, values):
+def test_download_as_numpy_by_region_and_scale(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     region = ee.Geometry.Rectangle([LEFT + 100, TOP - 300, LEFT + 400, TOP - 100], UTM, False)
     url = ee.Image("V/A").select(["a", "f"]).getDownloadURL({"region": region, "scale": SIZE, "format": "NPY"})
     found = np.load(io.BytesIO(fetch(url).data), allow_pickle=False)
@@ -79,7 +85,7 @@ def test_download_as_numpy_by_region_and_scale(service, values):
     np.testing.assert_array_equal(found["f"], values["f"][5:15, 5:20])
 
 
-def test_zipped_downloads_hold_a_file_or_one_a_band_at_its_own_resolution(service, values):
+def test_zipped_downloads_hold_one_file_or_one_per_band(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     image = ee.Image("V/A").select(["s", "half"])
     archive = zipfile.ZipFile(io.BytesIO(fetch(image.getDownloadURL({"name": "mine"})).data))
     assert archive.namelist() == ["mine.s.tif", "mine.half.tif"]
@@ -98,7 +104,7 @@ def test_zipped_downloads_hold_a_file_or_one_a_band_at_its_own_resolution(servic
     assert computed.namelist() == ["download.a.tif"]
 
 
-def test_a_clipped_download_is_cut_to_the_clip(service, values):
+def test_a_clipped_download_is_cut_to_the_clip(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     region = ee.Geometry.Rectangle([LEFT + 100, TOP - 300, LEFT + 400, TOP - 100], UTM, False)
     url = ee.Image("V/A").select("b").getDownloadURL({"region": region, "format": "GEO_TIFF"})
     found, transform, _, _ = tif(fetch(url).data)
@@ -109,14 +115,14 @@ def test_a_clipped_download_is_cut_to_the_clip(service, values):
 # Pictures
 
 
-def picture(reply: urllib3.BaseHTTPResponse, kind: str) -> np.ndarray:
+def picture(reply: urllib3.BaseHTTPResponse, kind: str) -> NDArray[Any]:
     assert reply.headers["content-type"] == f"image/{kind}"
     found = Picture.open(io.BytesIO(reply.data))
     assert found.format == kind.upper()
     return np.asarray(found)
 
 
-def test_a_thumbnail_stretches_and_its_mask_is_transparent(service, values):
+def test_a_thumbnail_stretches_and_its_mask_is_transparent(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     url = ee.Image("V/A").getThumbURL({"bands": "s", "min": 0, "max": 2000, "format": "png"})
     found = picture(fetch(url), "png")
     grey = np.floor(np.clip(values["s"] / 2000, 0, 1) * 255 + 0.5)
@@ -127,7 +133,7 @@ def test_a_thumbnail_stretches_and_its_mask_is_transparent(service, values):
         np.testing.assert_array_equal(found[..., channel], np.where(masked, 0, grey))
 
 
-def test_palettes_gamma_gain_and_opacity(service, values):
+def test_palettes_gamma_gain_and_opacity(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     options = {"bands": ["f"], "min": 0.2, "max": 0.8, "palette": ["blue", "#ffff00", "ff0000"]}
     found = picture(fetch(ee.Image("V/A").getThumbURL({**options, "format": "png"})), "png")
     at = np.clip((values["f"].astype(float) - 0.2) / 0.6, 0, 1) * 2
@@ -147,7 +153,7 @@ def test_palettes_gamma_gain_and_opacity(service, values):
     )
 
 
-def test_dimensions_and_jpeg(service, values):
+def test_dimensions_and_jpeg(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     url = ee.Image("V/A").select(["a", "b", "c"]).getThumbURL({"dimensions": 15, "format": "jpg"})
     found = picture(fetch(url), "jpeg")
     assert found.shape == (12, 15, 3)
@@ -160,7 +166,7 @@ def test_dimensions_and_jpeg(service, values):
     np.testing.assert_allclose(found.reshape(-1, 3).mean(axis=0), [200, 100, 50], atol=3)
 
 
-def test_pictures_in_pixel_requests(service, values):
+def test_pictures_in_pixel_requests(service: Emulator, values: dict[str, NDArray[Any]]) -> None:
     rgb = {"bandIds": ["a", "b", "c"], "grid": grid(UTM, NATIVE, WIDTH, HEIGHT)}
     found = picture(post(service.url, GETPIXELS, {**rgb, "fileFormat": "PNG"}), "png")
     np.testing.assert_array_equal(found, np.stack([values[name] for name in "abc"], axis=-1))
@@ -192,7 +198,7 @@ def test_pictures_in_pixel_requests(service, values):
         ({"visualizationOptions": 3}, "expected an object"),
     ],
 )
-def test_pictures_that_cannot_be_drawn(service, change, said):
+def test_pictures_that_cannot_be_drawn(service: Emulator, change: dict[str, Any], said: str) -> None:
     body = {"bandIds": ["a", "b", "c"], "grid": grid(UTM, NATIVE, 4, 4), "fileFormat": "PNG", **change}
     reply = post(service.url, GETPIXELS, body)
     assert reply.status == 400
@@ -202,7 +208,7 @@ def test_pictures_that_cannot_be_drawn(service, change, said):
 # The thumbnail resource
 
 
-def test_what_is_wrong_is_told_when_a_thumbnail_is_made(service):
+def test_what_is_wrong_is_told_when_a_thumbnail_is_made(service: Emulator) -> None:
     with pytest.raises(ee.EEException, match="did not match any bands"):
         ee.Image("V/A").select("nothing").getThumbURL({})
     with pytest.raises(ee.EEException, match=r"unbounded|no bounds"):

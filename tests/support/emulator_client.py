@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import rasterio
 import urllib3
 from google.auth.credentials import AnonymousCredentials
+from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 PROJECT = "demo-project"
@@ -24,7 +25,7 @@ def connect(url: str) -> None:
     ee.Initialize(AnonymousCredentials(), project=PROJECT, url=url)
 
 
-def grid(crs: str, transform: list[float], width: int, height: int) -> dict[str, Any]:
+def grid(crs: str, transform: Sequence[float], width: int, height: int) -> dict[str, Any]:
     """A full PixelGrid from the six numbers of an affine transform."""
     names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     return {
@@ -34,10 +35,12 @@ def grid(crs: str, transform: list[float], width: int, height: int) -> dict[str,
     }
 
 
-def compute(image: ee.Image, pixel_grid: dict[str, Any]) -> npt.NDArray[Any]:
+def compute(image: ee.Image, pixel_grid: dict[str, Any]) -> NDArray[Any]:
     """The structured array that `ee.data.computePixels` returns."""
-    block = ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid})
-    return np.asarray(block)
+    found: NDArray[Any] = ee.data.computePixels(
+        {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid}
+    )
+    return found
 
 
 def post(url: str, path: str, body: Any, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -54,13 +57,16 @@ def get(url: str, path: str, **fields: str) -> urllib3.BaseHTTPResponse:
     return urllib3.PoolManager().request("GET", url + path, fields=fields, retries=False)
 
 
-def array(reply: urllib3.BaseHTTPResponse) -> npt.NDArray[Any]:
+def array(reply: urllib3.BaseHTTPResponse) -> NDArray[Any]:
     """An NPY reply as an array."""
     assert reply.status == 200, reply.data[:500]
-    return np.asarray(np.load(io.BytesIO(reply.data), allow_pickle=False))
+    found: NDArray[Any] = np.load(io.BytesIO(reply.data), allow_pickle=False)
+    return found
 
 
-def write_raster(path: Path, values: np.ndarray, transform: list[float], crs: str, nodata: float | None = None) -> None:
+def write_raster(
+    path: Path, values: NDArray[Any], transform: Sequence[float], crs: str, nodata: float | None = None
+) -> None:
     """Write a (bands, height, width) or (height, width) array as GeoTIFF."""
     stack = values if values.ndim == 3 else values[None]
     profile = {"driver": "GTiff", "dtype": stack.dtype, "count": len(stack), "nodata": nodata}
