@@ -1,5 +1,5 @@
 # make quickstart: real satellite pixels through Earth Engine's own protocol into Parquet tables, with Spark.
-# make test: everything that CI checks. Both install what they need into .venv.
+# make test: everything that CI checks; make unit: what needs no service, in seconds. All install what they need into .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +7,7 @@ BIN := .venv/bin
 SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
 SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
 
-.PHONY: quickstart patches test lint clean
+.PHONY: quickstart patches test unit lint clean
 
 quickstart: .venv/.local
 	$(SPARK) $(SUBMIT) --config conf/quickstart.yaml
@@ -19,6 +19,9 @@ patches: .venv/.local
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+unit: .venv/.test
+	$(BIN)/python -m pytest tests/unit -n 2
 
 lint: .venv/.test
 	$(BIN)/ruff check

@@ -22,8 +22,9 @@ from rasterio.transform import Affine
 import ee_emulator as emulator
 from ee_spark import config, extract
 from ee_spark.client import Service
-from ee_spark.lane import Lane, work
-from ee_spark.lane.deal import make_lanes
+from ee_spark.lane import work
+from ee_spark.lane.deal import Share, make_shares
+from ee_spark.lane.record import LaneRecord
 from ee_spark.objects import open_store
 from ee_spark.store import manifest, runs
 
@@ -78,20 +79,21 @@ def job(url: str, path: Path, width: int, height: int, tile: int, **more: Any) -
     return data
 
 
-def lanes_of(data: dict[str, Any]) -> list[Lane]:
-    """Plan a job and return its lanes, ready to work."""
+def shares_of(data: dict[str, Any]) -> list[Share]:
+    """Plan a job and return what its lanes get, ready to work."""
     parsed = config.parse(data)
     store = open_store(parsed.output.path)
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     manifest.open_tables(store, manifest.layout_of(plan))
     run_id = runs.start_run(store, plan, "bench")
-    return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
+    return make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
 
 
-def run_side_by_side(lanes: list[Lane]) -> list[dict[str, Any]]:
+def run_side_by_side(shares: list[Share]) -> list[LaneRecord]:
     """Run lanes in threads of this process and return their records."""
-    found: list[dict[str, Any]] = []
-    threads = [threading.Thread(target=lambda lane=lane: found.extend(work(lane))) for lane in lanes]
+    found: list[LaneRecord] = []
+    lanes = [one.lane(None) for one in shares]
+    threads = [threading.Thread(target=lambda lane=lane: found.append(work(lane))) for lane in lanes]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import urllib3
 from measure import used
 
-from ee_spark.lane import Lane, work
+from ee_spark.lane import work
+from ee_spark.lane.deal import Share
 from ee_spark.planner.window import Window
 from ee_spark.store.part import Row
 
@@ -31,20 +32,20 @@ ROUNDS = 2
 MOST = 1.25
 
 
-def requests(lane: Lane) -> Iterator[tuple[str, bytes, Row]]:
-    brief, frozen = lane.brief, lane.brief.layout.frozen
-    for chunk in lane.chunks:
+def requests(share: Share) -> Iterator[tuple[str, bytes, Row]]:
+    brief, frozen = share.brief, share.brief.layout.frozen
+    for chunk in share.chunks:
         tiles, tile, image = chunk.pairs(frozen.shape, None, snap=True)
         for order, (t, i) in enumerate(zip(tile.tolist(), image.tolist(), strict=True)):
             window = Window(tiles.lattice.crs, tiles.transform(t), *frozen.shape.stored)
-            path, body = brief.recipe.call(lane.image_ids[i], -1, None, window)
-            yield path, body, Row(order, tiles, t, lane.image_ids[i], lane.image_times[i], -1, "ok")
+            path, body = brief.recipe.call(share.whole.image_ids[i], -1, None, window)
+            yield path, body, Row(order, tiles, t, share.whole.image_ids[i], share.whole.image_times[i], -1, "ok")
 
 
-def floor(lane: Lane, out: Path) -> int:
+def floor(share: Share, out: Path) -> int:
     """Fetch and write with nothing but what it takes."""
-    layout, url = lane.brief.layout, lane.brief.service.url
-    http = urllib3.PoolManager(maxsize=lane.threads, retries=False)
+    layout, url = share.brief.layout, share.brief.service.url
+    http = urllib3.PoolManager(maxsize=share.threads, retries=False)
     header = {"content-type": "application/json"}
 
     def fetch(request: tuple[str, bytes, Row]) -> tuple[Row, Any]:
@@ -55,9 +56,9 @@ def floor(lane: Lane, out: Path) -> int:
         return row, np.frombuffer(data, dtype, offset=start)
 
     total = number = 0
-    per_part = max(1, lane.brief.part_size // layout.frozen.tile_bytes)
-    with ThreadPoolExecutor(lane.threads) as pool:
-        arriving = in_order(pool, fetch, requests(lane), 2 * lane.threads)
+    per_part = max(1, share.brief.part_size // layout.frozen.tile_bytes)
+    with ThreadPoolExecutor(share.threads) as pool:
+        arriving = in_order(pool, fetch, requests(share), 2 * share.threads)
         while part := list(itertools.islice(arriving, per_part)):
             write(part, layout, out / f"{number}.parquet")
             number, total = number + 1, total + sum(block.nbytes for _, block in part)
@@ -95,14 +96,14 @@ def write(part: list[tuple[Row, Any]], layout: Any, path: Path) -> None:
 def child(which: str, url: str, tile: int, columns: int, rows: int, out: Path) -> dict[str, Any]:
     engine = {"requests_per_minute": 600_000, "concurrent_requests": 16}
     data = bench.job(url, out, columns * tile, rows * tile, tile, earth_engine=engine)
-    (lane,) = bench.lanes_of(data)
+    (share,) = bench.shares_of(data)
     before, _ = used()
     if which == "floor":
-        size = floor(lane, out)
+        size = floor(share, out)
     else:
-        (record,) = work(lane)
-        assert record["ok"] == columns * rows, record
-        size = columns * rows * lane.brief.layout.frozen.tile_bytes
+        record = work(share.lane(None))
+        assert record.ok == columns * rows, record
+        size = columns * rows * share.brief.layout.frozen.tile_bytes
     return {"cpu": used()[0] - before, "bytes": size}
 
 

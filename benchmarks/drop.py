@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 import bench
+
+from ee_spark.lane.record import LaneRecord
 
 COLUMNS, ROWS, TILE = 90, 60, 32
 MOST = 0.03
@@ -24,11 +25,11 @@ def main() -> int:
         with bench.served(catalog, latency_ms=250, quota=40) as url:
             engine = {"requests_per_minute": 60_000, "concurrent_requests": 40}
             data = bench.job(url, folder / "out", COLUMNS * TILE, ROWS * TILE, TILE, earth_engine=engine)
-            (lane,) = bench.lanes_of(data)
-            chunks = [half for chunk in lane.chunks for half in chunk.halves()]
-            lanes = [replace(lane, index=i, chunks=tuple(chunks[i::2]), threads=20) for i in range(2)]
-            found: list[dict[str, Any]] = []
-            running = threading.Thread(target=lambda: found.extend(bench.run_side_by_side(lanes)))
+            (share,) = bench.shares_of(data)
+            chunks = [half for chunk in share.chunks for half in chunk.halves()]
+            shares = [replace(share, index=i, chunks=tuple(chunks[i::2]), threads=20) for i in range(2)]
+            found: list[LaneRecord] = []
+            running = threading.Thread(target=lambda: found.extend(bench.run_side_by_side(shares)))
             running.start()
             marks = []
             for quota, seconds in ((40, 6.0), (20, 12.0), (40, 8.0), (40, 0.0)):
@@ -42,11 +43,11 @@ def main() -> int:
         rates.append((after["by_status"].get("200", 0) - before["by_status"].get("200", 0)) / (stop - start))
     refused = end["by_status"].get("429", 0) - marks[1][1]["by_status"].get("429", 0)
     sent = end["requests"] - marks[1][1]["requests"]
-    share = refused / sent
-    good = share <= MOST and not marks[1][1]["by_status"].get("429", 0)
-    good &= sum(record["ok"] for record in found) == COLUMNS * ROWS and rates[2] > 1.3 * rates[1]
+    part = refused / sent
+    good = part <= MOST and not marks[1][1]["by_status"].get("429", 0)
+    good &= sum(record.ok for record in found) == COLUMNS * ROWS and rates[2] > 1.3 * rates[1]
     print(
-        f"quota 40 → 20 → 40: {share:.4f} of {sent} requests refused from the drop on (at most {MOST}); "
+        f"quota 40 → 20 → 40: {part:.4f} of {sent} requests refused from the drop on (at most {MOST}); "
         f"{rates[0]:.0f}/s before, {rates[1]:.0f}/s at half, {rates[2]:.0f}/s in the 8 s after it came back; "
         f"all {COLUMNS * ROWS} tiles arrived"
     )

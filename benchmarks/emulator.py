@@ -67,7 +67,7 @@ def tiles(asset: str, bands: list[str], side: int) -> list[bytes]:
 
 
 class _Client(asyncio.BufferedProtocol):
-    """One connection that asks again as soon as it has the whole answer; it keeps none."""
+    """One connection that sends its next request as soon as it has the whole reply; replies are not kept."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load

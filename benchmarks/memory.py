@@ -26,18 +26,18 @@ def plan(url: str, tile: int, columns: int, rows: int, threads: int, part: str, 
     engine = {"requests_per_minute": 600_000, "concurrent_requests": threads}
     output = {"path": str(out), "part_size": part}
     data = bench.job(url, out, columns * tile, rows * tile, tile, earth_engine=engine, output=output)
-    (lane,) = bench.lanes_of(data)
-    out.with_suffix(".lane").write_bytes(pickle.dumps(lane))
+    (share,) = bench.shares_of(data)
+    out.with_suffix(".lane").write_bytes(pickle.dumps(share.lane(None)))
 
 
 def child(lane_file: Path) -> dict[str, Any]:
     """Do a lane's work in a process that has done nothing else."""
     lane = pickle.loads(lane_file.read_bytes())
-    (record,) = work(lane)
+    record = work(lane)
     brief = lane.brief
-    assert record["missing"] == 0, record
+    assert record.missing == 0, record
     bound = 300 + (2 * lane.threads * brief.layout.frozen.tile_bytes + 3 * brief.part_size) / 1e6
-    return {"peak": used()[1], "bound": bound, "parts": record["parts"]}
+    return {"peak": used()[1], "bound": bound, "parts": record.parts}
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""Quota use: requests a second over what the requests in flight allow at the mean latency, on local[2].
+"""Quota use: requests per second over what the requests in flight allow at the mean latency, on local[2].
 
-2,000 tiles of 128 × 128 × uint16 at 0.5 s with 40 in flight; 6,000 with 200 in flight and 30,000 requests a minute.
+2,000 tiles of 128 × 128 × uint16 at 0.5 s with 40 in flight; 6,000 with 200 in flight and 30,000 requests per minute.
 Aim: 0.97 and 0.9, and not one 429.
 """
 

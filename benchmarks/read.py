@@ -1,6 +1,6 @@
 """Reading back: numpy against ``pq.read_table`` of the same columns, and torch samples on one core.
 
-``python benchmarks/read.py [--tiles 1000]``: prints MB of raw pixel bytes a second, and ratios taken in one run.
+``python benchmarks/read.py [--tiles 1000]``: prints MB of raw pixel bytes per second, and ratios taken in one run.
 """
 
 from __future__ import annotations

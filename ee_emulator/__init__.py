@@ -1,12 +1,12 @@
 """An Earth Engine on loopback: the protocol, the catalog and the algorithms, answering the unmodified client.
 
-    from ee_spark import emulator
+    import ee_emulator
 
-    with emulator.start() as service:
+    with ee_emulator.start() as service:
         ee.Initialize(AnonymousCredentials(), project="any", url=service.url)
 
 It needs no account and no network; its catalog holds small real scenes, or what `catalog.json` of a folder names.
-It imports nothing of the rest of ee_spark.
+It imports nothing of ee_spark.
 """
 
 from .command import main

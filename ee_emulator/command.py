@@ -82,7 +82,7 @@ jitter, faults and seed while it runs; GET /_emulator/algorithms names what is b
     "--cache-mb", type=click.IntRange(1), default=256, metavar="M", help="Memory for decoded blocks and pyramid levels."
 )
 @click.option(
-    "--seed", type=int, default=0, metavar="S", help="Seed of jitter and faults: the same one, the same luck."
+    "--seed", type=int, default=0, metavar="S", help="Seed of jitter and faults: the same seed gives the same ones."
 )
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input or the parent process does.")
 def main(
@@ -104,12 +104,12 @@ def main(
         del os.environ[name]
     sys.modules.setdefault("boto3", None)  # type: ignore[arg-type]
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
-    from .blocks import BlockCache
-    from .catalog import PACKAGED, Catalog
+    from .catalog.folder import PACKAGED, Catalog
     from .errors import CatalogError
-    from .server import Server
-    from .service import Service
-    from .traffic import Rules, Traffic
+    from .values.block import BlockCache
+    from .wire.server import Server
+    from .wire.service import Service
+    from .wire.traffic import Rules, Traffic
 
     try:
         values: dict[str, Any] = {"quota": quota, "requests_per_minute": requests_per_minute}

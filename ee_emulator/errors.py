@@ -29,5 +29,10 @@ class ServiceError(Exception):
         return {"error": {"code": self.code, "message": self.message, "status": status}}
 
 
+def not_implemented(what: str, verb: str = "is") -> ServiceError:
+    """A 400 for a part of Earth Engine that is not built here: never a guess."""
+    return ServiceError(f"{what} {verb} not implemented by this emulator.")
+
+
 class CatalogError(Exception):
     """A catalog folder that cannot be served; the text names the file, the fact and the way out."""

@@ -20,7 +20,7 @@ class Emulator:
     """A running emulator: `url` is its address. Ends with `stop`, at the end of a `with`, or with this process."""
 
     def __init__(self, arguments: list[str]) -> None:
-        package = Path(__file__).resolve().parents[2]
+        package = Path(__file__).resolve().parents[1]
         paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
         # Closed with the process; a file, since nobody reads along and a pipe would fill up.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115

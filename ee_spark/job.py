@@ -17,9 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from ee_spark.hosts import ENDPOINTS, is_endpoint
+from ee_spark.limits import MAX_SIDE
+
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-MAX_SIDE = 32768
-"""Pixels a side of one request (https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid)."""
+DEFAULT_TILE = 256
+"""Pixels per side of a tile, where the job file says nothing and so much fits."""
+LEAST_SHARE = 8
+"""Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
 
 
 def _refuse(text: str) -> ValueError:
@@ -54,15 +59,15 @@ def _check_bbox(value: tuple[float, float, float, float]) -> tuple[float, float,
 
 
 def _check_endpoint(value: str) -> str:
-    if value in ("high-volume", "standard", "emulator") or re.fullmatch(r"https?://[^/\s:]+(:\d+)?/?", value):
+    if value in ENDPOINTS or value == "emulator" or is_endpoint(value):
         return value.rstrip("/")
-    raise _refuse("no endpoint")
+    raise _refuse("not a valid endpoint")
 
 
 def _check_credentials(value: str) -> str:
     if value in ("default", "anonymous") or re.fullmatch(r"service-account:.+|impersonate:[^@\s]+@[^@\s]+", value):
         return value
-    raise _refuse("names no credentials")
+    raise _refuse("not valid credentials")
 
 
 def _tuples(value: object) -> object:
@@ -72,7 +77,7 @@ def _tuples(value: object) -> object:
 def _check_max_failed(value: int | str) -> int | str:
     if isinstance(value, int):
         if value < 0:
-            raise _refuse("negative")
+            raise _refuse("it must not be negative")
         return value
     if not re.fullmatch(r"\d+(\.\d+)?%", value):
         raise _refuse("neither a count nor a percentage")
@@ -109,15 +114,19 @@ class EarthEngine(_Section):
         "default", description="default, anonymous, service-account:PATH or impersonate:EMAIL"
     )
     concurrent_requests: PositiveInt = Field(40, description="a number of requests in flight, e.g. 40")
-    requests_per_minute: PositiveInt = Field(6000, description="a number of requests a minute, e.g. 6000")
+    requests_per_minute: PositiveInt = Field(6000, description="a number of requests per minute, e.g. 6000")
     lanes: Literal["auto"] | PositiveInt = Field("auto", description="auto or a number of partitions")
     emulator: dict[str, Any] = Field({}, description="options of 'ee-spark emulator', e.g. {latency_ms: 100}")
+
+    def most_lanes(self, slots: int) -> int:
+        """Return how many lanes share the quota where ``slots`` tasks run at once: each has eight of its requests."""
+        return max(1, min(slots, self.concurrent_requests // LEAST_SHARE))
 
     @model_validator(mode="after")
     def _check(self) -> EarthEngine:
         if self.emulator and self.endpoint != "emulator":
             raise _refuse(f"emulator is only for endpoint: emulator, and endpoint is {self.endpoint}")
-        if not self.project and self.endpoint in ("high-volume", "standard"):
+        if not self.project and self.endpoint in ENDPOINTS:
             raise _refuse(f"project is missing; endpoint {self.endpoint} needs the Cloud project whose quota is used")
         return self
 
@@ -251,7 +260,7 @@ class Grid(_Section):
     like: str | None = Field(None, description="the name of a band")
     align: Literal["auto", "asset", "crs"] = Field("auto", description="auto, asset or crs")
     tile: Annotated[Side | tuple[Side, Side], BeforeValidator(_tuples)] | None = Field(
-        None, description="pixels a side, e.g. 256, or [width, height]"
+        None, description="pixels per side, e.g. 256, or [width, height]"
     )
     margin: Annotated[int, Field(ge=0, le=MAX_SIDE // 2)] = Field(0, description="a number of pixels")
     snap: bool = Field(True, description="true or false")
@@ -314,7 +323,7 @@ class Pixels(_Section):
         known = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
         for band, dtype in self.dtype.items():
             if dtype not in known:
-                raise _refuse(f"dtype.{band}: {dtype!r} is no type; write one of {', '.join(known)}")
+                raise _refuse(f"dtype.{band}: {dtype!r} is not a valid type; write one of {', '.join(known)}")
         return self
 
 
@@ -341,7 +350,7 @@ class Retry(_Section):
     attempts: PositiveInt = Field(6, description="how often a tile is asked for before it is failed, e.g. 6")
     deadline: PositiveFloat = Field(1800.0, description="seconds for one tile, e.g. 1800")
     split: bool = Field(True, description="true or false")
-    min_tile: PositiveInt = Field(32, description="pixels a side below which a request is not split")
+    min_tile: PositiveInt = Field(32, description="pixels per side below which a request is not split")
     max_failed: Annotated[int | str, AfterValidator(_check_max_failed)] = Field(
         0, description='a count, or a percentage such as "0.1%"'
     )
@@ -376,14 +385,16 @@ class JobConfig(_Section):
                 raise _refuse("grid.align: asset needs stored images, and source is computed; write align: crs")
         if self.source.method == "getPixels":
             if self.region.clip:
-                raise _refuse("source.method: getPixels knows no region.clip; leave it out, or write method: auto")
+                raise _refuse(
+                    "source.method: getPixels does not support region.clip; leave it out, or write method: auto"
+                )
             for key, value, plain in (
                 ("mask", self.pixels.mask, "none"),
                 ("resample", self.pixels.resample, "nearest"),
             ):
                 if value != plain:
                     raise _refuse(
-                        f"source.method: getPixels knows no {key}: {value}; write pixels.{key}: {plain}, or "
+                        f"source.method: getPixels does not support {key}: {value}; write pixels.{key}: {plain}, or "
                         "method: auto"
                     )
             if self.pixels.dtype or self.pixels.images_per_request not in ("auto", 1):
@@ -408,7 +419,7 @@ def _check_bands(bands: tuple[str, ...] | dict[str, str] | None) -> None:
     names = list(bands)
     for name in names:
         if not re.fullmatch(NAME, name):
-            raise _refuse(f"bands: {name!r} is no column name; rename it: bands: {{a_name: {name}}}")
+            raise _refuse(f"bands: {name!r} is not a valid column name; rename it: bands: {{a_name: {name}}}")
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:

@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import TextIO
 
+from ee_spark.errors import one_line
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -57,7 +59,7 @@ class _Line(logging.Formatter):
         tile = {name: getattr(record, name, None) for name in ("tile", "image")}
         place = {name: value for name, value in {**self._place, **tile}.items() if value not in (None, "")}
         at = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
-        message = " ".join(record.getMessage().split())
+        message = one_line(record.getMessage(), None)
         error = self.formatException(record.exc_info) if record.exc_info else None
         if not self._as_json:
             words = [at, record.levelname, record.name, *(f"{name}={value}" for name, value in place.items())]

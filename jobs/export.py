@@ -1,7 +1,7 @@
 """Export a dataset: ``spark-submit jobs/export.py --dataset PATH --to FORMAT --out PATH``, or plain ``python``.
 
-Under spark-submit the mosaics of many images are written side by side, one a task; ``--out`` is then on object storage,
-or a directory that all executors have mounted.
+Under spark-submit the mosaics of many images are written side by side, one per task; ``--out`` is then on object
+storage, or a directory that all executors have mounted.
 """
 
 from __future__ import annotations

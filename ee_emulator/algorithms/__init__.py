@@ -1,14 +1,55 @@
-"""The algorithms, one file per Earth Engine family; importing this package registers them all.
+"""The algorithms, one file per Earth Engine family, all of them in the registry once this package is imported.
 
-To add one, write a function under its Earth Engine name in its family's file: `registry.algorithm` says how.
+To add one, write a function under its Earth Engine name in its family's file: `evaluation.registry.algorithm` says
+how. A new family's file is named here.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
+from __future__ import annotations
 
-from .registry import Context, call, described
+from ..evaluation.registry import Context, call, implemented
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+# To import a family is to register it.
+from . import (  # noqa: F401
+    aggregate,
+    arithmetic,
+    array,
+    cast,
+    classifier,
+    collection,
+    combination,
+    composite,
+    confusion,
+    date,
+    dictionary,
+    element,
+    expression,
+    feature,
+    filter,
+    geometry,
+    image,
+    join,
+    kernel,
+    link,
+    list,
+    mask,
+    measure,
+    neighbourhood,
+    number,
+    overlay,
+    paint,
+    pixeltype,
+    position,
+    projection,
+    reducer,
+    region,
+    remap,
+    resampling,
+    sample,
+    spatial,
+    string,
+    table,
+    terrain,
+    visualize,
+)
 
-__all__ = ["Context", "call", "described"]
+__all__ = ["Context", "call", "implemented"]

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from typing import Any
 
-from ..element import Collection, property_of
-from ..errors import ServiceError
-from .filters import order
-from .reduction import as_reducer, stack_of
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..values.element import Collection, property_of
+from ..values.filter import order
+from ..values.reducer import Reducer, stack_of
 from .string import text_of
 
 
@@ -123,20 +123,21 @@ def histogram(collection: Collection, property: str) -> dict[str, int]:
 
 @algorithm("Collection.reduceColumns")
 def reduce_columns(
-    collection: Collection, reducer: Any, selectors: list[str], weight_selectors: list[str] | None
+    collection: Collection, reducer: Reducer, selectors: list[str], weight_selectors: list[str] | None
 ) -> dict[str, Any]:
     """A reducer over properties, one for each of its inputs; elements that lack a property are left out.
 
     https://developers.google.com/earth-engine/apidocs/ee-featurecollection-reducecolumns
     """
     operation = "Collection.reduceColumns"
-    chosen = as_reducer(reducer, operation)
     if weight_selectors is not None:
-        raise ServiceError(f"{operation} with 'weightSelectors' is not implemented by this emulator.")
-    if len(selectors) != chosen.inputs:
-        raise ServiceError(f"{operation}: Need {chosen.inputs} inputs for the reducer, got {len(selectors)} selectors.")
-    needed = chosen.inputs - chosen.optional
+        raise not_implemented(f"{operation} with 'weightSelectors'")
+    if len(selectors) != reducer.inputs:
+        raise ServiceError(
+            f"{operation}: Need {reducer.inputs} inputs for the reducer, got {len(selectors)} selectors."
+        )
+    needed = reducer.inputs - reducer.optional
     rows = [[property_of(member, name) for name in selectors] for member in collection.elements]
     rows = [row for row in rows if all(value is not None for value in row[:needed])]
-    stacks = [stack_of([row[i] for row in rows]) for i in range(chosen.inputs)]
-    return chosen.scalars([values for values, _ in stacks], [weights for _, weights in stacks])
+    stacks = [stack_of([row[i] for row in rows]) for i in range(reducer.inputs)]
+    return reducer.scalars([values for values, _ in stacks], [weights for _, weights in stacks])

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
 from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import BOOLEAN, DOUBLE, FLOAT, INT64, PixelType
-from ..raster import Pixels
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.pixeltype import BOOLEAN, DOUBLE, FLOAT, INT64, PixelType
 
 Typing = Callable[[PixelType, PixelType], PixelType]
 Compute = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
@@ -52,7 +53,7 @@ def binary(left: Image, right: Image, name: str, typing: Typing, compute: Comput
                 pixel_type,
                 _pair_reader(first, second, pixel_type, compute, cast),
                 bounded.projection,
-                images.meet(first.extent, second.extent),
+                masks.meet(first.extent, second.extent),
                 bounded.dimensions,
             )
         )
@@ -69,7 +70,7 @@ def _pair_reader(first: Band, second: Band, pixel_type: PixelType, compute: Comp
             a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
         with np.errstate(all="ignore"):
             values = compute(a, b)
-        return values.astype(dtype, copy=False), images.both(mask_a, mask_b)
+        return values.astype(dtype, copy=False), masks.both(mask_a, mask_b)
 
     return read
 

@@ -5,50 +5,21 @@ Values only: bands of arrays are not implemented.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ServiceError
-from .registry import algorithm
-
-_MOST = 4_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class Array:
-    """Numbers in any number of dimensions."""
-
-    values: NDArray[Any]
-
-    def describe(self) -> list[Any]:
-        """The form of getInfo: nested lists."""
-        found: list[Any] = self.values.tolist()
-        return found
-
-
-def array_of(value: Any, operation: str) -> NDArray[Any]:
-    """Numbers out of an Array, nested lists or a number."""
-    if isinstance(value, Array):
-        return value.values
-    try:
-        found = np.array(value)
-    except ValueError:
-        found = np.array(None)
-    if found.dtype.kind not in "iufb":
-        raise ServiceError(f"{operation}: cannot make an Array of {value!s:.60}.")
-    if found.size > _MOST:
-        raise ServiceError(f"{operation}: an Array of {found.size} numbers; at most {_MOST} are allowed.")
-    return found
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..values.array import Array, array_of
 
 
 @algorithm("Array")
 def array(values: Any, pixel_type: Any) -> Array:
     """An array of a list of numbers, or of lists of one length. https://developers.google.com/earth-engine/apidocs/ee-array"""
     if pixel_type is not None:
-        raise ServiceError("Array with a 'pixelType' is not implemented by this emulator.")
+        raise not_implemented("Array with a 'pixelType'")
     return Array(array_of(values, "Array"))
 
 
@@ -147,4 +118,4 @@ def matrix_multiply(left: Any, right: Any) -> Array:
 
 def _checked_axis(values: NDArray[Any], axis: int, operation: str) -> None:
     if not 0 <= axis < values.ndim:
-        raise ServiceError(f"{operation}: axis {axis} is none of an array of {values.ndim} dimensions.")
+        raise ServiceError(f"{operation}: axis {axis} is not an axis of an array of {values.ndim} dimensions.")

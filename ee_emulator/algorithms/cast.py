@@ -5,24 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import DOUBLE, FLOAT, PixelType
-from ..raster import Pixels
-from .registry import algorithm
-
-_INTEGERS = {
-    "uint8": (0, 2**8 - 1),
-    "int8": (-(2**7), 2**7 - 1),
-    "uint16": (0, 2**16 - 1),
-    "int16": (-(2**15), 2**15 - 1),
-    "uint32": (0, 2**32 - 1),
-    "int32": (-(2**31), 2**31 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-}
-CASTS: dict[str, PixelType] = {name: PixelType("int", low, high) for name, (low, high) in _INTEGERS.items()}
-CASTS |= {"byte": CASTS["uint8"], "short": CASTS["int16"], "int": CASTS["int32"], "long": CASTS["int64"]}
-CASTS |= {"float": FLOAT, "double": DOUBLE}
-"""Pixel types by the names of the casts."""
+from ..evaluation.registry import algorithm
+from ..values.band import Band, Canvas
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.pixeltype import NAMED, PixelType
 
 
 def cast_band(band: Band, pixel_type: PixelType) -> Band:
@@ -43,7 +30,7 @@ def _register_cast(name: str, pixel_type: PixelType) -> None:
     algorithm(f"Image.{name}")(apply)
 
 
-for _name, _type in CASTS.items():
+for _name, _type in NAMED.items():
     _register_cast(_name, _type)
     _register_cast(f"to{_name.capitalize()}", _type)
 
@@ -63,6 +50,6 @@ def cast(image: Image, band_types: dict[str, Any], band_order: list[str] | None)
 def _named(wanted: Any) -> PixelType:
     if isinstance(wanted, PixelType):
         return wanted
-    if isinstance(wanted, str) and wanted in CASTS:
-        return CASTS[wanted]
-    raise ServiceError(f"Image.cast: '{wanted}' is no pixel type. Use one of {', '.join(CASTS)}.")
+    if isinstance(wanted, str) and wanted in NAMED:
+        return NAMED[wanted]
+    raise ServiceError(f"Image.cast: '{wanted}' is not a pixel type. Use one of {', '.join(NAMED)}.")

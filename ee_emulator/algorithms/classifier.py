@@ -6,99 +6,28 @@ in what they learn, not pixel by pixel. The same seed gives the same forest agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import forest
-from .. import image as images
-from ..element import Collection, property_of
-from ..errors import ServiceError
-from ..forest import Forest, Parameters
-from ..image import Band, Canvas, Image
-from ..limits import Deadline, too_large
-from ..pixeltype import DOUBLE, FLOAT, PixelType
-from ..raster import Pixels
-from .cast import CASTS
-from .confusion import ConfusionMatrix, counted
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.chance import generator
+from ..evaluation.classifier import MOST_CELLS, Classifier, Training
+from ..evaluation.forest import Parameters
+from ..evaluation.registry import algorithm
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.confusion import ConfusionMatrix, counted
+from ..values.element import Collection, property_of
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.limit import too_large
 
 _MODES = ("CLASSIFICATION", "REGRESSION", "PROBABILITY")
 _ARRAYS = ("MULTIPROBABILITY", "RAW", "RAW_REGRESSION")
 _MOST_TREES = 10_000
-_MOST_CELLS = 1 << 24
-"""Rows times variables, or rows times classes, or rows times trees, of one training."""
-_TYPES: dict[str, PixelType] = {"CLASSIFICATION": CASTS["int32"], "REGRESSION": DOUBLE, "PROBABILITY": FLOAT}
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """Rows of variables with what they were observed to be: (n, f) and (n,), both float64."""
-
-    inputs: tuple[str, ...]
-    x: NDArray[Any]
-    y: NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """Trees to be grown, or, with a `training`, grown when they are first asked."""
-
-    name: str
-    parameters: Parameters
-    mode: str = "CLASSIFICATION"
-    training: Training | None = None
-    deadline: Deadline = field(default_factory=Deadline)
-
-    @property
-    def known(self) -> Training:
-        """What it was trained on; a 400 when it was not."""
-        if self.training is None:
-            raise ServiceError(f"{self.name}: The classifier has not been trained; call train() first.")
-        return self.training
-
-    @cached_property
-    def classes(self) -> NDArray[Any]:
-        """The classes that were seen, in ascending order."""
-        return np.unique(self.known.y)
-
-    @property
-    def type(self) -> PixelType:
-        """The type of what it gives."""
-        return _TYPES[self.mode]
-
-    @cached_property
-    def targets(self) -> NDArray[Any]:
-        """What the trees learn, (n, outputs): a number, or a column of zeros and ones for each class."""
-        y = self.known.y
-        if self.mode == "REGRESSION":
-            return y[:, None]
-        if not (np.trunc(y) == y).all() or np.abs(y).max() >= 2**31:
-            wrong = y[(np.trunc(y) != y) | (np.abs(y) >= 2**31)][0]
-            raise ServiceError(
-                f"{self.name}: classes must be 32-bit integers, got {wrong:g}; use setOutputMode('REGRESSION')."
-            )
-        if len(self.classes) < 2:
-            raise ServiceError(f"{self.name}: Only one class.")
-        if len(y) * len(self.classes) > _MOST_CELLS:
-            raise too_large()
-        return np.asarray(y[:, None] == self.classes, np.float64)
-
-    @property
-    def forest(self) -> Forest:
-        """The trees."""
-        return forest.trained(self.parameters, self.known.x, self.targets, self.deadline.check)
-
-    def answers(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """The mean outputs of the trees, (n, outputs), as the mode wants them, (n,)."""
-        if self.mode == "REGRESSION":
-            return outputs[:, 0]
-        if self.mode == "CLASSIFICATION":
-            return np.asarray(self.classes[outputs.argmax(axis=1)])
-        return outputs[:, 1] if outputs.shape[1] == 2 else np.asarray(outputs.max(axis=1))
 
 
 @algorithm("Classifier.smileRandomForest")
@@ -144,23 +73,22 @@ def _checked_leaves(name: str, population: int, most: int | None) -> None:
 
 
 @algorithm("Classifier.setOutputMode")
-def set_output_mode(classifier: Any, mode: str) -> Classifier:
+def set_output_mode(classifier: Classifier, mode: str) -> Classifier:
     """What it gives: a class, a number, or a probability.
 
     PROBABILITY is that of the larger one of two classes, as of presence (1) against absence (0); of more classes that
     of the one which is chosen (our reading). https://developers.google.com/earth-engine/apidocs/ee-classifier-setoutputmode
     """
-    found = _classifier(classifier, "Classifier.setOutputMode")
     if mode in _ARRAYS:
-        raise ServiceError(f"Classifier.setOutputMode: mode '{mode}' gives arrays, not implemented by this emulator.")
+        raise not_implemented(f"Classifier.setOutputMode: mode '{mode}', which gives arrays,")
     if mode not in _MODES:
         raise ServiceError(f"Classifier.setOutputMode: Unknown mode '{mode:.60}'; use one of {', '.join(_MODES)}.")
-    return replace(found, mode=mode)
+    return replace(classifier, mode=mode)
 
 
 @algorithm("Classifier.train")
 def train(
-    classifier: Any,
+    classifier: Classifier,
     features: Collection,
     class_property: str,
     input_properties: list[str] | None,
@@ -171,12 +99,11 @@ def train(
 
     https://developers.google.com/earth-engine/apidocs/ee-classifier-train
     """
-    found = _classifier(classifier, "Classifier.train")
     if not 0 < subsampling <= 1:
         raise ServiceError(f"Classifier.train: 'subsampling' must lie in (0, 1], got {subsampling}.")
     rows = list(features.elements)
     if subsampling < 1:
-        drawn = np.random.default_rng(subsampling_seed & (2**64 - 1)).random(len(rows)) < subsampling
+        drawn = generator(subsampling_seed).random(len(rows)) < subsampling
         rows = [row for row, wanted in zip(rows, drawn.tolist(), strict=True) if wanted]
     if not rows:
         raise ServiceError("Classifier.train: No data was found in classifier training input.")
@@ -186,14 +113,14 @@ def train(
         names = [name for name in numbers if name != class_property and not name.startswith("system:")]
     if not names:
         raise ServiceError("Classifier.train: there are no input properties.")
-    if len(rows) * max(len(names), found.parameters.trees) > _MOST_CELLS:
+    if len(rows) * max(len(names), classifier.parameters.trees) > MOST_CELLS:
         raise too_large()
     table = _table(rows, [*names, class_property], "Classifier.train")
-    return replace(found, training=Training(tuple(names), table[:, :-1], table[:, -1]))
+    return replace(classifier, training=Training(tuple(names), table[:, :-1], table[:, -1]))
 
 
 def _table(rows: list[Any], names: list[str], operation: str) -> NDArray[Any]:
-    """Properties as numbers, (rows, names); a 400 naming the first that is none."""
+    """Properties as numbers, (rows, names); a 400 naming the first that is not a number."""
     found = [[property_of(row, name) for name in names] for row in rows]
     for row, values in zip(rows, found, strict=True):
         for name, value in zip(names, values, strict=True):
@@ -208,44 +135,42 @@ def _table(rows: list[Any], names: list[str], operation: str) -> NDArray[Any]:
 
 
 @algorithm("Image.classify")
-def classify_image(image: Image, classifier: Any, output_name: str) -> Image:
+def classify_image(image: Image, classifier: Classifier, output_name: str) -> Image:
     """One band: the class, number or probability of each pixel; masked where any band that it needs is.
 
     https://developers.google.com/earth-engine/apidocs/ee-image-classify
     """
-    found = _classifier(classifier, "Image.classify")
     by_name = {band.name: band for band in image.bands}
-    for name in found.known.inputs:
+    for name in classifier.known.inputs:
         if name not in by_name:
             raise ServiceError(
                 f"Image.classify: the classifier needs a band '{name}'. Available bands: [{', '.join(image.names)}]."
             )
-    inputs = [by_name[name] for name in found.known.inputs]
+    inputs = [by_name[name] for name in classifier.known.inputs]
 
     def read(canvas: Canvas) -> Pixels:
         layers = [canvas.pixels(band) for band in inputs]
-        mask = reduce(images.both, (mask for _, mask in layers))
+        mask = masks.all_of(mask for _, mask in layers)
         valid = mask > 0
-        values = np.zeros(canvas.grid.shape, found.type.dtype)
+        values = np.zeros(canvas.grid.shape, classifier.type.dtype)
         rows = np.column_stack([layer[valid] for layer, _ in layers]).astype(np.float64)
-        values[valid] = found.answers(found.forest(rows))
+        values[valid] = classifier.answers(classifier.forest(rows))
         return values, mask
 
     first = inputs[0]
-    extent = images.meet(*(band.extent for band in inputs))
-    return image.with_bands([Band(output_name, found.type, read, first.projection, extent, first.dimensions)])
+    extent = masks.meet(*(band.extent for band in inputs))
+    return image.with_bands([Band(output_name, classifier.type, read, first.projection, extent, first.dimensions)])
 
 
 @algorithm("FeatureCollection.classify")
-def classify_features(features: Collection, classifier: Any, output_name: str) -> Collection:
+def classify_features(features: Collection, classifier: Classifier, output_name: str) -> Collection:
     """The features with the class, number or probability as a property. https://developers.google.com/earth-engine/apidocs/ee-featurecollection-classify"""
-    found = _classifier(classifier, "FeatureCollection.classify")
-    names = list(found.known.inputs)
+    names = list(classifier.known.inputs)
 
     def elements() -> list[Any]:
         rows = list(features.elements)
-        answers = found.answers(found.forest(_table(rows, names, "FeatureCollection.classify")))
-        given = answers.astype(np.int64) if found.mode == "CLASSIFICATION" else answers
+        answers = classifier.answers(classifier.forest(_table(rows, names, "FeatureCollection.classify")))
+        given = answers.astype(np.int64) if classifier.mode == "CLASSIFICATION" else answers
         return [
             row.with_properties({**row.properties, output_name: value})
             for row, value in zip(rows, given.tolist(), strict=True)
@@ -255,53 +180,45 @@ def classify_features(features: Collection, classifier: Any, output_name: str) -
 
 
 @algorithm("Classifier.confusionMatrix")
-def confusion_matrix(classifier: Any) -> ConfusionMatrix:
+def confusion_matrix(classifier: Classifier) -> ConfusionMatrix:
     """The classes of the training rows against what the trees make of them. https://developers.google.com/earth-engine/apidocs/ee-classifier-confusionmatrix"""
-    found = replace(_classifier(classifier, "Classifier.confusionMatrix"), mode="CLASSIFICATION")
+    found = replace(classifier, mode="CLASSIFICATION")
     predicted = found.answers(found.forest(found.known.x))
     return counted(found.known.y.tolist(), predicted.tolist(), None, "Classifier.confusionMatrix")
 
 
 @algorithm("Classifier.explain")
-def explain(classifier: Any) -> dict[str, Any]:
+def explain(classifier: Classifier) -> dict[str, Any]:
     """Classes, variable importance, number of trees and the error out of bag; no text of the trees.
 
     https://developers.google.com/earth-engine/apidocs/ee-classifier-explain
     """
-    found = _classifier(classifier, "Classifier.explain")
-    if found.training is None:
+    if classifier.training is None:
         return {}
-    trees = found.forest
-    weights = trees.importance(len(found.training.inputs)).tolist()
-    result: dict[str, Any] = {"importance": dict(zip(found.training.inputs, weights, strict=True))}
-    if found.mode != "REGRESSION":
-        result["classes"] = [int(value) for value in found.classes]
-    if found.parameters.bag is not None:
-        outputs, count = trees.unseen(found.training.x)
-        truth, seen = found.training.y, count > 0
-        if seen.any() and found.mode == "REGRESSION":
+    trees = classifier.forest
+    weights = trees.importance(len(classifier.training.inputs)).tolist()
+    result: dict[str, Any] = {"importance": dict(zip(classifier.training.inputs, weights, strict=True))}
+    if classifier.mode != "REGRESSION":
+        result["classes"] = [int(value) for value in classifier.classes]
+    if classifier.parameters.bag is not None:
+        outputs, count = trees.unseen(classifier.training.x)
+        truth, seen = classifier.training.y, count > 0
+        if seen.any() and classifier.mode == "REGRESSION":
             result["outOfBagErrorEstimate"] = float(np.sqrt(((outputs[:, 0] - truth)[seen] ** 2).mean()))
         elif seen.any():
-            wrong = replace(found, mode="CLASSIFICATION").answers(outputs) != truth
+            wrong = replace(classifier, mode="CLASSIFICATION").answers(outputs) != truth
             result["outOfBagErrorEstimate"] = float(wrong[seen].mean())
-        result["numberOfTrees"] = found.parameters.trees
+        result["numberOfTrees"] = classifier.parameters.trees
     return result
 
 
 @algorithm("Classifier.mode")
-def mode(classifier: Any) -> str:
+def mode(classifier: Classifier) -> str:
     """What it gives. https://developers.google.com/earth-engine/apidocs/ee-classifier-mode"""
-    return _classifier(classifier, "Classifier.mode").mode
+    return classifier.mode
 
 
 @algorithm("Classifier.schema")
-def schema(classifier: Any) -> list[str] | None:
+def schema(classifier: Classifier) -> list[str] | None:
     """The names of its inputs, null before it is trained. https://developers.google.com/earth-engine/apidocs/ee-classifier-schema"""
-    found = _classifier(classifier, "Classifier.schema")
-    return None if found.training is None else list(found.training.inputs)
-
-
-def _classifier(value: Any, operation: str) -> Classifier:
-    if not isinstance(value, Classifier):
-        raise ServiceError(f"{operation}: Parameter 'classifier' must be of type Classifier, got {value!s:.60}.")
-    return value
+    return None if classifier.training is None else list(classifier.training.inputs)

@@ -7,18 +7,18 @@ import json
 import math
 from typing import Any
 
-from .. import element
-from ..description import describe
-from ..element import Collection, Feature, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry, rectangle
-from ..graph import Function
-from ..image import Image
-from ..projection import Projection
-from .composite import merged
-from .condition import filter_of
-from .filters import Filter, compare, order
-from .registry import algorithm
+from ..evaluation.argument import mismatch
+from ..evaluation.condition import filter_of
+from ..evaluation.registry import algorithm
+from ..values import element
+from ..values.description import describe
+from ..values.element import Collection, Feature, merged, property_of
+from ..values.filter import Filter, compare, order
+from ..values.function import Function
+from ..values.geometry import Geometry, rectangle
+from ..values.image import Image
+from ..values.projection import Projection
 
 
 @algorithm("Collection")
@@ -37,7 +37,7 @@ def filter_(collection: Collection, filter: Any) -> Collection:
     """The elements that pass a filter or a condition in text. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-filter"""
     chosen = filter_of(filter, "Collection.filter") if isinstance(filter, str) else filter
     if not isinstance(chosen, Filter):
-        raise ServiceError(f"Collection.filter: Parameter 'filter' must be of type Filter, got {filter!s:.60}.")
+        raise mismatch(filter, "Filter", "Collection.filter: Parameter 'filter'")
     return collection.derived(lambda: [e for e in collection.elements if chosen.passes(e)])
 
 

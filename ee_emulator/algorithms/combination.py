@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ServiceError
-from ..image import Image
-from ..pixeltype import PixelType
-from .reduction import Output, Reducer, Results, Stack, as_reducer, plain
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.image import Image
+from ..values.pixeltype import PixelType
+from ..values.reducer import Output, Reducer, Results, Stack, plain
 
 _MOST_INPUTS = 2048
 
@@ -33,23 +33,22 @@ def _shifted(output: Output, start: int, stop: int, name: str) -> Output:
 
 
 @algorithm("Reducer.combine")
-def combine(reducer1: Any, reducer2: Any, output_prefix: str, shared_inputs: bool) -> Reducer:
+def combine(reducer1: Reducer, reducer2: Reducer, output_prefix: str, shared_inputs: bool) -> Reducer:
     """Both at once; the second's outputs get the prefix, and a number where the name is taken.
 
     https://developers.google.com/earth-engine/apidocs/ee-reducer-combine
     """
-    first, second = as_reducer(reducer1, "Reducer.combine"), as_reducer(reducer2, "Reducer.combine")
-    if shared_inputs and first.inputs != second.inputs:
+    if shared_inputs and reducer1.inputs != reducer2.inputs:
         raise ServiceError(
             f"Reducer.combine: Reducers with shared inputs must have the same number of inputs; "
-            f"got {first.inputs} and {second.inputs}."
+            f"got {reducer1.inputs} and {reducer2.inputs}."
         )
-    start = 0 if shared_inputs else first.inputs
-    stop = start + second.inputs
+    start = 0 if shared_inputs else reducer1.inputs
+    stop = start + reducer2.inputs
     if stop > _MOST_INPUTS:
         raise ServiceError(f"Reducer.combine: {stop} inputs; at most {_MOST_INPUTS} are possible.")
-    outputs = list(first.outputs)
-    for output in second.outputs:
+    outputs = list(reducer1.outputs)
+    for output in reducer2.outputs:
         wanted = name = output_prefix + output.name
         number = 1
         while any(name == taken.name for taken in outputs):
@@ -57,12 +56,12 @@ def combine(reducer1: Any, reducer2: Any, output_prefix: str, shared_inputs: boo
         outputs.append(_shifted(output, start, stop, name))
 
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
-        found = first.apply(values[: first.inputs], weights[: first.inputs])
-        return found + second.apply(values[start:stop], weights[start:stop])
+        found = reducer1.apply(values[: reducer1.inputs], weights[: reducer1.inputs])
+        return found + reducer2.apply(values[start:stop], weights[start:stop])
 
-    weighted, numeric = first.weighted or second.weighted, first.numeric or second.numeric
-    mixed = first.weighting + second.weighting
-    return Reducer(max(first.inputs, stop), tuple(outputs), compute, weighted, numeric, mixed=mixed)
+    weighted, numeric = reducer1.weighted or reducer2.weighted, reducer1.numeric or reducer2.numeric
+    mixed = reducer1.weighting + reducer2.weighting
+    return Reducer(max(reducer1.inputs, stop), tuple(outputs), compute, weighted, numeric, mixed=mixed)
 
 
 def _copies(reducer: Reducer, count: int, operation: str) -> list[tuple[int, int]]:
@@ -72,21 +71,20 @@ def _copies(reducer: Reducer, count: int, operation: str) -> list[tuple[int, int
 
 
 @algorithm("Reducer.repeat")
-def repeat(reducer: Any, count: int) -> Reducer:
+def repeat(reducer: Reducer, count: int) -> Reducer:
     """Copies side by side; each output is the list of theirs. https://developers.google.com/earth-engine/apidocs/ee-reducer-repeat"""
-    inner = as_reducer(reducer, "Reducer.repeat")
-    places = _copies(inner, count, "Reducer.repeat")
+    places = _copies(reducer, count, "Reducer.repeat")
 
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
-        results = [inner.apply(values[a:b], weights[a:b]) for a, b in places]
+        results = [reducer.apply(values[a:b], weights[a:b]) for a, b in places]
         lists: Results = []
-        for i, output in enumerate(inner.outputs):
+        for i, output in enumerate(reducer.outputs):
             column = [plain(result[i][0]) if bool(np.all(result[i][1])) else output.empty for result in results]
             lists.append((column, np.array(True)))
         return lists
 
-    outputs = tuple(Output(output.name) for output in inner.outputs)
-    return Reducer(count * inner.inputs, outputs, compute, inner.weighted, inner.numeric, mixed=inner.mixed)
+    outputs = tuple(Output(output.name) for output in reducer.outputs)
+    return Reducer(count * reducer.inputs, outputs, compute, reducer.weighted, reducer.numeric, mixed=reducer.mixed)
 
 
 def _for_each(inner: Reducer, names: Sequence[str], operation: str) -> Reducer:
@@ -104,63 +102,60 @@ def _for_each(inner: Reducer, names: Sequence[str], operation: str) -> Reducer:
 
 
 @algorithm("Reducer.forEach")
-def for_each(reducer: Any, output_names: list[str]) -> Reducer:
+def for_each(reducer: Reducer, output_names: list[str]) -> Reducer:
     """A copy for each name. https://developers.google.com/earth-engine/apidocs/ee-reducer-foreach"""
-    return _for_each(as_reducer(reducer, "Reducer.forEach"), output_names, "Reducer.forEach")
+    return _for_each(reducer, output_names, "Reducer.forEach")
 
 
 @algorithm("Reducer.forEachBand")
-def for_each_band(reducer: Any, image: Image) -> Reducer:
+def for_each_band(reducer: Reducer, image: Image) -> Reducer:
     """A copy for each band of an image. https://developers.google.com/earth-engine/apidocs/ee-reducer-foreachband"""
-    return _for_each(as_reducer(reducer, "Reducer.forEachBand"), image.names, "Reducer.forEachBand")
+    return _for_each(reducer, image.names, "Reducer.forEachBand")
 
 
 @algorithm("Reducer.setOutputs")
-def set_outputs(reducer: Any, outputs: list[Any]) -> Reducer:
+def set_outputs(reducer: Reducer, outputs: list[Any]) -> Reducer:
     """Other names for the outputs; a null name drops one. https://developers.google.com/earth-engine/apidocs/ee-reducer-setoutputs"""
-    inner = as_reducer(reducer, "Reducer.setOutputs")
-    if len(outputs) != len(inner.outputs):
+    if len(outputs) != len(reducer.outputs):
         raise ServiceError(
             f"Reducer.setOutputs: The number of names ({len(outputs)}) must match the number of outputs "
-            f"({len(inner.outputs)}): {inner.names}."
+            f"({len(reducer.outputs)}): {reducer.names}."
         )
     kept = [i for i, name in enumerate(outputs) if name]
-    renamed = tuple(replace(inner.outputs[i], name=str(outputs[i])) for i in kept)
+    renamed = tuple(replace(reducer.outputs[i], name=str(outputs[i])) for i in kept)
 
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
-        found = inner.apply(values, weights)
+        found = reducer.apply(values, weights)
         return [found[i] for i in kept]
 
-    return replace(inner, outputs=renamed, compute=compute, mixed=tuple(inner.weighting[i] for i in kept))
+    return replace(reducer, outputs=renamed, compute=compute, mixed=tuple(reducer.weighting[i] for i in kept))
 
 
 @algorithm("Reducer.getOutputs")
-def get_outputs(reducer: Any) -> list[str]:
+def get_outputs(reducer: Reducer) -> list[str]:
     """The names of the outputs. https://developers.google.com/earth-engine/apidocs/ee-reducer-getoutputs"""
-    return as_reducer(reducer, "Reducer.getOutputs").names
+    return reducer.names
 
 
 @algorithm("Reducer.unweighted")
-def unweighted(reducer: Any) -> Reducer:
+def unweighted(reducer: Reducer) -> Reducer:
     """Every input that counts counts alike. https://developers.google.com/earth-engine/apidocs/ee-reducer-unweighted"""
-    inner = as_reducer(reducer, "Reducer.unweighted")
 
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
-        return inner.apply(values, weights)
+        return reducer.apply(values, weights)
 
-    return replace(inner, weighted=False, compute=compute, mixed=())
+    return replace(reducer, weighted=False, compute=compute, mixed=())
 
 
 @algorithm("Reducer.group")
-def group(reducer: Any, group_field: int, group_name: str) -> Reducer:
+def group(reducer: Reducer, group_field: int, group_name: str) -> Reducer:
     """One reduction for each value of one input: `groups`, a list of dictionaries in the order of those values.
 
     https://developers.google.com/earth-engine/guides/reducers_grouping
     """
-    inner = as_reducer(reducer, "Reducer.group")
-    inputs = inner.inputs + 1
+    inputs = reducer.inputs + 1
     if not 0 <= group_field < inputs:
-        raise ServiceError(f"Reducer.group: groupField {group_field} is none of the {inputs} inputs.")
+        raise ServiceError(f"Reducer.group: groupField {group_field} is not one of the {inputs} inputs.")
 
     def compute(values: Sequence[Stack], weights: Sequence[Stack]) -> Results:
         keys, counted = values[group_field], weights[group_field] > 0
@@ -168,11 +163,11 @@ def group(reducer: Any, group_field: int, group_name: str) -> Reducer:
         which = _positions(keys, counted)
         groups = []
         for key, places in which:
-            found = inner.scalars([values[i][places] for i in others], [weights[i][places] for i in others])
+            found = reducer.scalars([values[i][places] for i in others], [weights[i][places] for i in others])
             groups.append({group_name: key, **found})
         return [(groups, np.array(True))]
 
-    return Reducer(inputs, (Output("groups", empty=[]),), compute, inner.weighted, numeric=False)
+    return Reducer(inputs, (Output("groups", empty=[]),), compute, reducer.weighted, numeric=False)
 
 
 def _positions(keys: Stack, counted: Stack) -> list[tuple[Any, Stack]]:

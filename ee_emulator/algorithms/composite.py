@@ -7,18 +7,17 @@ https://developers.google.com/earth-engine/guides/projections#the-default-projec
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from .. import element
-from .. import image as images
-from ..element import Collection
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Image
-from .reducer import BASIC
-from .reduction import Reducer, as_reducer
-from .registry import Context, algorithm
-from .stack import reduced
+from ..evaluation.reduction import BASIC
+from ..evaluation.registry import Context, algorithm
+from ..evaluation.stack import reduced
+from ..values import element
+from ..values.band import Band
+from ..values.element import Collection, footprint, images_of, merged
+from ..values.image import Image, first_band
+from ..values.limit import check_made
+from ..values.reducer import Reducer
 
 
 @algorithm("ImageCollection.load")
@@ -43,17 +42,9 @@ def from_images(images: list[Image]) -> Collection:
     return element.of_elements(indexed, images=True)
 
 
-def members(collection: Collection, operation: str) -> list[Image]:
-    """The images of a collection; a 400 when an element is none."""
-    for member in collection.elements:
-        if not isinstance(member, Image):
-            raise ServiceError(f"{operation}: the collection contains a {type(member).__name__}, not only images.")
-    return list(collection.elements)
-
-
 def _columns(collection: Collection, operation: str) -> dict[str, list[Band]]:
     """The bands of all images by name, in the order of the first image; every image must have the same."""
-    found = members(collection, operation)
+    found = images_of(collection, operation)
     columns: dict[str, list[Band]] = {}
     for i, member in enumerate(found):
         if i and member.names != found[0].names:
@@ -67,48 +58,39 @@ def _columns(collection: Collection, operation: str) -> dict[str, list[Band]]:
     return columns
 
 
-def _footprint(collection: Collection) -> Geometry | None:
-    parts = [member.geometry for member in collection.elements]
-    if any(part is None for part in parts):
-        return None
-    return Geometry("GeometryCollection", parts=tuple(part for part in parts if part is not None))
-
-
 @algorithm("ImageCollection.reduce")
-def reduce(collection: Collection, reducer: Any, parallel_scale: float) -> Image:
+def reduce(collection: Collection, reducer: Reducer, parallel_scale: float) -> Image:
     """Each band over all images, named `<band>_<output>`; or all bands together where the reducer has as many inputs.
 
     https://developers.google.com/earth-engine/apidocs/ee-imagecollection-reduce
     """
     operation = "ImageCollection.reduce"
-    chosen = as_reducer(reducer, operation)
     columns = _columns(collection, operation)
-    if chosen.inputs == 1:
+    if reducer.inputs == 1:
         bands = [
             band
             for name, stack in columns.items()
-            for band in reduced([stack], chosen, [f"{name}_{output}" for output in chosen.names], operation)
+            for band in reduced([stack], reducer, [f"{name}_{output}" for output in reducer.names], operation)
         ]
-    elif chosen.inputs == len(columns):
-        bands = reduced(list(columns.values()), chosen, chosen.names, operation)
+    elif reducer.inputs == len(columns):
+        bands = reduced(list(columns.values()), reducer, reducer.names, operation)
     else:
         raise ServiceError(
-            f"{operation}: the reducer has {chosen.inputs} inputs; the images have {len(columns)} bands."
+            f"{operation}: the reducer has {reducer.inputs} inputs; the images have {len(columns)} bands."
         )
-    return Image(tuple(bands), {}, _footprint(collection))
+    return Image(tuple(bands), {}, footprint(collection))
 
 
 @algorithm("Image.reduce")
-def reduce_bands(image: Image, reducer: Any) -> Image:
+def reduce_bands(image: Image, reducer: Reducer) -> Image:
     """All bands of a pixel into one band for each output of the reducer.
 
     https://developers.google.com/earth-engine/apidocs/ee-image-reduce
     """
-    chosen = as_reducer(reducer, "Image.reduce")
-    first = images.only_band(image, "Image.reduce")
-    if chosen.inputs != 1:
-        raise ServiceError(f"Image.reduce: the reducer must have a single input, it has {chosen.inputs}.")
-    bands = reduced([image.bands], chosen, chosen.names, "Image.reduce")
+    first = first_band(image, "Image.reduce")
+    if reducer.inputs != 1:
+        raise ServiceError(f"Image.reduce: the reducer must have a single input, it has {reducer.inputs}.")
+    bands = reduced([image.bands], reducer, reducer.names, "Image.reduce")
     return image.with_bands(replace(band, projection=first.projection, dimensions=first.dimensions) for band in bands)
 
 
@@ -117,7 +99,7 @@ def _register(name: str, reducer: Reducer) -> None:
         operation = f"reduce.{name}"
         columns = _columns(collection, operation)
         bands = [band for key, stack in columns.items() for band in reduced([stack], reducer, [key], operation)]
-        return Image(tuple(bands), {}, _footprint(collection))
+        return Image(tuple(bands), {}, footprint(collection))
 
     apply.__doc__ = f"https://developers.google.com/earth-engine/apidocs/ee-imagecollection-{name}"
     algorithm(f"reduce.{name}")(apply)
@@ -136,7 +118,7 @@ def mosaic(collection: Collection) -> Image:
     Bands are those of the first image; an image that lacks one adds nothing to it.
     https://developers.google.com/earth-engine/apidocs/ee-imagecollection-mosaic
     """
-    found = members(collection, "ImageCollection.mosaic")
+    found = images_of(collection, "ImageCollection.mosaic")
     columns = {
         name: [band for member in found for band in member.bands if band.name == name]
         for name in (found[0].names if found else [])
@@ -146,38 +128,21 @@ def mosaic(collection: Collection) -> Image:
         for name, stack in columns.items()
         for band in reduced([stack], BASIC["last"], [name], "ImageCollection.mosaic")
     ]
-    return Image(tuple(bands), {}, _footprint(collection))
+    return Image(tuple(bands), {}, footprint(collection))
 
 
 @algorithm("ImageCollection.toBands")
 def to_bands(collection: Collection) -> Image:
     """Every band of every image, named `<index>_<band>`. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands"""
     bands = []
-    for i, member in enumerate(members(collection, "ImageCollection.toBands")):
+    for i, member in enumerate(images_of(collection, "ImageCollection.toBands")):
         index = member.properties.get("system:index", str(i))
         bands += [band.renamed(f"{index}_{band.name}") for band in member.bands]
-    if len(bands) > 5000:
-        raise ServiceError(
-            f"ImageCollection.toBands: the image would have {len(bands)} bands; at most 5000 are allowed."
-        )
-    return Image(tuple(bands), {}, _footprint(collection))
+    check_made(len(bands), "ImageCollection.toBands")
+    return Image(tuple(bands), {}, footprint(collection))
 
 
 @algorithm("ImageCollection.merge")
 def merge(collection1: Collection, collection2: Collection) -> Collection:
     """The images of both; indices get the prefixes 1_ and 2_. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-merge"""
     return merged(collection1, collection2)
-
-
-def merged(first: Collection, second: Collection) -> Collection:
-    """The elements of both collections."""
-
-    def elements() -> list[Any]:
-        found = []
-        for prefix, part in (("1_", first), ("2_", second)):
-            for i, member in enumerate(part.elements):
-                index = f"{prefix}{member.properties.get('system:index', i)}"
-                found.append(member.with_properties({**member.properties, "system:index": index}))
-        return found
-
-    return Collection(elements, images=first.images)

@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..element import Collection, property_of
 from ..errors import ServiceError
-from .array import Array, array_of
-from .registry import algorithm
-
-_MOST_CLASSES = 2000
-
-
-@dataclass(frozen=True, eq=False)
-class ConfusionMatrix:
-    """Counts, (n, n), and the class of each row and column."""
-
-    counts: NDArray[Any]
-    order: tuple[int, ...]
-
-    def describe(self) -> list[Any]:
-        """The form of getInfo: nested lists."""
-        found: list[Any] = self.counts.tolist()
-        return found
-
-
-def counted(actual: Sequence[float], predicted: Sequence[float], order: list[int] | None, name: str) -> ConfusionMatrix:
-    """The matrix of pairs of classes; without an order of 0 to the greatest class. Other classes do not count."""
-    if order is None:
-        top = max([*actual, *predicted], default=0)
-        if min([*actual, *predicted], default=0) < 0 or top >= _MOST_CLASSES:
-            raise ServiceError(
-                f"{name}: classes must lie between 0 and {_MOST_CLASSES - 1}; give 'order' for others, or remap them."
-            )
-        order = list(range(int(top) + 1))
-    if len(order) > _MOST_CLASSES or len(set(order)) < len(order):
-        raise ServiceError(f"{name}: 'order' must be at most {_MOST_CLASSES} different classes, got {order!s:.60}.")
-    place = {value: i for i, value in enumerate(order)}
-    counts = np.zeros((len(order), len(order)), np.int64)
-    for pair in zip(actual, predicted, strict=True):
-        row, column = (place.get(int(value)) for value in pair)
-        if row is not None and column is not None:
-            counts[row, column] += 1
-    return ConfusionMatrix(counts, tuple(order))
+from ..evaluation.registry import algorithm
+from ..values.array import Array, array_of
+from ..values.confusion import MOST_CLASSES, ConfusionMatrix, counted
+from ..values.element import Collection, property_of
 
 
 @algorithm("ConfusionMatrix")
 def confusion_matrix(array: Any, order: list[int] | None) -> ConfusionMatrix:
     """A matrix of counts. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix"""
     counts = array_of(array, "ConfusionMatrix")
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not 1 <= len(counts) <= _MOST_CLASSES:
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not 1 <= len(counts) <= MOST_CLASSES:
         raise ServiceError(f"ConfusionMatrix: the array must be square, its shape is {list(counts.shape)}.")
     if order is not None and len(order) != len(counts):
         raise ServiceError(f"ConfusionMatrix: 'order' has {len(order)} classes, the array {len(counts)} rows.")
@@ -76,61 +40,55 @@ def error_matrix(collection: Collection, actual: str, predicted: str, order: lis
     return counted(columns[0], columns[1], order, name)
 
 
-def _matrix(value: Any, operation: str) -> ConfusionMatrix:
-    if not isinstance(value, ConfusionMatrix):
-        raise ServiceError(f"{operation}: Parameter 'confusionMatrix' must be of type ConfusionMatrix.")
-    return value
-
-
 def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0))
 
 
 @algorithm("ConfusionMatrix.array")
-def array(confusion_matrix: Any) -> Array:
+def array(confusion_matrix: ConfusionMatrix) -> Array:
     """The counts. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-array"""
-    return Array(_matrix(confusion_matrix, "ConfusionMatrix.array").counts)
+    return Array(confusion_matrix.counts)
 
 
 @algorithm("ConfusionMatrix.order")
-def order(confusion_matrix: Any) -> list[int]:
+def order(confusion_matrix: ConfusionMatrix) -> list[int]:
     """The class of each row. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-order"""
-    return list(_matrix(confusion_matrix, "ConfusionMatrix.order").order)
+    return list(confusion_matrix.order)
 
 
 @algorithm("ConfusionMatrix.accuracy")
-def accuracy(confusion_matrix: Any) -> float:
+def accuracy(confusion_matrix: ConfusionMatrix) -> float:
     """The share on the diagonal. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-accuracy"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.accuracy").counts
+    counts = confusion_matrix.counts
     return float(_share(np.trace(counts), counts.sum()))
 
 
 @algorithm("ConfusionMatrix.kappa")
-def kappa(confusion_matrix: Any) -> float:
+def kappa(confusion_matrix: ConfusionMatrix) -> float:
     """Cohen's kappa: agreement beyond that of chance. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-kappa"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.kappa").counts.astype(np.float64)
+    counts = confusion_matrix.counts.astype(np.float64)
     total = counts.sum()
     by_chance = _share((counts.sum(axis=0) * counts.sum(axis=1)).sum(), total * total)
     return float(_share(_share(np.trace(counts), total) - by_chance, 1 - by_chance))
 
 
 @algorithm("ConfusionMatrix.producersAccuracy")
-def producers_accuracy(confusion_matrix: Any) -> Array:
+def producers_accuracy(confusion_matrix: ConfusionMatrix) -> Array:
     """What share of each class was found, as a column. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-producersaccuracy"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.producersAccuracy").counts
+    counts = confusion_matrix.counts
     return Array(_share(np.diag(counts), counts.sum(axis=1))[:, None])
 
 
 @algorithm("ConfusionMatrix.consumersAccuracy")
-def consumers_accuracy(confusion_matrix: Any) -> Array:
+def consumers_accuracy(confusion_matrix: ConfusionMatrix) -> Array:
     """What share of each class as said is right, as a row. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-consumersaccuracy"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.consumersAccuracy").counts
+    counts = confusion_matrix.counts
     return Array(_share(np.diag(counts), counts.sum(axis=0))[None, :])
 
 
 @algorithm("ConfusionMatrix.fscore")
-def fscore(confusion_matrix: Any, beta: float) -> Array:
+def fscore(confusion_matrix: ConfusionMatrix, beta: float) -> Array:
     """The weighted harmonic mean of both accuracies of each class. https://developers.google.com/earth-engine/apidocs/ee-confusionmatrix-fscore"""
-    counts = _matrix(confusion_matrix, "ConfusionMatrix.fscore").counts
+    counts = confusion_matrix.counts
     found, right = _share(np.diag(counts), counts.sum(axis=1)), _share(np.diag(counts), counts.sum(axis=0))
     return Array(_share((1 + beta**2) * found * right, beta**2 * right + found))

@@ -6,23 +6,23 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from .. import moment
-from ..element import property_of
-from ..errors import ServiceError
-from ..moment import Date, DateRange
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..values import date as dates
+from ..values.date import Date, DateRange
+from ..values.element import property_of
 
 
 @algorithm("Date")
 def date(value: Any, time_zone: str | None) -> Date:
     """Milliseconds or ISO text as a date. https://developers.google.com/earth-engine/apidocs/ee-date"""
-    return moment.parse(value, moment.zone_of(time_zone))
+    return dates.parse(value, dates.zone_of(time_zone))
 
 
 @algorithm("Date.fromYMD")
 def from_ymd(year: int, month: int, day: int, time_zone: str | None) -> Date:
     """Midnight of a day. https://developers.google.com/earth-engine/apidocs/ee-date-fromymd"""
-    return moment.parse(f"{year:04d}-{month:02d}-{day:02d}", moment.zone_of(time_zone))
+    return dates.parse(f"{year:04d}-{month:02d}-{day:02d}", dates.zone_of(time_zone))
 
 
 @algorithm("Date.millis")
@@ -34,7 +34,7 @@ def millis(date: Date) -> int:
 @algorithm("Date.advance")
 def advance(date: Date, delta: float, unit: str, time_zone: str | None) -> Date:
     """Units later. https://developers.google.com/earth-engine/apidocs/ee-date-advance"""
-    return date.advance(delta, unit, moment.zone_of(time_zone))
+    return date.advance(delta, unit, dates.zone_of(time_zone))
 
 
 @algorithm("Date.difference")
@@ -46,8 +46,8 @@ def difference(date: Date, start: Date, unit: str) -> float:
 @algorithm("Date.get")
 def get(date: Date, unit: str, time_zone: str | None) -> int:
     """One calendar field. https://developers.google.com/earth-engine/apidocs/ee-date-get"""
-    at = date.local(moment.zone_of(time_zone))
-    name = moment.unit_name(unit)
+    at = date.local(dates.zone_of(time_zone))
+    name = dates.unit_name(unit)
     return at.isocalendar().week if name == "week" else int(getattr(at, name))
 
 
@@ -60,7 +60,7 @@ _TOKEN = re.compile(r"'(?P<text>[^']*)'|(?P<letters>([A-Za-z])\3*)")
 @algorithm("Date.format")
 def format_(date: Date, format: str | None, time_zone: str | None) -> str:
     """ISO text, or a pattern of YYYY yyyy MM dd DDD HH mm ss SSS. https://developers.google.com/earth-engine/apidocs/ee-date-format"""
-    at = date.local(moment.zone_of(time_zone))
+    at = date.local(dates.zone_of(time_zone))
     if format is None:
         return at.strftime("%Y-%m-%dT%H:%M:%S")
 
@@ -71,7 +71,7 @@ def format_(date: Date, format: str | None, time_zone: str | None) -> str:
         if letters == "SSS":
             return f"{at.microsecond // 1000:03d}"
         if letters not in _JODA:
-            raise ServiceError(f"Date.format: the pattern letters '{letters}' are not implemented by this emulator.")
+            raise not_implemented(f"Date.format: the pattern letters '{letters}'", "are")
         return at.strftime(_JODA[letters])
 
     return _TOKEN.sub(field, format)
@@ -80,15 +80,15 @@ def format_(date: Date, format: str | None, time_zone: str | None) -> str:
 @algorithm("Image.date")
 def image_date(image: Any) -> Date:
     """The start time of an image. https://developers.google.com/earth-engine/apidocs/ee-image-date"""
-    return moment.parse(property_of(image, "system:time_start"))
+    return dates.parse(property_of(image, "system:time_start"))
 
 
 @algorithm("DateRange")
 def date_range(start: Any, end: Any, time_zone: str | None) -> DateRange:
     """[start, end), or one millisecond from `start`. https://developers.google.com/earth-engine/apidocs/ee-daterange"""
-    zone = moment.zone_of(time_zone)
-    first = moment.parse(start, zone).millis
-    return DateRange(first, first + 1 if end is None else moment.parse(end, zone).millis)
+    zone = dates.zone_of(time_zone)
+    first = dates.parse(start, zone).millis
+    return DateRange(first, first + 1 if end is None else dates.parse(end, zone).millis)
 
 
 @algorithm("DateRange.start")
@@ -113,8 +113,8 @@ def _unit_start(at: datetime, unit: str) -> datetime:
 
 
 def _unit_range(date: Date, unit: str, time_zone: str | None) -> DateRange:
-    zone = moment.zone_of(time_zone)
-    start = moment.instant(_unit_start(date.local(zone), moment.unit_name(unit)))
+    zone = dates.zone_of(time_zone)
+    start = dates.instant(_unit_start(date.local(zone), dates.unit_name(unit)))
     return DateRange(start.millis, start.advance(1, unit, zone).millis)
 
 
@@ -134,9 +134,9 @@ def get_fraction(date: Date, unit: str, time_zone: str | None) -> float:
 @algorithm("Date.getRelative")
 def get_relative(date: Date, unit: str, in_unit: str, time_zone: str | None) -> int:
     """How many whole units of a larger unit are over. https://developers.google.com/earth-engine/apidocs/ee-date-getrelative"""
-    zone = moment.zone_of(time_zone)
+    zone = dates.zone_of(time_zone)
     start = Date(_unit_range(date, in_unit, time_zone).start)
-    name = moment.unit_name(unit)
+    name = dates.unit_name(unit)
     if name in ("month", "year"):
         first, now = start.local(zone), date.local(zone)
         months = (now.year - first.year) * 12 + now.month - first.month
@@ -144,7 +144,7 @@ def get_relative(date: Date, unit: str, in_unit: str, time_zone: str | None) -> 
     if name in ("day", "week"):
         days = (date.local(zone).date() - start.local(zone).date()).days
         return days if name == "day" else days // 7
-    return (date.millis - start.millis) // moment.MILLIS[name]
+    return (date.millis - start.millis) // dates.MILLIS[name]
 
 
 @algorithm("Date.unitRatio")
@@ -154,9 +154,9 @@ def unit_ratio(numerator: str, denominator: str) -> float:
 
 
 def _mean_length(unit: str) -> float:
-    name = moment.unit_name(unit)
-    mean = {"month": 365.2425 / 12 * moment.MILLIS["day"], "year": 365.2425 * moment.MILLIS["day"]}
-    return moment.MILLIS.get(name) or mean[name]
+    name = dates.unit_name(unit)
+    mean = {"month": 365.2425 / 12 * dates.MILLIS["day"], "year": 365.2425 * dates.MILLIS["day"]}
+    return dates.MILLIS.get(name) or mean[name]
 
 
 @algorithm("Date.update")
@@ -176,7 +176,7 @@ def update(
     if second is not None:
         fields |= {"second": int(second), "microsecond": round(second % 1 * 1_000_000)}
     try:
-        return moment.instant(date.local(moment.zone_of(time_zone)).replace(**fields))  # type: ignore[arg-type]
+        return dates.instant(date.local(dates.zone_of(time_zone)).replace(**fields))  # type: ignore[arg-type]
     except (ValueError, OverflowError) as error:
         raise ServiceError(f"Date.update: {error}: {fields}.") from error
 
@@ -186,14 +186,12 @@ def parse(format: str, date: str, time_zone: str | None) -> Date:
     """A text read by a pattern of YYYY yyyy MM dd DDD HH mm ss. https://developers.google.com/earth-engine/apidocs/ee-date-parse"""
     for found in _TOKEN.finditer(format):
         if found["letters"] is not None and found["letters"] not in _JODA:
-            raise ServiceError(
-                f"Date.parse: the pattern letters '{found['letters']}' are not implemented by this emulator."
-            )
+            raise not_implemented(f"Date.parse: the pattern letters '{found['letters']}'", "are")
     pattern = _TOKEN.sub(
         lambda found: _JODA[found["letters"]].replace("-", "") if found["letters"] else found["text"] or "'", format
     )
     try:
-        return moment.instant(datetime.strptime(date, pattern).replace(tzinfo=moment.zone_of(time_zone)))
+        return dates.instant(datetime.strptime(date, pattern).replace(tzinfo=dates.zone_of(time_zone)))
     except ValueError as error:
         raise ServiceError(f"Date.parse: '{date:.60}' does not fit the pattern '{format:.60}'.") from error
 
@@ -203,7 +201,7 @@ def contains(date_range: DateRange, other: Any) -> bool:
     """Whether a date or a range lies within. https://developers.google.com/earth-engine/apidocs/ee-daterange-contains"""
     if isinstance(other, DateRange):
         return date_range.start <= other.start and other.end <= date_range.end
-    return date_range.start <= moment.parse(other).millis < date_range.end
+    return date_range.start <= dates.parse(other).millis < date_range.end
 
 
 @algorithm("DateRange.intersects")

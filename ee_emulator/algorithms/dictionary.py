@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from ..errors import ServiceError
-from ..geometry import Geometry
-from ..graph import Function
-from ..image import Image
-from .argument import image_of
-from .array import Array, array_of
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.argument import image_of
+from ..evaluation.registry import algorithm
+from ..evaluation.text import picked
+from ..values.array import Array, array_of
+from ..values.function import Function
+from ..values.geometry import Geometry
+from ..values.image import Image
 
 Values = dict[str, Any]
 
@@ -117,12 +117,7 @@ def _matched(dictionary: Values, selectors: list[str], ignore_missing: bool, ope
     """The keys that names or patterns pick, in the selectors' order."""
     found: list[str] = []
     for selector in selectors:
-        try:
-            keys = (
-                [selector] if selector in dictionary else [k for k in sorted(dictionary) if re.fullmatch(selector, k)]
-            )
-        except re.error as error:
-            raise ServiceError(f"{operation}: Bad pattern '{selector:.60}': {error}.") from error
+        keys = picked(sorted(dictionary), selector, operation)
         if not keys and not ignore_missing:
             raise ServiceError(f"{operation}: Dictionary does not contain key: '{selector:.60}'.")
         found += [key for key in keys if key not in found]
@@ -159,7 +154,7 @@ def rename(dictionary: Values, from_: list[str], to: list[str], overwrite: bool)
 def to_array(dictionary: Values, keys: list[str] | None, axis: int) -> Array:
     """The numbers of some or all keys as an array. https://developers.google.com/earth-engine/apidocs/ee-dictionary-toarray"""
     if axis != 0:
-        raise ServiceError("Dictionary.toArray with an 'axis' other than 0 is not implemented by this emulator.")
+        raise not_implemented("Dictionary.toArray with an 'axis' other than 0")
     return Array(array_of(values(dictionary, keys), "Dictionary.toArray"))
 
 

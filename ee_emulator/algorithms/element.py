@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..description import describe
-from ..element import Collection, Element, geometry_of, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..projection import WGS84, Projection
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.description import describe
+from ..values.element import Collection, Element, located, property_of
+from ..values.geometry import Geometry
+from ..values.projection import Projection
 
 
 @algorithm("Element.get")
@@ -137,9 +137,7 @@ def replace_properties(destination: Element, source: Element | None) -> Element:
 @algorithm("Element.geometry")
 def geometry(feature: Element, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry | None:
     """Where the element lies, in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-feature-geometry"""
-    if proj is not None and proj != WGS84:
-        raise ServiceError("Element.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
-    return geometry_of(feature)
+    return located(feature, proj, "Element.geometry")
 
 
 @algorithm("IsEqual")

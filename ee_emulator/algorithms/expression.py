@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import image as images
 from ..errors import ServiceError
-from ..graph import Function
-from ..image import Band, Canvas, Image
-from ..raster import Pixels
-from .argument import image_of
-from .formula import Formula, Node, parse
-from .image import matching
-from .registry import Context, algorithm, call, described
+from ..evaluation.argument import image_of
+from ..evaluation.formula import Formula, Node, parse
+from ..evaluation.registry import Context, algorithm, call
+from ..evaluation.signature import described
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.function import Function
+from ..values.grid import Pixels
+from ..values.image import Image, matching
 
 _CONSTANTS = {"PI": math.pi, "E": math.e, "pi": math.pi, "e": math.e}
 _OPERATION = "Image.parseExpression"
@@ -181,10 +182,10 @@ def _chosen(test: Band, first: Band, second: Band) -> Band:
         take = tested != 0
         values = np.where(take, kind.cast(a, first.type), kind.cast(b, second.type))
         chosen = np.where(take, mask_a, mask_b)
-        return values, images.both(valid, chosen)
+        return values, masks.both(valid, chosen)
 
     bounded = next((band for band in (first, second, test) if band.extent is not None), first)
-    extent = images.meet(test.extent, images.join(first.extent, second.extent))
+    extent = masks.meet(test.extent, masks.join(first.extent, second.extent))
     return Band(first.name, kind, read, bounded.projection, extent, bounded.dimensions)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
-from ..element import Collection, Feature, geometry_of, of_elements
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..projection import WGS84, Projection
-from .registry import algorithm
+from ..evaluation.chance import generator
+from ..evaluation.registry import algorithm
+from ..evaluation.text import picked
+from ..values.element import Collection, Feature, geometry_of, located, of_elements
+from ..values.geometry import Geometry
+from ..values.projection import Projection
 
 _MOST_POINTS = 1_000_000
 
@@ -25,9 +26,7 @@ def feature(geometry: Geometry | None, metadata: dict[str, Any], geometry_key: s
 @algorithm("Feature.geometry")
 def geometry(feature: Any, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry | None:
     """The geometry, in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-feature-geometry"""
-    if proj is not None and proj != WGS84:
-        raise ServiceError("Feature.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
-    return geometry_of(feature)
+    return located(feature, proj, "Feature.geometry")
 
 
 @algorithm("Feature.setGeometry")
@@ -49,7 +48,7 @@ def random_points(region: Geometry, points: int, seed: int, max_error: Any) -> C
     box = region.box
     if box is None or not region.polygons:
         raise ServiceError("FeatureCollection.randomPoints: Parameter 'region' must have an area.")
-    rng = np.random.default_rng(seed & (2**64 - 1))
+    rng = generator(seed)
     low, high = np.sin(np.radians([box[1], box[3]]))
     found: list[list[float]] = []
     for _ in range(1000):
@@ -71,20 +70,11 @@ def select(
     input: Any, property_selectors: list[str], new_properties: list[str] | None, retain_geometry: bool
 ) -> Feature:
     """Some properties, by name or pattern, renamed where names are given. https://developers.google.com/earth-engine/apidocs/ee-feature-select"""
-    picked: list[str] = []
-    for selector in property_selectors:
-        try:
-            names = (
-                [selector]
-                if selector in input.properties
-                else [k for k in input.properties if re.fullmatch(selector, k)]
-            )
-        except re.error as error:
-            raise ServiceError(f"Feature.select: Bad pattern '{selector:.60}': {error}.") from error
-        picked += [name for name in names if name not in picked]
-    if new_properties is not None and len(new_properties) != len(picked):
-        raise ServiceError(f"Feature.select: {len(new_properties)} new names for {len(picked)} properties {picked}.")
-    found = {new: input.properties[old] for new, old in zip(new_properties or picked, picked, strict=True)}
+    chosen = [name for text in property_selectors for name in picked(input.properties, text, "Feature.select")]
+    chosen = list(dict.fromkeys(chosen))
+    if new_properties is not None and len(new_properties) != len(chosen):
+        raise ServiceError(f"Feature.select: {len(new_properties)} new names for {len(chosen)} properties {chosen}.")
+    found = {new: input.properties[old] for new, old in zip(new_properties or chosen, chosen, strict=True)}
     if "system:index" in input.properties:
         found["system:index"] = input.properties["system:index"]
     return Feature(geometry_of(input) if retain_geometry else None, found)

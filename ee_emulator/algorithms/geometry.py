@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import geometry as shapes
 from ..errors import ServiceError
-from ..geometry import Geometry, from_geojson
-from ..projection import WGS84, Projection, transform_points
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values import geometry as shapes
+from ..values.crs import LONLAT, transform_points
+from ..values.geometry import Geometry, from_geojson
+from ..values.projection import WGS84, Projection
 
 
 def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
@@ -19,9 +20,8 @@ def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
     if crs is None or crs == WGS84:
         return found
     points = np.asarray(list(shapes.points_of(found.coordinates)), float).reshape(-1, 2)
-    a, b, c, d, e, f = crs.transform
-    points = np.column_stack([a * points[:, 0] + b * points[:, 1] + c, d * points[:, 0] + e * points[:, 1] + f])
-    xs, ys = transform_points(crs.crs, "EPSG:4326", points[:, 0], points[:, 1])
+    points = np.column_stack(crs.points_at(points[:, 0], points[:, 1]))
+    xs, ys = transform_points(crs.crs, LONLAT, points[:, 0], points[:, 1])
     if not np.isfinite(xs).all():
         raise ServiceError(f"GeometryConstructors.{kind}: a vertex has no longitude and latitude in '{crs.crs:.40}'.")
     moved = [[float(x), float(y)] for x, y in zip(xs, ys, strict=True)]

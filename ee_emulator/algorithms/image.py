@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .. import image as images
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Image
-from ..pixeltype import PixelType
-from ..projection import WGS84, Projection
-from ..raster import Pixels
-from .argument import image_of
-from .registry import Context, algorithm
+from ..evaluation.argument import image_of
+from ..evaluation.registry import Context, algorithm
+from ..evaluation.text import replaced
+from ..values import mask as masks
+from ..values.band import Band, Canvas, constant_band
+from ..values.element import located
+from ..values.geometry import Geometry
+from ..values.grid import Pixels
+from ..values.image import Image, appended, matching
+from ..values.pixeltype import PixelType
+from ..values.projection import Projection
 
 _UNIT_FLOAT = PixelType("float", -1, 1)
 
@@ -59,35 +60,6 @@ def select(input: Image, band_selectors: list[Any], new_names: list[str] | None)
     return input.with_bands(b.renamed(n) for b, n in zip(found, _distinct(new_names, "Image.select"), strict=True))
 
 
-def matching(image: Image, selector: Any, operation: str) -> list[Band]:
-    """The bands that a selector picks; a 400 with the service's text when there is none."""
-    if isinstance(selector, (int, float)) and not isinstance(selector, bool):
-        position = int(selector)
-        if not -len(image.bands) <= position < len(image.bands):
-            raise ServiceError(
-                f"{operation}: Band index {position} is out of range: the image has {len(image.bands)} bands."
-            )
-        return [image.bands[position]]
-    if not isinstance(selector, str):
-        raise ServiceError(f"{operation}: Band selector must be a name, a pattern or an index, got {selector!s:.60}.")
-    exact = [band for band in image.bands if band.name == selector]
-    if exact:
-        return exact
-    if not image.bands:
-        raise ServiceError(f"{operation}: Band pattern '{selector}' was applied to an Image with no bands.")
-    try:
-        pattern = re.compile(selector)
-    except re.error as error:
-        raise ServiceError(f"{operation}: Bad band pattern '{selector}': {error}.") from error
-    found = [band for band in image.bands if pattern.fullmatch(band.name)]
-    if not found:
-        listed = ", ".join(image.names)
-        raise ServiceError(
-            f"{operation}: Band pattern '{selector}' did not match any bands. Available bands: [{listed}]"
-        )
-    return found
-
-
 def _distinct(names: list[str], operation: str) -> list[str]:
     for name in names:
         if not name or names.count(name) > 1:
@@ -123,17 +95,6 @@ def add_bands(dst_img: Image, src_img: Image, names: list[str] | None, overwrite
     return dst_img.with_bands(appended(dst_img.bands, added, overwrite))
 
 
-def appended(bands: Iterable[Band], added: Iterable[Band], overwrite: bool) -> list[Band]:
-    """Bands with more behind them; a name that is taken gets a number, or the band is replaced with `overwrite`."""
-    result = {band.name: band for band in bands}
-    for band in added:
-        name, number = band.name, 1
-        while name in result and not overwrite:
-            name, number = f"{band.name}_{number}", number + 1
-        result[name] = band.renamed(name)
-    return list(result.values())
-
-
 @algorithm("Image.cat")
 def cat(images: list[Any]) -> Image:
     """All bands of all images, with the metadata of the first. https://developers.google.com/earth-engine/apidocs/ee-image-cat"""
@@ -160,15 +121,10 @@ def band_types(image: Image) -> dict[str, Any]:
 @algorithm("Image.geometry")
 def geometry(feature: Image, max_error: Any, proj: Projection | None, geodesics: bool | None) -> Geometry:
     """The footprint in longitude and latitude. https://developers.google.com/earth-engine/apidocs/ee-image-geometry"""
-    if proj is not None and not _is_wgs84(proj):
-        raise ServiceError("Image.geometry with a 'proj' other than EPSG:4326 is not implemented by this emulator.")
-    if not isinstance(feature, Image) or feature.geometry is None:
+    found = located(feature, proj, "Image.geometry")
+    if found is None:
         raise ServiceError("Image.geometry: the image is unbounded or has no geometry.")
-    return feature.geometry
-
-
-def _is_wgs84(proj: Projection) -> bool:
-    return proj == WGS84
+    return found
 
 
 @algorithm("Image.normalizedDifference")
@@ -196,10 +152,10 @@ def normalized_difference(input: Image, band_names: list[str] | None) -> Image:
         total = x + y
         values = np.divide(x - y, total, out=np.zeros_like(total), where=total != 0)
         valid = (a >= 0) & (b >= 0)
-        mask = images.both(mask_a, mask_b)
-        return values.astype(np.float32, copy=False), images.both(mask, valid)
+        mask = masks.both(mask_a, mask_b)
+        return values.astype(np.float32, copy=False), masks.both(mask, valid)
 
-    extent = images.meet(first.extent, second.extent)
+    extent = masks.meet(first.extent, second.extent)
     band = Band("nd", _UNIT_FLOAT, read, first.projection, extent, first.dimensions)
     return Image((band,), {}, input.geometry)
 
@@ -210,7 +166,7 @@ def metadata(image: Image, property: str, name: str | None) -> Image:
     value = image.properties.get(property)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ServiceError(f"Image.metadata: Property '{property}' is not a number: {value!s:.60}.")
-    return Image((images.constant(float(value), name or property, PixelType("double")),))
+    return Image((constant_band(float(value), name or property, PixelType("double")),))
 
 
 @algorithm("Image.blend")
@@ -224,7 +180,7 @@ def blend(bottom: Image, top: Image) -> Image:
         below, above = bottom.bands[i if sizes[0] > 1 else 0], top.bands[i if sizes[1] > 1 else 0]
         name = (bottom if sizes[0] >= sizes[1] else top).names[i]
         blended = _blended(below, above)
-        bands.append(replace(blended, extent=images.join(below.extent, above.extent)).renamed(name))
+        bands.append(replace(blended, extent=masks.join(below.extent, above.extent)).renamed(name))
     return bottom.with_bands(bands)
 
 
@@ -236,7 +192,7 @@ def _blended(below: Band, above: Band) -> Band:
         a, b = kind.cast(high, above.type), kind.cast(low, below.type)
         if high_mask.dtype == bool and low_mask.dtype == bool:
             return np.where(high_mask, a, b), high_mask | low_mask
-        opacity, rest = images.fraction(high_mask), images.fraction(low_mask)
+        opacity, rest = masks.fraction(high_mask), masks.fraction(low_mask)
         total = opacity + rest * (1 - opacity)
         mixed = (a * opacity + b * rest * (1 - opacity)) / np.where(total > 0, total, 1)
         return np.where(opacity == 1, a, np.where(opacity == 0, b, mixed)).astype(kind.dtype), total
@@ -247,9 +203,5 @@ def _blended(below: Band, above: Band) -> Band:
 @algorithm("Image.regexpRename")
 def regexp_rename(input: Image, regex: str, replacement: str, all: bool) -> Image:
     """Band names by a pattern, every match or only the first. https://developers.google.com/earth-engine/apidocs/ee-image-regexprename"""
-    template = re.sub(r"\$(\d)", r"\\\1", replacement.replace("\\", "\\\\"))
-    try:
-        names = [re.sub(regex, template, name, count=0 if all else 1) for name in input.names]
-    except (re.error, IndexError) as error:
-        raise ServiceError(f"Image.regexpRename: Bad pattern '{regex:.60}': {error}.") from error
-    return rename(input, names)
+    operation = "Image.regexpRename"
+    return rename(input, [replaced(regex, replacement, name, operation, every=all) for name in input.names])

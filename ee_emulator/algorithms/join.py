@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from ..element import Collection, Element, Feature, of_elements, property_of
-from ..errors import ServiceError
-from .filters import Filter, order
-from .registry import algorithm
-
-Matches = list[tuple[Element, float | None]]
-"""The right elements that match one left element, with the measure of each pair."""
-
-
-@dataclass(frozen=True, eq=False)
-class Join:
-    """`combine(left, matches)` gives the rows that one left element contributes."""
-
-    combine: Callable[[Element, Matches], Sequence[Element]]
-    measured: bool = False
+from ..evaluation.registry import algorithm
+from ..values.element import Collection, Element, Feature, of_elements, property_of
+from ..values.filter import Filter, order
+from ..values.join import Join, Matches
 
 
 def _sorted(matches: Matches, ordering: str | None, ascending: bool) -> Matches:
@@ -103,10 +91,8 @@ def inner(primary_key: str, secondary_key: str, measure_key: str | None) -> Join
 
 
 @algorithm("Join.apply")
-def apply(join: Any, primary: Collection, secondary: Collection, condition: Any) -> Collection:
+def apply(join: Join, primary: Collection, secondary: Collection, condition: Filter) -> Collection:
     """The joined collection, in the primary's order. https://developers.google.com/earth-engine/apidocs/ee-join-apply"""
-    if not isinstance(join, Join) or not isinstance(condition, Filter):
-        raise ServiceError("Join.apply: Parameters 'join' and 'condition' must be a Join and a Filter.")
 
     def elements() -> list[Element]:
         candidates = _candidates(condition, secondary.elements)

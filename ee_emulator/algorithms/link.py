@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import image as images
-from ..element import Collection, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Image
-from ..pixeltype import PixelType
-from ..raster import Pixels
+from ..evaluation.registry import algorithm
+from ..evaluation.stack import Shared, common_type
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.element import Collection, footprint, images_of, property_of
+from ..values.filter import compare
+from ..values.grid import Pixels
+from ..values.image import Image, appended, matching
+from ..values.pixeltype import PixelType
 from .cast import cast as cast_image
-from .composite import members
-from .filters import compare
-from .image import appended, matching
-from .registry import algorithm
-from .stack import Shared
 
 
 @algorithm("Image.linkCollection")
@@ -39,7 +37,7 @@ def link_collection(
     found = next(
         (
             other
-            for other in members(image_collection, operation)
+            for other in images_of(image_collection, operation)
             if _equal(property_of(other, match_property_name), key)
         ),
         None,
@@ -91,10 +89,10 @@ def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Coll
     operation = "ImageCollection.combine"
 
     def elements() -> list[Image]:
-        others = {other.properties.get("system:index"): other for other in members(secondary, operation)}
+        others = {other.properties.get("system:index"): other for other in images_of(secondary, operation)}
         return [
             image.with_bands(appended(image.bands, others[index].bands, overwrite))
-            for image in members(primary, operation)
+            for image in images_of(primary, operation)
             if (index := image.properties.get("system:index")) in others
         ]
 
@@ -105,7 +103,7 @@ def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Coll
 def cast(collection: Collection, band_types: dict[str, Any], band_order: list[str]) -> Collection:
     """Every image cast alike. https://developers.google.com/earth-engine/apidocs/ee-imagecollection-cast"""
     return collection.derived(
-        lambda: [cast_image(image, band_types, band_order) for image in members(collection, "ImageCollection.cast")]
+        lambda: [cast_image(image, band_types, band_order) for image in images_of(collection, "ImageCollection.cast")]
     )
 
 
@@ -116,18 +114,16 @@ def quality_mosaic(collection: Collection, quality_band: str) -> Image:
     https://developers.google.com/earth-engine/apidocs/ee-imagecollection-qualitymosaic
     """
     operation = "ImageCollection.qualityMosaic"
-    found = members(collection, operation)
+    found = images_of(collection, operation)
     if not found:
         return Image()
     names = found[0].names
     stacks = [[matching(image, name, operation)[0] for image in found] for name in names]
     qualities = [matching(image, quality_band, operation)[0] for image in found]
-    footprints = [image.geometry for image in found]
-    whole = None
-    if all(part is not None for part in footprints):
-        whole = Geometry("GeometryCollection", parts=tuple(part for part in footprints if part is not None))
     best = _best(qualities)
-    return Image(tuple(_chosen(name, stack, best) for name, stack in zip(names, stacks, strict=True)), {}, whole)
+    return Image(
+        tuple(_chosen(name, stack, best) for name, stack in zip(names, stacks, strict=True)), {}, footprint(collection)
+    )
 
 
 def _best(qualities: list[Band]) -> Shared:
@@ -146,9 +142,7 @@ def _best(qualities: list[Band]) -> Shared:
 
 
 def _chosen(name: str, bands: list[Band], best: Shared) -> Band:
-    kind = bands[0].type
-    for band in bands:
-        kind = kind.union(band.type)
+    kind = common_type(bands)
 
     def finish(canvas: Canvas, which: Any, known: Any) -> Pixels:
         found, valid = np.zeros(which.shape, kind.dtype), np.zeros(which.shape, np.float32)
@@ -156,7 +150,7 @@ def _chosen(name: str, bands: list[Band], best: Shared) -> Band:
             values, mask = canvas.pixels(bands[number])
             here = which == number
             found[here] = kind.cast(values, bands[number].type)[here]
-            valid[here] = images.fraction(mask)[here]
+            valid[here] = masks.fraction(mask)[here]
         return found, valid
 
-    return Band(name, kind, best.reader(0, finish), extent=images.join(*(band.extent for band in bands)))
+    return Band(name, kind, best.reader(0, finish), extent=masks.join(*(band.extent for band in bands)))

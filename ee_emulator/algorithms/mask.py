@@ -9,17 +9,19 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from .. import element
-from .. import image as images
-from ..bounds import crop
-from ..element import Collection, Feature
 from ..errors import ServiceError
-from ..geometry import Geometry, from_geojson
-from ..image import Band, Canvas, Dimensions, Image
-from ..pixeltype import PixelType
-from ..raster import Pixels
-from ..shape import shape_in
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values import element
+from ..values import mask as masks
+from ..values.band import Band, Canvas, Dimensions, Extent, constant_band
+from ..values.bounds import crop
+from ..values.crs import LONLAT
+from ..values.element import Collection, Feature
+from ..values.geometry import Geometry, from_geojson
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.pixeltype import PixelType
+from ..values.shape import shape_in
 
 _MANY = 64
 """Vertices from which on a prepared shape finds the pixels inside faster than edge by edge."""
@@ -54,7 +56,7 @@ def mask(image: Image, mask: Image | None) -> Image:
 
 def _mask_reader(band: Band) -> Any:
     def read(canvas: Canvas) -> Pixels:
-        found = images.fraction(canvas.pixels(band)[1])
+        found = masks.fraction(canvas.pixels(band)[1])
         inside = np.broadcast_to(np.True_, found.shape) if band.extent is None else band.extent(canvas)
         return found, inside
 
@@ -64,14 +66,14 @@ def _mask_reader(band: Band) -> Any:
 def _set_reader(band: Band, other: Band) -> Any:
     def read(canvas: Canvas) -> Pixels:
         values, old = canvas.pixels(band)
-        new = images.as_mask(*canvas.pixels(other))
+        new = masks.as_mask(*canvas.pixels(other))
         return np.where(old > 0, values, np.zeros((), values.dtype)), _inside(band, canvas, new)
 
     return read
 
 
 def _inside(band: Band, canvas: Canvas, found: NDArray[Any]) -> NDArray[Any]:
-    return found if band.extent is None else images.both(found, band.extent(canvas))
+    return found if band.extent is None else masks.both(found, band.extent(canvas))
 
 
 @algorithm("Image.updateMask")
@@ -86,7 +88,7 @@ def update_mask(image: Image, mask: Image) -> Image:
 def _update_reader(band: Band, other: Band) -> Any:
     def read(canvas: Canvas) -> Pixels:
         values, old = canvas.pixels(band)
-        new = images.as_mask(*canvas.pixels(other))
+        new = masks.as_mask(*canvas.pixels(other))
         if new.dtype == bool:
             return values, old & new if old.dtype == bool else np.where(new & (old > 0), np.float32(1), np.float32(0))
         return values, np.where(old > 0, new, np.float32(0))
@@ -107,11 +109,11 @@ def unmask(input: Image, value: Image | None, same_footprint: bool) -> Image:
     Outside the input's footprint it stays masked, unless `sameFootprint` is false.
     https://developers.google.com/earth-engine/apidocs/ee-image-unmask
     """
-    fill = value or Image((images.constant(0, "constant", PixelType("int", 0, 0)),))
+    fill = value or Image((constant_band(0, "constant", PixelType("int", 0, 0)),))
     bands = []
     for band, other in _paired(input, fill, "Image.unmask", "Parameter 'value'"):
         result = band.derived(band.type.union(other.type), _fill_reader(band, other, same_footprint))
-        bands.append(result if same_footprint else replace(result, extent=images.join(band.extent, other.extent)))
+        bands.append(result if same_footprint else replace(result, extent=masks.join(band.extent, other.extent)))
     return input.with_bands(bands)
 
 
@@ -126,7 +128,7 @@ def _fill_reader(band: Band, other: Band, same_footprint: bool) -> Any:
         first, second = pixel_type.cast(values, band.type), pixel_type.cast(fill, other.type)
         if old.dtype == bool and filled.dtype == bool:
             return np.where(keep, first, second), old | filled
-        return np.where(keep, first, second), np.where(keep, images.fraction(old), images.fraction(filled))
+        return np.where(keep, first, second), np.where(keep, masks.fraction(old), masks.fraction(filled))
 
     return read
 
@@ -174,13 +176,13 @@ def clipped(input: Image, shape: Geometry) -> Image:
         shapely.prepare(exact)
 
     def extent(canvas: Canvas) -> NDArray[Any]:
-        lons, lats = canvas.grid.centres_in("EPSG:4326")
+        lons, lats = canvas.grid.centres_in(LONLAT)
         return shape.contains_points(lons, lats) if exact is None else shapely.contains_xy(exact, lons, lats)
 
     bands = []
     known: dict[Any, Dimensions] = {}
     for band in input.bands:
-        inside = images.meet(band.extent, extent)
+        inside = masks.meet(band.extent, extent)
         frame = band.projection, band.dimensions
         if frame not in known:
             known[frame] = crop(*frame, shape, "Image.clip")
@@ -199,9 +201,9 @@ def area_of(geometry: Any, operation: str) -> Geometry:
     return shape
 
 
-def _clip_reader(band: Band, extent: images.Extent) -> Any:
+def _clip_reader(band: Band, extent: Extent) -> Any:
     def read(canvas: Canvas) -> Pixels:
         values, found = canvas.pixels(band)
-        return values, images.both(found, extent(canvas))
+        return values, masks.both(found, extent(canvas))
 
     return read

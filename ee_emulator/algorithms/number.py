@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 from ..errors import ServiceError
-from .cast import CASTS
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.pixeltype import NAMED
 
 
 def _register_binary(name: str, compute: Callable[[float, float], float]) -> None:
@@ -118,7 +118,7 @@ for _name, _function in _UNARY.items():
 
 
 def _cast(name: str) -> Callable[[float], float]:
-    pixel_type = CASTS[name]
+    pixel_type = NAMED[name]
 
     def convert(value: float) -> float:
         if pixel_type.precision != "int":
@@ -129,7 +129,7 @@ def _cast(name: str) -> Callable[[float], float]:
     return convert
 
 
-for _name in CASTS:
+for _name in NAMED:
     _register_unary(_name, _cast(_name))
     _register_unary(f"to{_name.capitalize()}", _cast(_name))
 
@@ -155,7 +155,7 @@ def parse(input: str, radix: int) -> float:
         return int(input, radix)
     except ValueError:
         if radix != 10:
-            raise ServiceError(f"Number.parse: '{input:.60}' is no integer of base {radix}.") from None
+            raise ServiceError(f"Number.parse: '{input:.60}' is not an integer of base {radix}.") from None
     try:
         return float(input)
     except ValueError:

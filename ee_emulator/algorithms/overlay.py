@@ -13,25 +13,19 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from .. import geometry as shapes
-from ..element import Feature
-from ..errors import ServiceError
-from ..geometry import Geometry
-from ..projection import Projection
-from ..shape import around, geometry_of, moved, shape_in
-from .measure import gap, outline
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..evaluation.relation import RELATIONS, gap, outline, plane, related
+from ..values import geometry as shapes
+from ..values.crs import LONLAT
+from ..values.element import Feature
+from ..values.geometry import Geometry
+from ..values.projection import Projection
+from ..values.shape import around, geometry_of, moved, shape_in
 
-_LONLAT = "EPSG:4326"
 _FARTHEST = 5e6
 _QUARTER = 16
 """Edges of a quarter of a buffer's circle."""
-
-
-def _plane(geometry: Geometry, proj: Projection | None) -> str:
-    if proj is not None:
-        return proj.crs
-    return _LONLAT if geometry.planar is None else geometry.planar[0]
 
 
 def _kept(feature: Any, geometry: Geometry) -> Feature:
@@ -43,7 +37,7 @@ def metres(margin: Any) -> float:
     """A tolerance in metres out of a number or an ErrorMargin."""
     found = margin.get("value") if isinstance(margin, dict) else margin
     if isinstance(margin, dict) and margin.get("unit", "meters") != "meters":
-        raise ServiceError("An ErrorMargin in other units than meters is not implemented by this emulator.")
+        raise not_implemented("An ErrorMargin in other units than meters")
     return float(found) if isinstance(found, (int, float)) else 0.0
 
 
@@ -51,34 +45,34 @@ def metres(margin: Any) -> float:
 
 
 def _bounds(geometry: Geometry, proj: Projection | None) -> Geometry:
-    crs = _LONLAT if proj is None else proj.crs
+    crs = LONLAT if proj is None else proj.crs
     shape = shape_in(geometry, crs)
     if shape.is_empty:
         raise ServiceError("Geometry.bounds: the geometry is empty.")
     west, south, east, north = shape.bounds
-    if crs == _LONLAT:
+    if crs == LONLAT:
         return shapes.rectangle((west, south, east, north))
     return geometry_of(shapely.box(west, south, east, north, ccw=True), crs)
 
 
 def _centroid(geometry: Geometry, proj: Projection | None) -> Geometry:
-    shape = shape_in(geometry, _plane(geometry, proj))
+    shape = shape_in(geometry, plane(geometry, proj))
     if shape.is_empty:
         raise ServiceError("Geometry.centroid: the geometry is empty.")
     if proj is not None:
-        return geometry_of(moved(shape.centroid, proj.crs, _LONLAT))
+        return geometry_of(moved(shape.centroid, proj.crs, LONLAT))
     lonlat = shape_in(geometry)
     middle = around(lonlat)
-    return geometry_of(moved(moved(lonlat, _LONLAT, middle).centroid, middle, _LONLAT))
+    return geometry_of(moved(moved(lonlat, LONLAT, middle).centroid, middle, LONLAT))
 
 
 def _hull(geometry: Geometry, proj: Projection | None) -> Geometry:
-    crs = _plane(geometry, proj)
+    crs = plane(geometry, proj)
     return geometry_of(shape_in(geometry, crs).convex_hull, crs)
 
 
 def _dissolved(geometry: Geometry, proj: Projection | None) -> Geometry:
-    crs = _plane(geometry, proj)
+    crs = plane(geometry, proj)
     return geometry_of(shapely.union_all([shape_in(geometry, crs)]), crs)
 
 
@@ -117,7 +111,7 @@ def _buffered(geometry: Geometry, distance: float, proj: Projection | None) -> G
     if shape.is_empty:
         return geometry
     middle = around(shape)
-    return geometry_of(moved(moved(shape, _LONLAT, middle).buffer(distance, quad_segs=_QUARTER), middle, _LONLAT))
+    return geometry_of(moved(moved(shape, LONLAT, middle).buffer(distance, quad_segs=_QUARTER), middle, LONLAT))
 
 
 @algorithm("Geometry.buffer")
@@ -144,7 +138,7 @@ def _simplified(geometry: Geometry, max_error: Any, proj: Projection | None) -> 
     # the vertices that stay are the geometry's own
     west, south, east, north = shape.bounds
     middle = around(shape)
-    corner = moved(shapely.Point(east, north), _LONLAT, middle)
+    corner = moved(shapely.Point(east, north), LONLAT, middle)
     degrees = max(east - west, north - south) / max(2 * max(abs(corner.x), abs(corner.y)), 1e-9)
     return geometry_of(shape.simplify(tolerance * degrees))
 
@@ -178,7 +172,7 @@ def feature_transform(feature: Any, proj: Projection, max_error: Any, geodesic: 
 
 def _register_two(name: str, compute: Callable[[BaseGeometry, BaseGeometry], BaseGeometry]) -> None:
     def combined(left: Geometry, right: Geometry, proj: Projection | None) -> Geometry:
-        crs = _plane(left, proj)
+        crs = plane(left, proj)
         return geometry_of(compute(shape_in(left, crs), shape_in(right, crs)), crs)
 
     def of_geometry(left: Geometry, right: Geometry, max_error: Any, proj: Projection | None) -> Geometry:
@@ -200,24 +194,6 @@ for _name, _combine in {
     "symmetricDifference": shapely.symmetric_difference,
 }.items():
     _register_two(_name, _combine)
-
-Relation = Callable[[BaseGeometry, BaseGeometry], Any]
-RELATIONS: dict[str, Relation] = {
-    "contains": shapely.covers,
-    "containedIn": shapely.covered_by,
-    "intersects": shapely.intersects,
-    "disjoint": shapely.disjoint,
-}
-"""How a left and a right shape may lie; a geometry contains its own boundary."""
-
-
-def related(name: str, left: Geometry, right: Geometry, proj: Projection | None = None) -> bool:
-    """Whether two geometries lie as one of `RELATIONS` says; nothing contains or meets an empty one."""
-    crs = _plane(left, proj)
-    a, b = shape_in(left, crs), shape_in(right, crs)
-    if a.is_empty or b.is_empty:
-        return name == "disjoint"
-    return bool(RELATIONS[name](a, b))
 
 
 def _register_relation(name: str) -> None:

@@ -12,19 +12,20 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from ..coverage import region_on
-from ..element import Collection, Feature, geometry_of, of_elements, property_of
-from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Image
-from ..pixeltype import DOUBLE
-from ..raster import Pixels
-from ..shape import geometry_of as drawn
-from ..shape import shape_in
+from ..errors import ServiceError, not_implemented
+from ..evaluation.coverage import region_on
+from ..evaluation.registry import algorithm
+from ..evaluation.stack import Shared, pixel_type
+from ..values.band import Band, Canvas
+from ..values.element import Collection, Feature, geometry_of, of_elements, property_of
+from ..values.geometry import Geometry
+from ..values.grid import Pixels
+from ..values.image import Image
+from ..values.pixeltype import DOUBLE
+from ..values.reducer import Reducer, Results, stack_of
+from ..values.shape import geometry_of as drawn
+from ..values.shape import shape_in
 from .mask import clipped
-from .reduction import Results, as_reducer, stack_of
-from .registry import algorithm
-from .stack import Shared, pixel_type
 
 
 def _inside(members: Sequence[Any], canvas: Canvas) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -48,7 +49,7 @@ def paint(image: Image, feature_collection: Collection, color: Any, width: Any) 
     """
     operation = "Image.paint"
     if width is not None:
-        raise ServiceError(f"{operation} with a 'width' is not implemented by this emulator.")
+        raise not_implemented(f"{operation} with a 'width'")
     if not isinstance(color, (int, float, str)):
         raise ServiceError(f"{operation}: Parameter 'color' must be a number or the name of a property.")
 
@@ -70,15 +71,14 @@ def paint(image: Image, feature_collection: Collection, color: Any, width: Any) 
 
 
 @algorithm("Collection.reduceToImage")
-def reduce_to_image(collection: Collection, properties: list[str], reducer: Any) -> Image:
+def reduce_to_image(collection: Collection, properties: list[str], reducer: Reducer) -> Image:
     """A reducer over the properties of the features at each pixel, one band for each output.
 
     https://developers.google.com/earth-engine/apidocs/ee-featurecollection-reducetoimage
     """
     operation = "Collection.reduceToImage"
-    chosen = as_reducer(reducer, operation)
-    if chosen.inputs != len(properties):
-        raise ServiceError(f"{operation}: the reducer has {chosen.inputs} inputs for {len(properties)} properties.")
+    if reducer.inputs != len(properties):
+        raise ServiceError(f"{operation}: the reducer has {reducer.inputs} inputs for {len(properties)} properties.")
 
     def compute(canvas: Canvas) -> Results:
         members = collection.elements
@@ -94,7 +94,7 @@ def reduce_to_image(collection: Collection, properties: list[str], reducer: Any)
             known = np.array([bool(valid[n]) if n >= 0 else False for n in numbers])
             stacks.append(np.broadcast_to(picked[:, None, None], inside.shape))
             weights.append(inside & known[:, None, None])
-        return chosen.apply(stacks, weights)
+        return reducer.apply(stacks, weights)
 
     shared = Shared(compute)
 
@@ -102,9 +102,9 @@ def reduce_to_image(collection: Collection, properties: list[str], reducer: Any)
         return np.where(mask, values, 0).astype(np.float64), np.broadcast_to(mask, canvas.grid.shape)
 
     kinds = [DOUBLE] * len(properties)
-    for output in chosen.outputs:
+    for output in reducer.outputs:
         pixel_type(output, kinds, operation)
-    bands = [Band(name, DOUBLE, shared.reader(i, finish)) for i, name in enumerate(chosen.names)]
+    bands = [Band(name, DOUBLE, shared.reader(i, finish)) for i, name in enumerate(reducer.names)]
     return Image(tuple(bands))
 
 

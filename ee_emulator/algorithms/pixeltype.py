@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ServiceError
-from ..pixeltype import PixelType
-from .cast import CASTS
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import algorithm
+from ..values.pixeltype import NAMED, PixelType
 
 
 @algorithm("PixelType")
 def pixel_type(precision: Any, min_value: float | None, max_value: float | None, dimensions: int) -> PixelType:
     """A precision (int, float, double, or a type such as uint8) with limits. https://developers.google.com/earth-engine/apidocs/ee-pixeltype"""
     if dimensions != 0:
-        raise ServiceError("PixelType of arrays is not implemented by this emulator.")
+        raise not_implemented("PixelType of arrays")
     if isinstance(precision, PixelType):
         found = precision
-    elif isinstance(precision, str) and precision in CASTS:
-        found = CASTS[precision]
+    elif isinstance(precision, str) and precision in NAMED:
+        found = NAMED[precision]
     else:
-        raise ServiceError(f"PixelType: '{precision!s:.40}' is no precision. Use one of {', '.join(CASTS)}.")
+        raise ServiceError(f"PixelType: '{precision!s:.40}' is not a precision. Use one of {', '.join(NAMED)}.")
     low = found.low if min_value is None else min_value
     high = found.high if max_value is None else max_value
     if (low is None) != (high is None) or (low is not None and high is not None and low > high):
@@ -30,7 +29,7 @@ def pixel_type(precision: Any, min_value: float | None, max_value: float | None,
 
 def _register(name: str) -> None:
     def apply() -> PixelType:
-        return CASTS[name]
+        return NAMED[name]
 
     apply.__doc__ = f"https://developers.google.com/earth-engine/apidocs/ee-pixeltype-{name}"
     algorithm(f"PixelType.{name}")(apply)
@@ -40,33 +39,25 @@ for _name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "f
     _register(_name)
 
 
-def as_pixel_type(value: Any, operation: str) -> PixelType:
-    """A pixel type argument; a 400 for anything else."""
-    if not isinstance(value, PixelType):
-        raise ServiceError(f"{operation}: Parameter 'pixelType' must be of type PixelType, got {value!s:.60}.")
-    return value
-
-
 @algorithm("PixelType.precision")
-def precision(pixel_type: Any) -> str:
+def precision(pixel_type: PixelType) -> str:
     """int, float or double. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-precision"""
-    return as_pixel_type(pixel_type, "PixelType.precision").precision
+    return pixel_type.precision
 
 
 @algorithm("PixelType.minValue")
-def min_value(pixel_type: Any) -> float | None:
+def min_value(pixel_type: PixelType) -> float | None:
     """The least value. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-minvalue"""
-    return as_pixel_type(pixel_type, "PixelType.minValue").low
+    return pixel_type.low
 
 
 @algorithm("PixelType.maxValue")
-def max_value(pixel_type: Any) -> float | None:
+def max_value(pixel_type: PixelType) -> float | None:
     """The greatest value. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-maxvalue"""
-    return as_pixel_type(pixel_type, "PixelType.maxValue").high
+    return pixel_type.high
 
 
 @algorithm("PixelType.dimensions")
-def dimensions(pixel_type: Any) -> int:
+def dimensions(pixel_type: PixelType) -> int:
     """0: pixels are numbers here. https://developers.google.com/earth-engine/apidocs/ee-pixeltype-dimensions"""
-    as_pixel_type(pixel_type, "PixelType.dimensions")
     return 0

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import DOUBLE, PixelType
-from ..projection import Grid, Projection, transform_points
-from ..raster import Pixels
-from ..spheroid import equal_area
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..values.band import Band, Canvas
+from ..values.crs import LONLAT, transform_points
+from ..values.grid import Grid, Pixels
+from ..values.image import Image
+from ..values.pixeltype import DOUBLE, PixelType
+from ..values.projection import Projection
+from ..values.spheroid import equal_area
 
 
 @algorithm("Image.pixelLonLat")
@@ -22,7 +24,7 @@ def pixel_lon_lat() -> Image:
 
     def axis(number: int) -> Any:
         def read(canvas: Canvas) -> Pixels:
-            degrees = canvas.grid.centres_in("EPSG:4326")[number]
+            degrees = canvas.grid.centres_in(LONLAT)[number]
             return np.nan_to_num(degrees), np.isfinite(degrees)
 
         return read
@@ -34,16 +36,12 @@ def pixel_lon_lat() -> Image:
 @algorithm("Image.pixelCoordinates")
 def pixel_coordinates(projection: Projection) -> Image:
     """x and y of each pixel centre in pixels of a projection. https://developers.google.com/earth-engine/apidocs/ee-image-pixelcoordinates"""
-    a, b, c, d, e, f = projection.transform
-    determinant = a * e - b * d
-    if determinant == 0:
+    if projection.pixel_area == 0:
         raise ServiceError("Image.pixelCoordinates: the projection's transform has no area.")
 
     def axis(number: int) -> Any:
         def read(canvas: Canvas) -> Pixels:
-            xs, ys = canvas.grid.centres_in(projection.crs)
-            x, y = xs - c, ys - f
-            found = (e * x - b * y) / determinant if number == 0 else (a * y - d * x) / determinant
+            found = canvas.grid.positions_in(projection)[number]
             return np.nan_to_num(found), np.isfinite(found)
 
         return read
@@ -67,15 +65,9 @@ def pixel_area() -> Image:
 
 def areas(grid: Grid) -> NDArray[Any]:
     """Square metres of every pixel of a grid."""
-    a, b, c, d, e, f = grid.projection.transform
     columns = np.arange(grid.column, grid.column + grid.width + 1, dtype=float)
     rows = np.arange(grid.row, grid.row + grid.height + 1, dtype=float)[:, None]
-    lons, lats = transform_points(
-        grid.projection.crs,
-        "EPSG:4326",
-        a * columns + b * rows + c + 0 * rows,
-        d * columns + e * rows + f + 0 * columns,
-    )
+    lons, lats = transform_points(grid.projection.crs, LONLAT, *grid.projection.points_at(columns, rows))
     x, y = equal_area(lons, lats)
     dx1, dy1 = x[1:, 1:] - x[:-1, :-1], y[1:, 1:] - y[:-1, :-1]
     dx2, dy2 = x[1:, :-1] - x[:-1, 1:], y[1:, :-1] - y[:-1, 1:]

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ServiceError
-from ..projection import IDENTITY, Projection, parse_crs
-from .argument import projection_of
-from .registry import algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.argument import projection_of
+from ..evaluation.registry import algorithm
+from ..values.crs import parse_crs
+from ..values.projection import IDENTITY, Projection, six_numbers
 
 
 @algorithm("Projection")
 def projection(crs: Any, transform: list[Any] | None, transform_wkt: str | None) -> Projection:
     """A coordinate system with a pixel transform. https://developers.google.com/earth-engine/apidocs/ee-projection"""
     if transform_wkt is not None:
-        raise ServiceError("Projection with 'transformWkt' is not implemented by this emulator.")
+        raise not_implemented("Projection with 'transformWkt'")
     found = projection_of(crs)
     if found is None:
         raise ServiceError(f"Projection: Parameter 'crs' must be a code or WKT, got {crs!s:.60}.")
     if transform is None:
         return found
-    if len(transform) != 6 or not all(isinstance(v, (int, float)) for v in transform):
-        raise ServiceError("Projection: Parameter 'transform' must be a list of 6 numbers.")
-    return Projection(found.crs, tuple(float(v) for v in transform))  # type: ignore[arg-type]
+    return Projection(found.crs, six_numbers(transform, "Projection: Parameter 'transform'"))
 
 
 @algorithm("Projection.atScale")

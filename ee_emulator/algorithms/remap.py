@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import image as images
-from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import DOUBLE, PixelType, of_number
-from ..raster import Pixels
-from .argument import image_of
+from ..errors import ServiceError, not_implemented
+from ..evaluation.argument import image_of
+from ..evaluation.registry import algorithm
+from ..values import mask as masks
+from ..values.band import Band, Canvas
+from ..values.grid import Pixels
+from ..values.image import Image, first_band, matching
+from ..values.pixeltype import DOUBLE, PixelType, of_number
 from .arithmetic import unary
-from .image import matching
-from .registry import algorithm
 
 
 @algorithm("Image.remap")
@@ -29,7 +29,7 @@ def remap(image: Image, from_: list[Any], to: list[Any], default_value: Any, ban
         raise ServiceError(f"{operation}: the lists must have one length, got {len(from_)} and {len(to)} values.")
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (*from_, *to)):
         raise ServiceError(f"{operation}: the lists must hold numbers.")
-    band = images.only_band(image, operation) if band_name is None else matching(image, band_name, operation)[0]
+    band = first_band(image, operation) if band_name is None else matching(image, band_name, operation)[0]
     other: Band | None = None
     if default_value is not None:
         default = image_of(default_value)
@@ -51,10 +51,10 @@ def remap(image: Image, from_: list[Any], to: list[Any], default_value: Any, ban
         at = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
         known = keys[at] == values
         if other is None:
-            return np.where(known, targets[at], targets.dtype.type(0)), images.both(mask, known)
+            return np.where(known, targets[at], targets.dtype.type(0)), masks.both(mask, known)
         filled, valid = canvas.pixels(other)
         found = np.where(known, targets[at], kind.cast(filled, other.type))
-        return found, np.where(known, mask, images.both(mask, valid))
+        return found, np.where(known, mask, masks.both(mask, valid))
 
     return image.with_bands([band.derived(kind, read).renamed("remapped")])
 
@@ -80,7 +80,7 @@ def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> 
         raise ServiceError(f"{operation}: 'x' must increase strictly and have as many values as 'y', at least two.")
     if behavior not in ("extrapolate", "clamp", "input", "mask"):
         raise ServiceError(f"{operation}: Unknown behavior '{behavior:.60}'.")
-    band = images.only_band(image, operation)
+    band = first_band(image, operation)
     xs, ys = np.array(x, float), np.array(y, float)
 
     def read(canvas: Canvas) -> Pixels:
@@ -94,7 +94,7 @@ def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> 
             found = np.where(values < xs[0], low, np.where(values > xs[-1], high, found))
         elif behavior == "input":
             found = np.where(outside, values, found)
-        return found, images.both(mask, ~outside) if behavior == "mask" else mask
+        return found, masks.both(mask, ~outside) if behavior == "mask" else mask
 
     return image.with_bands([band.derived(DOUBLE, read)])
 
@@ -106,13 +106,13 @@ def unmix(image: Image, endmembers: list[Any], sum_to_one: bool, non_negative: b
     https://developers.google.com/earth-engine/apidocs/ee-image-unmix
     """
     if sum_to_one or non_negative:
-        raise ServiceError("Image.unmix with 'sumToOne' or 'nonNegative' is not implemented by this emulator.")
+        raise not_implemented("Image.unmix with 'sumToOne' or 'nonNegative'")
     try:
         matrix = np.array(endmembers, np.float64)
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.ndim != 2 or matrix.shape[1] != len(image.bands):
-        raise ServiceError(f"Image.unmix: each endmember needs {len(image.bands)} numbers, one a band.")
+        raise ServiceError(f"Image.unmix: each endmember needs {len(image.bands)} numbers, one per band.")
     inverse = np.linalg.pinv(matrix.T)
 
     def reader(row: int) -> Any:
@@ -121,15 +121,12 @@ def unmix(image: Image, endmembers: list[Any], sum_to_one: bool, non_negative: b
             values = sum(
                 weight * pixels.astype(np.float64) for weight, (pixels, _) in zip(inverse[row], found, strict=True)
             )
-            mask = found[0][1]
-            for _, other in found[1:]:
-                mask = images.both(mask, other)
-            return np.asarray(values), mask
+            return np.asarray(values), masks.all_of(mask for _, mask in found)
 
         return read
 
-    first = images.only_band(image, "Image.unmix")
-    extent = images.meet(*(band.extent for band in image.bands))
+    first = first_band(image, "Image.unmix")
+    extent = masks.meet(*(band.extent for band in image.bands))
     return image.with_bands(
         Band(f"band_{row}", DOUBLE, reader(row), first.projection, extent, first.dimensions)
         for row in range(len(matrix))

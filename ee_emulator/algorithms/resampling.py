@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
-from ..bounds import box_in, covering
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Band, Canvas, Dimensions, Extent, Image
-from ..lattice import aggregated, interpolated, nearest
-from ..pixeltype import DOUBLE, FLOAT, PixelType
-from ..projection import WGS84, Projection, metres_per_unit
-from ..pyramid import coarser, level_at, scale_ratio
-from ..raster import Pixels
-from .reduction import Reducer, as_reducer
-from .registry import algorithm
+from ..evaluation.lattice import aggregated, interpolated, nearest
+from ..evaluation.registry import algorithm
+from ..values import mask as masks
+from ..values.band import Band, Canvas, Dimensions, Extent
+from ..values.bounds import box_in, covering
+from ..values.crs import metres_per_unit
+from ..values.geometry import Geometry
+from ..values.grid import Pixels
+from ..values.image import Image, first_band
+from ..values.pixeltype import DOUBLE, FLOAT, PixelType
+from ..values.projection import WGS84, Projection, projected
+from ..values.pyramid import coarser, level_at, scale_ratio
+from ..values.reducer import Reducer
 
 _CLOSE = 1e-6
 """Relative difference of scales that counts as none."""
@@ -29,7 +31,7 @@ _CLOSE = 1e-6
 @algorithm("Image.projection")
 def projection(image: Image) -> Projection:
     """The default projection that all bands share. https://developers.google.com/earth-engine/apidocs/ee-image-projection"""
-    first = images.only_band(image, "Image.projection")
+    first = first_band(image, "Image.projection")
     for band in image.bands:
         if band.projection != first.projection:
             raise ServiceError(
@@ -44,8 +46,8 @@ def set_default_projection(
     image: Image, crs: Projection, crs_transform: list[float] | None, scale: float | None
 ) -> Image:
     """Another default projection, pixels unchanged. https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection"""
-    chosen = _chosen(crs, crs_transform, scale, "Image.setDefaultProjection")
-    return image.with_bands(replace(band, projection=chosen, dimensions=None) for band in image.bands)
+    found = projected(crs, crs_transform, scale, "Image.setDefaultProjection")
+    return image.with_bands(replace(band, projection=found, dimensions=None) for band in image.bands)
 
 
 @algorithm("Image.reproject")
@@ -54,42 +56,25 @@ def reproject(image: Image, crs: Projection, crs_transform: list[float] | None, 
 
     https://developers.google.com/earth-engine/apidocs/ee-image-reproject
     """
-    chosen = _chosen(crs, crs_transform, scale, "Image.reproject")
-    return image.with_bands(_reprojected(band, chosen) for band in image.bands)
+    found = projected(crs, crs_transform, scale, "Image.reproject")
+    return image.with_bands(_reprojected(band, found) for band in image.bands)
 
 
-def _chosen(crs: Projection, crs_transform: list[float] | None, scale: float | None, operation: str) -> Projection:
-    if crs_transform is not None:
-        if scale is not None:
-            raise ServiceError(f"{operation}: Cannot specify both 'crsTransform' and 'scale'.")
-        if len(crs_transform) != 6:
-            raise ServiceError(f"{operation}: Parameter 'crsTransform' must be a list of 6 numbers.")
-        a, b, c, d, e, f = map(float, crs_transform)
-        if a * e == b * d:
-            raise ServiceError(f"{operation}: Parameter 'crsTransform' has no area.")
-        return Projection(crs.crs, (a, b, c, d, e, f))
-    if scale is None:
-        return crs
-    if scale <= 0:
-        raise ServiceError(f"{operation}: Parameter 'scale' must be positive, got {scale}.")
-    return crs.at_scale(scale)
-
-
-def _reprojected(band: Band, chosen: Projection) -> Band:
+def _reprojected(band: Band, projection: Projection) -> Band:
     """The band as seen through the lattice of a projection."""
     outline: Band | None = None
     if band.extent is not None:
-        outline = Band("extent", PixelType("int", 0, 1), _filled(band.extent), chosen)
+        outline = Band("extent", PixelType("int", 0, 1), _filled(band.extent), projection)
 
     def extent(canvas: Canvas) -> NDArray[Any]:
         assert outline is not None
-        return nearest(canvas, outline, chosen)[1] > 0
+        return nearest(canvas, outline, projection)[1] > 0
 
     return Band(
         band.name,
         band.type,
-        lambda canvas: nearest(canvas, band, chosen),
-        chosen,
+        lambda canvas: nearest(canvas, band, projection),
+        projection,
         None if outline is None else extent,
     )
 
@@ -137,20 +122,19 @@ def _fractional(pixel_type: PixelType, keeps_range: bool) -> PixelType:
 
 
 @algorithm("Image.reduceResolution")
-def reduce_resolution(image: Image, reducer: Any, best_effort: bool, max_pixels: int) -> Image:
+def reduce_resolution(image: Image, reducer: Reducer, best_effort: bool, max_pixels: int) -> Image:
     """Each output pixel from all pixels of the default projection that it covers, weighted by the covered part.
 
     Pixels come at their own resolution, not from a pyramid level, unless `bestEffort` has too many to combine. Output
     finer than the input is left as it is. https://developers.google.com/earth-engine/apidocs/ee-image-reduceresolution
     """
-    chosen = as_reducer(reducer, "Image.reduceResolution")
-    if chosen.inputs != 1 or any(output.typing is None for output in chosen.outputs):
+    if reducer.inputs != 1 or any(output.typing is None for output in reducer.outputs):
         raise ServiceError("Image.reduceResolution: The reducer must have one input and numbers as outputs.")
     bands = []
     for band in image.bands:
-        for position, output in enumerate(chosen.outputs):
-            name = band.name if len(chosen.outputs) == 1 else f"{band.name}_{output.name}"
-            bands.append(_coarsened(band, chosen, position, best_effort, max_pixels).renamed(name))
+        for position, output in enumerate(reducer.outputs):
+            name = band.name if len(reducer.outputs) == 1 else f"{band.name}_{output.name}"
+            bands.append(_coarsened(band, reducer, position, best_effort, max_pixels).renamed(name))
     return image.with_bands(bands)
 
 
@@ -225,8 +209,8 @@ def _frame(
     across, down = right - left, top - bottom
     if scale is not None:
         side = scale / metres_per_unit(own.crs)
-        chosen = Projection(own.crs, (side, 0.0, 0.0, 0.0, -side, 0.0))
-        return chosen, covering(chosen, box)
+        found = Projection(own.crs, (side, 0.0, 0.0, 0.0, -side, 0.0))
+        return found, covering(found, box)
     if longest is not None and max(across, down) > 0:
         side = max(across, down) / longest
         size = max(1, round(across / side)), max(1, round(down / side))
@@ -236,21 +220,20 @@ def _frame(
 
 
 def _box_of(own: Projection, bounds: Dimensions) -> tuple[float, float, float, float]:
-    a, b, c, d, e, f = own.transform
     columns = np.array([bounds.column, bounds.column + bounds.width] * 2)
     rows = np.repeat([bounds.row, bounds.row + bounds.height], 2)
-    xs, ys = a * columns + b * rows + c, d * columns + e * rows + f
+    xs, ys = own.points_at(columns, rows)
     return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
-def _framed(band: Band, chosen: Projection, bounds: Dimensions) -> Band:
+def _framed(band: Band, projection: Projection, bounds: Dimensions) -> Band:
     def frame(canvas: Canvas) -> NDArray[Any]:
-        columns, rows = canvas.grid.positions_in(chosen)
+        columns, rows = canvas.grid.positions_in(projection)
         across = (columns >= bounds.column) & (columns < bounds.column + bounds.width)
         return np.asarray(across & (rows >= bounds.row) & (rows < bounds.row + bounds.height))
 
     def read(canvas: Canvas) -> Pixels:
         values, mask = canvas.pixels(band)
-        return values, images.both(mask, frame(canvas))
+        return values, masks.both(mask, frame(canvas))
 
-    return Band(band.name, band.type, read, chosen, images.meet(band.extent, frame), bounds)
+    return Band(band.name, band.type, read, projection, masks.meet(band.extent, frame), bounds)

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
-from ..coverage import BLOCK, Region, region_on
-from ..element import Collection, Feature, geometry_of, of_elements, property_of
 from ..errors import ServiceError
-from ..geometry import Geometry
-from ..image import Image
-from ..projection import Grid, Projection, transform_points
-from .array import Array
-from .composite import members
-from .image import matching
-from .region import area_of, collected, grid_of, limited
-from .registry import Context, algorithm
+from ..evaluation.aggregation import area_of, collected, grid_of, limited
+from ..evaluation.chance import generator
+from ..evaluation.coverage import BLOCK, Region, region_on
+from ..evaluation.registry import Context, algorithm
+from ..values.array import Array
+from ..values.crs import LONLAT, transform_points
+from ..values.element import Collection, Feature, geometry_of, images_of, of_elements, property_of
+from ..values.geometry import Geometry
+from ..values.grid import Grid
+from ..values.image import Image, first_band, matching
+from ..values.limit import too_large
+from ..values.projection import Projection
 
 _MOST_PIXELS = 10_000_000
 _MOST_OBJECTS = 1 << 21
@@ -49,7 +50,7 @@ def values_at(context: Context, image: Image, projection: Projection, places: Pl
     """For each band its values at some pixels, None where masked."""
     columns, rows = places
     if columns.size * max(1, len(image.bands)) > _MOST_OBJECTS:
-        raise ServiceError("User memory limit exceeded.")
+        raise too_large()
     found = [np.empty(columns.size, object) for _ in image.bands]
     for grid, where in _windows(projection, places):
         down, right = rows[where] - grid.row, columns[where] - grid.column
@@ -73,9 +74,8 @@ def _windows(projection: Projection, places: Places) -> Iterator[tuple[Grid, NDA
 
 def centres_of(projection: Projection, places: Places) -> list[list[float]]:
     """Longitude and latitude of the centres of pixels."""
-    a, b, c, d, e, f = projection.transform
-    u, v = places[0] + 0.5, places[1] + 0.5
-    lons, lats = transform_points(projection.crs, "EPSG:4326", a * u + b * v + c, d * u + e * v + f)
+    centres = projection.points_at(places[0] + 0.5, places[1] + 0.5)
+    lons, lats = transform_points(projection.crs, LONLAT, *centres)
     return [[float(x), float(y)] for x, y in zip(lons, lats, strict=True)]
 
 
@@ -96,6 +96,21 @@ def _features(
         properties.setdefault("system:index", str(i))
         made.append(Feature(None if points is None else Geometry("Point", points[i]), properties))
     return of_elements(made, images=False)
+
+
+def _sampled(
+    context: Context,
+    image: Image,
+    projection: Projection,
+    places: Places,
+    geometries: bool,
+    drop: bool,
+    others: Sequence[dict[str, Any]] | None = None,
+) -> Sequence[Any]:
+    """One feature for each of some pixels, with the values of the bands."""
+    points = centres_of(projection, places) if geometries else None
+    values = values_at(context, image, projection, places)
+    return _features(image.names, values, points, drop, others).elements
 
 
 @algorithm("Image.sample")
@@ -130,17 +145,11 @@ def sample(
         if num_pixels is not None:
             wanted = min(columns.size, max(0, num_pixels))
         if wanted < columns.size:
-            chosen = np.sort(_random(seed).permutation(columns.size)[:wanted])
+            chosen = np.sort(generator(seed).permutation(columns.size)[:wanted])
             columns, rows = columns[chosen], rows[chosen]
-        places = columns, rows
-        points = centres_of(grid, places) if geometries else None
-        return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements
+        return _sampled(context, image, grid, (columns, rows), geometries, drop_nulls)
 
     return of_elements([], images=False).derived(elements)
-
-
-def _random(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed & (2**64 - 1))
 
 
 @algorithm("Image.sampleRegions")
@@ -171,19 +180,17 @@ def sample_regions(
                 continue
             region = limited(area, grid, _MOST_PIXELS, False, 1, operation)
             if len(others) + region.pixels > 2 * most:  # an estimate, which must not refuse what fits
-                raise ServiceError("User memory limit exceeded.")
+                raise too_large()
             places.append(pixels_in(region))
             if len(others) + places[-1][0].size > most:
-                raise ServiceError("User memory limit exceeded.")
+                raise too_large()
             copied = _copied(member, properties)
             prefix = member.properties.get("system:index", number)
             others += [{**copied, "system:index": f"{prefix}_{i}"} for i in range(places[-1][0].size)]
         if not places:
             return []
         columns, rows = (np.concatenate([place[axis] for place in places]) for axis in (0, 1))
-        points = centres_of(grid, (columns, rows)) if geometries else None
-        values = values_at(context, image, grid, (columns, rows))
-        return _features(image.names, values, points, True, others).elements
+        return _sampled(context, image, grid, (columns, rows), geometries, True, others)
 
     return of_elements([], images=False).derived(elements)
 
@@ -216,7 +223,7 @@ def stratified_sample(
     https://developers.google.com/earth-engine/apidocs/ee-image-stratifiedsample
     """
     operation = "Image.stratifiedSample"
-    band = images.only_band(image, operation) if class_band is None else matching(image, class_band, operation)[0]
+    band = first_band(image, operation) if class_band is None else matching(image, class_band, operation)[0]
     if band.type.precision != "int":
         raise ServiceError(
             f"{operation}: the class band '{band.name}' must hold integers, it is {band.type.precision}."
@@ -233,7 +240,7 @@ def stratified_sample(
         columns, rows = pixels_in(found)
         # the values come in the order of the pixels
         (classes,), (valid,) = collected(context, image.with_bands([band]), found, weighted=False)
-        order = _random(seed).permutation(classes.size)
+        order = generator(seed).permutation(classes.size)
         order = order[valid[order]]
         chosen = np.concatenate(
             [np.empty(0, np.int64)]
@@ -242,9 +249,7 @@ def stratified_sample(
                 for value in np.unique(classes[valid]).tolist()
             ]
         )
-        places = columns[chosen], rows[chosen]
-        points = centres_of(grid, places) if geometries else None
-        return _features(image.names, values_at(context, image, grid, places), points, drop_nulls).elements
+        return _sampled(context, image, grid, (columns[chosen], rows[chosen]), geometries, drop_nulls)
 
     return of_elements([], images=False).derived(elements)
 
@@ -263,7 +268,7 @@ def get_region(
     https://developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion
     """
     operation = "ImageCollection.getRegion"
-    found = members(collection, operation)
+    found = images_of(collection, operation)
     names = found[0].names if found else []
     head = ["id", "longitude", "latitude", "time", *names]
     if not found:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..element import Element
-from ..geometry import Geometry
-from .filters import Filter, between, field_of, shape_of
-from .measure import at_least, gap
-from .overlay import related
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..evaluation.relation import at_least, gap, related
+from ..values.element import Element
+from ..values.filter import Filter, between, field_of, shape_of
+from ..values.geometry import Geometry
+from ..values.shape import intersect
 
 
 def _register(name: str, decide: Callable[[Geometry, Geometry], bool], about: str) -> None:
@@ -35,7 +35,7 @@ def _decided(decide: Callable[[Geometry, Geometry], bool]) -> Callable[[Any, Any
 
 _register("contains", lambda a, b: related("contains", a, b), "Passes when the left geometry contains the right one.")
 _register("isContained", lambda a, b: related("containedIn", a, b), "Passes when the right one contains the left one.")
-_register("disjoint", lambda a, b: not a.intersects(b), "Passes when the two share no point.")
+_register("disjoint", lambda a, b: not intersect(a, b), "Passes when the two share no point.")
 
 
 @algorithm("Filter.withinDistance")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-from ..description import describe
 from ..errors import ServiceError
-from ..moment import Date
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..evaluation.text import pattern_of, replaced
+from ..values.date import Date
+from ..values.description import describe
 
 
 @algorithm("String")
@@ -76,13 +76,13 @@ def equals(reference: str, target: Any) -> bool:
 @algorithm("String.split")
 def split(string: str, regex: str, flags: str) -> list[str]:
     """The parts between matches. https://developers.google.com/earth-engine/apidocs/ee-string-split"""
-    return list(string) if regex == "" else _pattern(regex, flags, "String.split").split(string)
+    return list(string) if regex == "" else pattern_of(regex, "String.split", flags).split(string)
 
 
 @algorithm("String.match")
 def match(input: str, regex: str, flags: str) -> list[str]:
     """The first match and its groups, or all matches with the flag g. https://developers.google.com/earth-engine/apidocs/ee-string-match"""
-    pattern = _pattern(regex, flags, "String.match")
+    pattern = pattern_of(regex, "String.match", flags)
     if "g" in flags:
         return [found.group() for found in pattern.finditer(input)]
     found = pattern.search(input)
@@ -92,15 +92,7 @@ def match(input: str, regex: str, flags: str) -> list[str]:
 @algorithm("String.replace")
 def replace(input: str, regex: str, replacement: str, flags: str) -> str:
     """The first match replaced, or all with the flag g. https://developers.google.com/earth-engine/apidocs/ee-string-replace"""
-    template = re.sub(r"\$(\d)", r"\\\1", replacement.replace("\\", "\\\\"))
-    return _pattern(regex, flags, "String.replace").sub(template, input, count=0 if "g" in flags else 1)
-
-
-def _pattern(regex: str, flags: str, operation: str) -> re.Pattern[str]:
-    try:
-        return re.compile(regex, re.IGNORECASE if "i" in flags else 0)
-    except re.error as error:
-        raise ServiceError(f"{operation}: Bad pattern '{regex:.60}': {error}.") from error
+    return replaced(regex, replacement, input, "String.replace", every="g" in flags, flags=flags)
 
 
 @algorithm("String.trim")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..element import Collection
-from ..errors import ServiceError
-from .registry import Context, algorithm
+from ..errors import ServiceError, not_implemented
+from ..evaluation.registry import Context, algorithm
+from ..values.element import Collection
 
 
 @algorithm("Collection.loadTable")
@@ -14,7 +14,7 @@ def load_table(context: Context, table_id: str, geometry_column: str | None, ver
     https://developers.google.com/earth-engine/apidocs/ee-featurecollection
     """
     if geometry_column is not None:
-        raise ServiceError("Collection.loadTable with a 'geometryColumn' is not implemented by this emulator.")
+        raise not_implemented("Collection.loadTable with a 'geometryColumn'")
     found: Collection | None = context.assets.table(table_id, None if version < 0 else version)
     if found is None:
         raise ServiceError(

@@ -12,25 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import image as images
-from ..errors import ServiceError
-from ..image import Band, Canvas, Image
-from ..pixeltype import FLOAT, PixelType
-from ..raster import Pixels
-from ..spheroid import distance
-from .image import matching
-from .neighbourhood import padded
-from .reduction import Results
-from .registry import algorithm
-from .stack import Shared
+from ..evaluation.neighbourhood import padded
+from ..evaluation.registry import algorithm
+from ..evaluation.stack import Shared
+from ..values.band import Band, Canvas
+from ..values.crs import LONLAT
+from ..values.grid import Pixels
+from ..values.image import Image, first_band, matching
+from ..values.pixeltype import FLOAT, PixelType
+from ..values.reducer import Results
+from ..values.spheroid import distance
 
 _BYTE = PixelType("int", 0, 255)
 
 
 def _elevation(image: Image, operation: str) -> Band:
-    if not image.bands:
-        raise ServiceError(f"{operation}: Image has no bands.")
-    return image.bands[0] if len(image.bands) == 1 else matching(image, "elevation", operation)[0]
+    first = first_band(image, operation)
+    return first if len(image.bands) == 1 else matching(image, "elevation", operation)[0]
 
 
 def _gradient(band: Band) -> Shared:
@@ -40,7 +38,7 @@ def _gradient(band: Band) -> Shared:
         wide = padded(canvas, (1, 1, 1, 1))
         values, mask = wide.pixels(band)
         heights, valid = values.astype(np.float64), mask > 0
-        lons, lats = wide.grid.centres_in("EPSG:4326")
+        lons, lats = wide.grid.centres_in(LONLAT)
         across = distance(lons[1:-1, :-2], lats[1:-1, :-2], lons[1:-1, 2:], lats[1:-1, 2:])
         along = distance(lons[:-2, 1:-1], lats[:-2, 1:-1], lons[2:, 1:-1], lats[2:, 1:-1])
         # columns may run westwards and rows northwards
@@ -128,7 +126,7 @@ def products(input: Image) -> Image:
 @algorithm("Image.gradient")
 def gradient(input: Image) -> Image:
     """The change per metre in x and y of the first band. https://developers.google.com/earth-engine/apidocs/ee-image-gradient"""
-    band = images.only_band(input, "Image.gradient")
+    band = first_band(input, "Image.gradient")
     found = _gradient(band)
     return input.with_bands(
         [_derived(band, found, "x", FLOAT, lambda east, north: east), _derived(band, found, "y", FLOAT, lambda e, n: n)]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ServiceError
-from ..image import Image
-from ..visualization import Style, colour, visualized
-from .image import matching
-from .registry import algorithm
+from ..evaluation.registry import algorithm
+from ..evaluation.visualization import Style, colour, visualized
+from ..values.image import Image, matching
 
 
 @algorithm("Image.visualize")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +14,11 @@ from ee_spark.check.verify import Problem
 from ee_spark.client import Client
 from ee_spark.errors import JobError
 from ee_spark.fetch.fetcher import Fetcher
-from ee_spark.fetch.piece import Ask
 from ee_spark.fetch.quota import Quota
 from ee_spark.job import JobConfig
 from ee_spark.objects import Store
 from ee_spark.planner.plan import Plan
+from ee_spark.planner.request import TileRequest
 from ee_spark.planner.window import Window
 from ee_spark.store import manifest, runs
 from ee_spark.store.measure import checksums
@@ -37,7 +37,7 @@ def last_job(store: Store) -> JobConfig:
     mine = job.fingerprint if job else None
     found = [run for run in runs.read_runs(store).values() if run and run["fingerprint"] == mine]
     if not found:
-        raise JobError(f"{store.root}: no record of a run can be read, so nobody knows what to ask for again")
+        raise JobError(f"{store.root}: no record of a run can be read, so it is unknown what to ask for")
     return JobConfig.model_validate(max(found, key=lambda run: str(run["started_at"]))["job"])
 
 
@@ -52,22 +52,26 @@ def refetch(store: Store, plan: Plan, count: int, seed: int = 0) -> list[Problem
     threads = max(1, min(engine.concurrent_requests, len(rows)))
     quota = Quota(threads, engine.requests_per_minute / 60)
     layout = manifest.layout_of(plan)
-    fetcher = Fetcher(Client(plan.service, threads), plan.recipe, layout.planes, quota, plan.config.retry)
+    fetcher: Fetcher[dict[str, Any], Never] = Fetcher(
+        Client(plan.service, threads), plan.recipe, layout.planes, quota, plan.config.retry
+    )
 
-    def asks() -> Iterator[Ask]:
+    def wanted() -> Iterator[TileRequest[dict[str, Any]]]:
         for row in rows:
-            window = Window(row["crs"], tuple(row["transform"]), row["width"], row["height"])
+            block = Window(row["crs"], tuple(row["transform"]), row["width"], row["height"])
             version = -1 if row["version"] is None else int(row["version"])
-            yield Ask(row, row["image_id"], version, plan.graph(index[row["image_id"]]), window)
+            graph = plan.graph(index[row["image_id"]])
+            yield TileRequest(row, row["image_id"], version, graph, block, row["tile_id"])
 
     problems = []
-    for answer in fetcher.stream(asks()):
-        row = answer.ask.ref
+    for answer in fetcher.answers(wanted()):
+        row = answer.wanted.ref
         name = f"{row['tile_id']}/{row['image_id']}"
         if answer.planes is None:
             problems.append(Problem("changed", name, f"cannot be fetched again ({answer.error})"))
             continue
-        planes = [answer.planes[band].reshape(1, -1).astype(dtype) for band, dtype in layout.planes.items()]
+        block = answer.block(layout.fill)
+        planes = [block[band].reshape(1, -1).astype(dtype) for band, dtype in layout.planes.items()]
         if checksums(planes) != [row["crc32c"]]:
             problems.append(Problem("changed", name, "the service now answers other pixels than those stored"))
     return problems

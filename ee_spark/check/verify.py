@@ -107,10 +107,12 @@ def verify(store: Store) -> Findings:
             for key in wanted:
                 findings.counts[status.get(key, "missing")] += 1
             for key in sorted(wanted - status.keys()):
-                findings.say("missing", "/".join(key), f"planned in {chunk}, never finished; run the job again")
+                findings.say(
+                    "missing", "/".join(key), f"planned in {chunk}, neither committed nor failed; run the job again"
+                )
             if complete:
                 for key in sorted(status.keys() - wanted):
-                    findings.say("unplanned", "/".join(key), f"stands in {chunk}, and no run planned it")
+                    findings.say("unplanned", "/".join(key), f"is in {chunk}, and no run planned it")
     if len(np.unique(np.array(seen, np.int64))) != len(seen):
         findings.say("doubled", PIXELS, "a tile is committed in two chunks")
     _check_images(store, images, findings)
@@ -135,7 +137,7 @@ def _sorted_out(store: Store, layout: Layout, job: Manifest, findings: Findings)
         elif entry.name.startswith(replaced):
             findings.say("leftover", entry.name, "of a job that was overwritten")
         elif entry.name not in known and not entry.name.startswith((f"{RUNS}/", f"{TEMP}/", f"{LOCKS}/", "_ee_spark/")):
-            findings.say("foreign", entry.name, "no object of this dataset; move it elsewhere")
+            findings.say("foreign", entry.name, "is not an object of this dataset; move it elsewhere")
     for name in wanted:
         findings.say("schema", name, "is missing: before the first tile readers find no schema")
     return chunks
@@ -151,13 +153,14 @@ def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, 
         findings.runs += 1
         try:
             if run is None:
-                raise ValueError("it is no JSON")
-            pairs, points = planned.unpack(run["pairs"]), runs.read_points(run["region"])
+                raise ValueError("it is not valid JSON")
+            pairs, points = planned.unpack(run["pairs"]), runs.read_points(store, run["region"])
             snap = bool(run["job"]["grid"]["snap"])
             for chunk, keys in planned.chunk_keys(pairs, run["images"], layout.frozen.shape, points, snap=snap):
                 union[chunk] |= keys
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({error!r})")
+        except (EESparkError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            told = str(error) if isinstance(error, EESparkError) else repr(error)
+            findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({told})")
             complete = False
     return union, complete
 

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ee_spark.errors import JobError
-from ee_spark.job import JobConfig
+from ee_spark.job import DEFAULT_TILE, JobConfig
+from ee_spark.limits import MAX_BYTES
 
 EXECUTOR_CORES = 4
 """Serverless executors and drivers have 4, 8 or 16 cores, and a workload has at least two executors
@@ -30,8 +31,6 @@ HEAP_MB = 2048
 DAEMON_MB = 512
 LANE_BYTES = 300_000_000
 """What a lane holds beside its pixels."""
-MAX_REQUEST = 50_331_648
-"""Bytes of one request (https://developers.google.com/earth-engine/guides/usage)."""
 TTL = "24h"
 """Runtimes from 2.1 on end a batch without a ttl after four hours; an extraction at its quota may take longer."""
 DEPENDENCIES = "dependencies"
@@ -211,22 +210,22 @@ def request_id(name: str) -> str:
 
 
 def lanes(config: JobConfig) -> int:
-    """Return how many lanes share the job's quota, if there are slots for them: at least 8 requests in flight each."""
+    """Return how many lanes share the job's quota, if there are slots for them."""
     engine = config.earth_engine
-    return engine.lanes if isinstance(engine.lanes, int) else max(1, engine.concurrent_requests // 8)
+    return engine.most_lanes(engine.lanes if isinstance(engine.lanes, int) else engine.concurrent_requests)
 
 
 def lane_megabytes(config: JobConfig) -> int:
     """Return the most memory that a lane takes: 300 MB + 2 × threads × request + 3 × part, rounded up to MiB."""
     threads = math.ceil(config.earth_engine.concurrent_requests / lanes(config))
-    bands, (width, height) = config.source.bands, config.grid.size or (256, 256)
-    request = MAX_REQUEST
+    bands, (width, height) = config.source.bands, config.grid.size or (DEFAULT_TILE, DEFAULT_TILE)
+    request = MAX_BYTES
     if bands:
         together = config.pixels.images_per_request
         side = 2 * config.grid.margin
         pixels = (width + side) * (height + side)
         request = min(
-            MAX_REQUEST, max(1_000_000, pixels * 9 * len(bands) * (together if isinstance(together, int) else 1))
+            MAX_BYTES, max(1_000_000, pixels * 9 * len(bands) * (together if isinstance(together, int) else 1))
         )
     return math.ceil((LANE_BYTES + 2 * threads * request + 3 * config.output.part_size) / 2**20)
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import click
 
-from ee_spark.config import load
+from ee_spark.boundary import in_one_line
+from ee_spark.config import load, storage_in
 from ee_spark.dataproc import batch, gcloud
-from ee_spark.errors import EESparkError, JobError, StoppedError
+from ee_spark.errors import JobError, StoppedError, one_line
 from ee_spark.objects import read_input
 
 Upload = tuple[str, tuple[tuple[str, bytes], ...]]
@@ -55,6 +56,7 @@ Upload = tuple[str, tuple[tuple[str, bytes], ...]]
 @click.option("--property", "properties", multiple=True, metavar="KEY=VALUE", help="Spark property.")
 @click.option("--java-home", default="", help="JAVA_HOME of driver and executors, where it is not the default.")
 @click.argument("flags", nargs=-1)
+@in_one_line
 def main(
     path: str,
     settings: tuple[str, ...],
@@ -72,49 +74,45 @@ def main(
 ) -> None:
     """Submit a job to Dataproc. The rest after -- are flags of gcloud."""
     flags = tuple(places.pop("flags"))
-    try:
-        switches = [f"--{name.replace('_', '-')}" for name in ("skip_failed", "log_json") if places.pop(name)]
-        named = {name: places.pop(name) for name in ("run_id", "log_level", "metrics")}
-        given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
-        archive = places.pop("archive")
-        options = batch.Options(labels=_pairs(labels), properties=_pairs(properties), **places)
-        uploads, uris = _code(options.staging, [driver, package], [archive] if archive else [])
-        options = batch.Options(**{**vars(options), "archive": uris[2] if archive else ""})
-        job = load(path, settings)
-        shipment = batch.ship(
-            job,
-            read_input(path, "--config"),
-            read_input,
-            settings=settings,
-            arguments=[*switches, *given],
-            date=date,
-            name=command,
-        )
-        code = batch.Code(*uris[:2])
-        uploads.append((shipment.folder(options), shipment.files))
-        if cluster:
-            message = batch.cluster_job(job, shipment, code, options, cluster)
-            words, there = gcloud.job_command(message, options), False
-        else:
-            message = batch.message(job, shipment, code, options)
-            if as_json:
-                name, there = batch.batch_id(shipment.stem, 1), False
-            else:
-                name, there = batch.choose(shipment.stem, lambda name: _state(name, options), new=new)
-            words = gcloud.batch_command(message, name, options)
+    switches = [f"--{name.replace('_', '-')}" for name in ("skip_failed", "log_json") if places.pop(name)]
+    named = {name: places.pop(name) for name in ("run_id", "log_level", "metrics")}
+    given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+    archive = places.pop("archive")
+    options = batch.Options(labels=_pairs(labels), properties=_pairs(properties), **places)
+    uploads, uris = _code(options.staging, [driver, package], [archive] if archive else [])
+    options = batch.Options(**{**vars(options), "archive": uris[2] if archive else ""})
+    job = load(path, settings)
+    shipment = batch.ship(
+        job,
+        read_input(path, "--config", storage_in(settings)),
+        read_input,
+        settings=settings,
+        arguments=[*switches, *given],
+        date=date,
+        name=command,
+    )
+    code = batch.Code(*uris[:2])
+    uploads.append((shipment.folder(options), shipment.files))
+    if cluster:
+        message = batch.cluster_job(job, shipment, code, options, cluster)
+        words, there = gcloud.job_command(message, options), False
+    else:
+        message = batch.message(job, shipment, code, options)
         if as_json:
-            click.echo(json.dumps(message, indent=1))
-            return
-        if there:
-            sys.exit(_attach(name, options, dry_run))
-        end = words.index("--")
-        words = [*words[:end], *flags, *words[end:]]
-        _upload(uploads, options, dry_run)
-        click.echo(shlex.join(words), err=not dry_run)
-        sys.exit(0 if dry_run else subprocess.run(words).returncode)
-    except EESparkError as error:
-        click.echo(" ".join(str(error).split()), err=True)
-        sys.exit(error.exit_code)
+            name, there = batch.batch_id(shipment.stem, 1), False
+        else:
+            name, there = batch.choose(shipment.stem, lambda name: _state(name, options), new=new)
+        words = gcloud.batch_command(message, name, options)
+    if as_json:
+        click.echo(json.dumps(message, indent=1))
+        return
+    if there:
+        sys.exit(_attach(name, options, dry_run))
+    end = words.index("--")
+    words = [*words[:end], *flags, *words[end:]]
+    _upload(uploads, options, dry_run)
+    click.echo(shlex.join(words), err=not dry_run)
+    sys.exit(0 if dry_run else subprocess.run(words).returncode)
 
 
 def _code(staging: str, *groups: Sequence[str]) -> tuple[list[Upload], list[str]]:
@@ -146,7 +144,7 @@ def _upload(uploads: Iterable[Upload], options: batch.Options, dry_run: bool) ->
                 continue
             done = subprocess.run(copy, capture_output=True, text=True)
             if done.returncode:
-                raise StoppedError(f"cannot upload to {folder}: {' '.join(done.stderr.split())[-400:]}")
+                raise StoppedError(f"cannot upload to {folder}: {one_line(done.stderr[-400:])}")
 
 
 def _state(name: str, options: batch.Options) -> str | None:
@@ -158,7 +156,7 @@ def _state(name: str, options: batch.Options) -> str | None:
         return done.stdout.strip()
     if "NOT_FOUND" in done.stderr:
         return None
-    raise StoppedError(f"gcloud cannot describe batch {name}: {' '.join(done.stderr.split())}")
+    raise StoppedError(f"gcloud cannot describe batch {name}: {one_line(done.stderr)}")
 
 
 def _attach(name: str, options: batch.Options, dry_run: bool) -> int:

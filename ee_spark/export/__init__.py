@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.export.split import Split
+from ee_spark.export.task import Advance, Task
 from ee_spark.objects import Settings, local_path, open_store
 from ee_spark.read.dataset import Dataset
+
+__all__ = ["FORMATS", "Advance", "Meter", "Options", "Task", "export", "run", "tasks"]
 
 FORMATS = {
     "geotiff": "a mosaic of each image",
     "cog": "a cloud-optimised mosaic of each image",
     "zarr": "one Zarr v3 group (time, y, x)",
-    "tfrecord": "tf.Example records, one a block",
+    "tfrecord": "tf.Example records, one per block",
     "npz": "NumPy archives of stacked blocks",
 }
 SHOW_SECONDS = 1.0
-
-Advance = Callable[[int], None]
-"""Called with the number of blocks that were written since the last call."""
-
-
-class Task(Protocol):
-    """A part of an export that stands alone; a value that can be pickled and run elsewhere."""
-
-    @property
-    def path(self) -> Path:
-        """The file or folder that it writes."""
-
-    @property
-    def blocks(self) -> int:
-        """How many blocks it writes."""
-
-    def run(self, advance: Advance) -> dict[str, Any]:
-        """Write it and say what was written: at least ``path`` and ``blocks``."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +45,13 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
     It is checked that the format can represent the selection.
 
     Raises:
-        JobError: if it cannot, with the reason and the way out.
+        ReadError: if it cannot, with the reason and the way out.
     """
     options = options or Options()
     if to not in FORMATS:
-        raise JobError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
+        raise ReadError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
     if options.split and to not in ("tfrecord", "npz"):
-        raise JobError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
+        raise ReadError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
     if to not in ("geotiff", "cog"):
         _refuse_taken(out, dataset.settings)
     if urlsplit(out).scheme in ("", "file"):
@@ -93,12 +78,12 @@ def _tasks(dataset: Dataset, to: str, path: Path, options: Options) -> Iterator[
 
 
 def export(dataset: Dataset, to: str, out: str, options: Options | None = None) -> list[dict[str, Any]]:
-    """Write the selection of a dataset to ``out`` and return what was written, one mapping a file or group.
+    """Write the selection of a dataset to ``out`` and return what was written, one mapping per file or group.
 
     ``to`` is one of :data:`FORMATS`.
 
     Raises:
-        JobError: if the format cannot represent the selection, or nothing is selected.
+        ReadError: if the format cannot represent the selection, or nothing is selected.
     """
     return list(run(tasks(dataset, to, out, options), quiet=True))
 
@@ -146,4 +131,6 @@ def _refuse_taken(out: str, settings: Settings) -> None:
     else:
         taken = bool(open_store(out, settings).list(""))
     if taken:
-        raise JobError(f"--out: {out} is there already; an export of many files is written to a new or empty directory")
+        raise ReadError(
+            f"--out: {out} is there already; an export of many files is written to a new or empty directory"
+        )

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import os
 import re
-import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -25,16 +23,18 @@ import pyarrow.compute as pc
 import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
+from rasterio.io import DatasetWriter
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
+from ee_spark.export.task import Advance
+from ee_spark.export.whole import appearing
 from ee_spark.gdal import local_gdal
+from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, canvases
-from ee_spark.read.dataset import Dataset
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance
+from ee_spark.read.rows import LATTICE, Rows
+from ee_spark.status import TileStatus
 
 BLOCK = 512
 CACHE_MB = 128
@@ -52,7 +52,7 @@ class Mosaic:
     ``nodata`` marks what is not valid where one value can; else the file has a mask, unless every pixel is ``whole``.
     """
 
-    dataset: Dataset
+    dataset: Rows
     canvas: Canvas
     image_id: str
     time: dt.datetime | None
@@ -65,18 +65,23 @@ class Mosaic:
 
     def run(self, advance: Advance) -> dict[str, Any]:
         """Write the file under its name in one step."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
-        try:
-            with local_gdal(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
-                self._assemble(scratch, advance)
-                (scratch / "mosaic.vrt").write_text(self._vrt())
-                self._compress(scratch / "mosaic.vrt", scratch / "mosaic.tif")
-            os.replace(scratch / "mosaic.tif", self.path)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with (
+            appearing(self.path) as made,
+            local_gdal(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True),
+        ):
+            scratch = made.with_name("scratch")
+            scratch.mkdir()
+            self._assemble(scratch, advance)
+            (scratch / "mosaic.vrt").write_text(self._vrt())
+            self._compress(scratch / "mosaic.vrt", made)
         size = self.path.stat().st_size
         return {"path": str(self.path), "blocks": self.blocks, "failed": self.failed, "bytes": size}
+
+    @property
+    def _rows(self) -> Rows:
+        """The rows of this image on this canvas."""
+        found = self.dataset.on_lattice(self.canvas.key)
+        return replace(found, selection=replace(found.selection, images=(self.image_id,)))
 
     @property
     def _masked(self) -> bool:
@@ -92,7 +97,7 @@ class Mosaic:
             "tiled": True,
             "blockxsize": _block_side(canvas.tile[1], canvas.width),
             "blockysize": _block_side(canvas.tile[0], canvas.height),
-            "transform": Affine(canvas.res_x, 0, canvas.x, 0, -canvas.res_y, canvas.y),
+            "transform": Affine.from_gdal(*canvas.gdal),
             "bigtiff": "YES",
             "sparse_ok": True,
         }
@@ -103,7 +108,7 @@ class Mosaic:
         with pixels:
             mask = rasterio.open(scratch / "mask.tif", "w", count=1, dtype="uint8", **options) if self._masked else None
             try:
-                for blocks in self.dataset.select(images=self.image_id, crs=canvas.crs).batches():
+                for blocks in self._rows.batches():
                     self._paste(blocks.cores(), pixels, mask)
                     pa.default_memory_pool().release_unused()  # what decoding took, the next row groups may need
                     advance(len(blocks))
@@ -111,17 +116,17 @@ class Mosaic:
                 if mask:
                     mask.close()
 
-    def _paste(self, blocks: Any, pixels: Any, mask: Any) -> None:
-        mine = np.flatnonzero(self.canvas.holds(blocks.keys))
+    def _paste(self, blocks: Blocks, pixels: DatasetWriter, mask: DatasetWriter | None) -> None:
         rows, columns = self.canvas.places(blocks.keys)
         high, wide = self.canvas.tile
-        for index in mine.tolist():
+        for index in range(len(blocks)):
             window = Window(int(columns[index]), int(rows[index]), wide, high)
             stack = np.stack([plane[index] for plane in blocks.planes.values()])
             valid = [blocks.block(index).valid(band) for band in blocks.bands]
             if self.nodata is not None and not blocks.fill:
                 for plane, good in zip(stack, valid, strict=True):
-                    plane[~good] = self.nodata
+                    if good is not None:
+                        plane[~good] = self.nodata
             pixels.write(stack, window=window)
             if mask:
                 good = valid[0] if valid[0] is not None else np.ones((high, wide), np.bool_)
@@ -130,7 +135,6 @@ class Mosaic:
     def _vrt(self) -> str:
         """Return the scratch rasters as one dataset, with names, times and mask."""
         canvas, kind = self.canvas, next(iter(self.dataset.bands.values())).name
-        gdal = (canvas.x, canvas.res_x, 0.0, canvas.y, 0.0, -canvas.res_y)
         tags = {"image_id": self.image_id, "software": "ee_spark"}
         if self.time:
             tags["image_time"] = self.time.isoformat()
@@ -146,7 +150,7 @@ class Mosaic:
             [
                 f"<VRTDataset rasterXSize='{canvas.width}' rasterYSize='{canvas.height}'>",
                 f"<SRS dataAxisToSRSAxisMapping='1,2'>{escape(canvas.wkt)}</SRS>",
-                f"<GeoTransform>{', '.join(repr(value) for value in gdal)}</GeoTransform>",
+                f"<GeoTransform>{', '.join(repr(value) for value in canvas.gdal)}</GeoTransform>",
                 "<Metadata>",
                 *(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items()),
                 "</Metadata>",
@@ -176,71 +180,83 @@ class Mosaic:
                 raster.build_overviews(levels, Resampling.nearest)
 
 
-def mosaics(dataset: Dataset, out: Path, *, cloud_optimised: bool) -> Iterator[Mosaic]:
+def mosaics(dataset: Rows, out: Path, *, cloud_optimised: bool) -> Iterator[Mosaic]:
     """Yield a mosaic for each image of the selection, and for each lattice that its tiles lie on.
 
     ``out`` is a directory, or for a single mosaic a name that ends in .tif.
 
     Raises:
-        JobError: for patches, bands of several types, or validity that one file cannot hold.
+        ReadError: for patches, bands of several types, or validity that one file cannot hold.
     """
     if dataset.points:
-        raise JobError("--to: patches around points overlap and make no mosaic; write --to npz or --to tfrecord")
+        raise ReadError("--to: patches around points overlap and make no mosaic; write --to npz or --to tfrecord")
     kinds = {kind.name for kind in dataset.bands.values()}
     if len(kinds) > 1:
         held = ", ".join(f"{name} {kind.name}" for name, kind in dataset.bands.items())
-        raise JobError(f"--to: a GeoTIFF has one type and these bands have several ({held}); choose with --bands")
+        raise ReadError(f"--to: a GeoTIFF has one type and these bands have several ({held}); choose with --bands")
     nodata = _nodata(dataset)
-    rows = dataset.tiles(["image_id", "image_time", "status", *PLACE])
-    ids = pc.unique(rows["image_id"]).to_pylist()
-    if not ids:
-        raise JobError(f"{dataset.path}: no tiles are selected")
-    found = [(name, canvas, of) for name in sorted(ids) for canvas, of in _of_image(dataset, rows, name)]
+    rows = dataset.planned(["image_id", "image_time", *PLACE])
+    if not rows.num_rows:
+        raise ReadError(f"{dataset.path}: no tiles are selected")
+    found = [(image, canvas) for image, places in _by_image(rows) for canvas in canvases(dataset, places)]
+    tiles = dataset.tiles(["image_id", LATTICE, "status"])
+    fetched, failed = (
+        _counts(dataset.keys(["image_id", LATTICE])),
+        _counts(tiles.filter(pc.equal(tiles["status"], TileStatus.FAILED.value))),
+    )
     single = out.suffix.lower() in (".tif", ".tiff")
     if single and len(found) > 1:
-        raise JobError(f"--out: {out.name} is one file and there are {len(found)} mosaics; write a directory")
-    several = {name for name in ids if sum(other == name for other, _, _ in found) > 1}
-    for name, canvas, of in found:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name) or str(dataset.job["name"])
-        if name in several:
+        raise ReadError(f"--out: {out.name} is one file and there are {len(found)} mosaics; write a directory")
+    of_image, of_crs = Counter(image for image, _ in found), Counter((image, canvas.crs) for image, canvas in found)
+    for (name, time), canvas in found:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name) or dataset.manifest.name
+        if of_image[name, time] > 1:
             stem += f"_{re.sub(r'[^A-Za-z0-9]+', '-', canvas.crs)}"
-            stem += f"_{canvas.key}" if sum(c.crs == canvas.crs for n, c, _ in found if n == name) > 1 else ""
-        statuses = of["status"].to_pylist()
-        area = statuses.count("ok") * math.prod(canvas.tile)
+            stem += f"_{canvas.key}" if of_crs[(name, time), canvas.crs] > 1 else ""
+        blocks = fetched.get((name, canvas.key), 0)
         yield Mosaic(
             dataset,
             canvas,
             name,
-            of["image_time"][0].as_py(),
+            time,
             out if single else out / f"{stem}.tif",
-            statuses.count("ok"),
-            statuses.count("failed"),
+            blocks,
+            failed.get((name, canvas.key), 0),
             nodata,
-            dataset.frozen.mask == "none" and area == canvas.width * canvas.height,
+            not dataset.rule.known and blocks * math.prod(canvas.tile) == canvas.width * canvas.height,
             cloud_optimised,
         )
 
 
-def _of_image(dataset: Dataset, rows: pa.Table, name: str) -> Iterator[tuple[Canvas, pa.Table]]:
-    mine = rows.filter(pc.equal(rows["image_id"], name))
-    for canvas in canvases(dataset, mine):
-        yield canvas, mine.filter(pa.array(canvas.holds(mine)))
+def _by_image(rows: pa.Table) -> Iterator[tuple[tuple[str, dt.datetime | None], pa.Table]]:
+    """Yield the id and time of each image, in the order of the ids, and its rows."""
+    ordered, first = rows.sort_by("image_id"), 0
+    for entry in pc.value_counts(ordered["image_id"]).to_pylist():
+        mine = ordered.slice(first, entry["counts"])
+        first += len(mine)
+        yield (entry["values"], mine["image_time"][0].as_py()), mine
 
 
-def _nodata(dataset: Dataset) -> float | None:
+def _counts(rows: pa.Table) -> dict[tuple[str, str], int]:
+    """Return how many rows each image has on each lattice."""
+    found = rows.group_by(["image_id", LATTICE]).aggregate([([], "count_all")])
+    return {(row["image_id"], row[LATTICE]): row["count_all"] for row in found.to_pylist()}
+
+
+def _nodata(dataset: Rows) -> float | None:
     """Return the value that marks what is not valid, or None where a mask does.
 
     Raises:
-        JobError: if neither can hold what the dataset knows.
+        ReadError: if neither can hold what the dataset knows.
     """
     kind = next(iter(dataset.bands.values()))
     if dataset.fill:
         values = set(dataset.fill.values())
         if len(values) > 1:
             held = ", ".join(f"{name} {value:g}" for name, value in dataset.fill.items())
-            raise JobError(f"--to: a GeoTIFF has one nodata value and the fills differ ({held}); choose with --bands")
+            raise ReadError(f"--to: a GeoTIFF has one nodata value and the fills differ ({held}); choose with --bands")
         return float(values.pop())
-    if len(dataset.validity) < 2:
+    if dataset.rule.mask != "bands" or len(dataset.bands) < 2:
         return None
     if kind.kind == "f":
         return math.nan
@@ -248,13 +264,13 @@ def _nodata(dataset: Dataset) -> float | None:
     for value in (limits.min, limits.max):
         if all(not low <= value <= high for low, high in taken):
             return int(value)
-    raise JobError(
+    raise ReadError(
         f"--to: the bands have masks of their own, a GeoTIFF has one for all, and {kind.name} {limits.min} and "
         f"{limits.max} are both values of valid pixels; write one band at a time with --bands"
     )
 
 
-def _ranges(dataset: Dataset) -> Sequence[tuple[float, float]]:
+def _ranges(dataset: Rows) -> Sequence[tuple[float, float]]:
     """Return each band's smallest and largest valid value, as ``tiles`` has them."""
     names = [(f"{band}_min", f"{band}_max") for band in dataset.bands]
     table = dataset.tiles([name for pair in names for name in pair])

@@ -1,40 +1,36 @@
 """Blocks as training records: TFRecord files as Earth Engine's notebooks write them, and NumPy archives.
 
 Sources: https://www.tensorflow.org/tutorials/load_data/tfrecord for framing and ``tf.Example``,
-https://developers.google.com/earth-engine/guides/tfrecord for the layout: a feature a band, its pixels row by row as
+https://developers.google.com/earth-engine/guides/tfrecord for the layout: a feature per band, its pixels row by row as
 floats.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.export.split import NAMES, Split
+from ee_spark.export.task import Advance
+from ee_spark.export.whole import appearing
 from ee_spark.read.block import Block, Blocks
-from ee_spark.read.dataset import Dataset
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance
+from ee_spark.read.rows import LATTICE, Rows
 
 SHARD_BYTES = 128 << 20
 """Raw bytes of one file."""
 EXACT = 1 << 24
 """Whole numbers up to here are exact in float32."""
 ALL = "all"
-_LEFT_OUT = ("bbox", "transform", "width", "height", "margin", "image_time", "tile_row", "tile_col")
+_LEFT_OUT = (LATTICE, "bbox", "transform", "width", "height", "margin", "image_time", "tile_row", "tile_col")
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Shards:
     columns.
     """
 
-    dataset: Dataset
+    dataset: Rows
     path: Path
     kind: str
     split: Split | None
@@ -54,12 +50,11 @@ class Shards:
 
     def run(self, advance: Advance) -> dict[str, Any]:
         """Write the files."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
         names = NAMES[: len(self.split.shares)] if self.split else (ALL,)
         make = _Records if self.kind == "tfrecord" else _Archives
-        writers = {name: make(scratch, name) for name in names}
-        try:
+        with appearing(self.path) as made:
+            made.mkdir()
+            writers = {name: make(made, name) for name in names}
             for blocks in self.dataset.batches():
                 sets = self._sets(blocks.keys)
                 for name in names:
@@ -67,12 +62,6 @@ class Shards:
                 advance(len(blocks))
             for writer in writers.values():
                 writer.close()
-            scratch.chmod(0o755)
-            if self.path.exists():
-                self.path.rmdir()
-            os.rename(scratch, self.path)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         counts = {name: writer.count for name, writer in writers.items()}
         files = sum(writer.files for writer in writers.values())
         return {"path": str(self.path), "blocks": sum(counts.values()), "sets": counts, "files": files}
@@ -81,24 +70,24 @@ class Shards:
         return self.split.sets(*_places(keys)) if self.split else np.full(keys.num_rows, ALL)
 
 
-def shards(dataset: Dataset, out: Path, kind: str, split: Split | None, *, lossy: bool) -> Shards:
+def shards(dataset: Rows, out: Path, kind: str, split: Split | None, *, lossy: bool) -> Shards:
     """Return the files to write at ``out``.
 
     Raises:
-        JobError: if float32 cannot hold the pixels, a set would be empty, or nothing is selected.
+        ReadError: if float32 cannot hold the pixels, a set would be empty, or nothing is selected.
     """
     if kind == "tfrecord" and not lossy:
         _refuse_rounding(dataset)
     names = [name for name in dataset.key_names if name in ("bbox", "point_lon", "point_lat")]
     keys = dataset.keys(names)
     if not keys.num_rows:
-        raise JobError(f"{dataset.path}: no pixels are selected; dataset.counts says what became of the tiles")
+        raise ReadError(f"{dataset.path}: no pixels are selected; dataset.counts says what became of the tiles")
     if split:
         split.check(split.sets(*_places(keys)))
     return Shards(dataset, out, kind, split, keys.num_rows)
 
 
-def _refuse_rounding(dataset: Dataset) -> None:
+def _refuse_rounding(dataset: Rows) -> None:
     """Refuse bands whose values a list of float32 would round."""
     for band, kind in dataset.bands.items():
         if kind.itemsize <= 2 or kind == np.float32:
@@ -108,7 +97,7 @@ def _refuse_rounding(dataset: Dataset) -> None:
             low, high = pc.min(table[f"{band}_min"]).as_py(), pc.max(table[f"{band}_max"]).as_py()
             if low is not None and -EXACT <= low <= high <= EXACT:
                 continue
-        raise JobError(
+        raise ReadError(
             f"--to tfrecord: {band} is {kind.name}, and tf.Example holds floats of 32 bit, which would round it; write "
             "--lossy to allow that, --to npz, or pixels.dtype in the job"
         )

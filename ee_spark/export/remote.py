@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from ee_spark.export.task import Advance, Task
 from ee_spark.objects import Settings, send_file
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance, Task
 
 AT_ONCE = 16
 """Files sent at the same time: a Zarr group has thousands of small ones."""

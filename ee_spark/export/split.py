@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 
 NAMES = ("train", "validation", "test")
 CELL = 0.1
@@ -40,11 +40,11 @@ class Split:
         """Refuse a split that leaves a set without a block.
 
         Raises:
-            JobError: naming the set.
+            ReadError: naming the set.
         """
         for name, share in zip(NAMES, self.shares, strict=False):
             if share and not (found == name).any():
-                raise JobError(
+                raise ReadError(
                     f"--split: no place falls to {name} ({share:g}) with cells of {self.cell:g}°; write a smaller "
                     "--split-cell, or other shares"
                 )
@@ -54,16 +54,16 @@ def parse(text: str, cell: float = CELL) -> Split:
     """Return the split that e.g. ``80/10/10`` or ``0.8/0.2`` names.
 
     Raises:
-        JobError: if it is none.
+        ReadError: if it is not one.
     """
     try:
         shares = [float(part) for part in text.split("/")]
     except ValueError:
         shares = []
     if not 1 <= len(shares) <= len(NAMES) or min(shares, default=-1) < 0 or not sum(shares) > 0:
-        raise JobError(f"--split: {text!r} is no split; write shares of train/validation/test, e.g. 80/10/10")
+        raise ReadError(f"--split: {text!r} is not a valid split; write shares of train/validation/test, e.g. 80/10/10")
     if not (cell > 0 and math.isfinite(cell)):
-        raise JobError(f"--split-cell: {cell:g} is no size; write degrees, e.g. {CELL:g}")
+        raise ReadError(f"--split-cell: {cell:g} is not a valid size; write degrees, e.g. {CELL:g}")
     return Split(tuple(share / sum(shares) for share in shares), cell)
 
 

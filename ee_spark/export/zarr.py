@@ -6,29 +6,27 @@ Source: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html; coordina
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError, missing_extra
+from ee_spark.export.task import Advance
+from ee_spark.export.whole import appearing
+from ee_spark.planner.validity import is_validity
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, one_canvas
-from ee_spark.read.coordinates import raster_coordinates
-from ee_spark.read.dataset import Dataset
-
-if TYPE_CHECKING:
-    from ee_spark.export import Advance
+from ee_spark.read.coordinates import Coordinate, raster_coordinates
+from ee_spark.read.rows import Rows, images_by_time
 
 CHUNK_BYTES = 512 * 1024
 NO_TIME = -(2**63)
+FETCHED = "fetched"
+"""The array that says where tiles were fetched, where no other says more."""
 Place = tuple[int, int, int]
 
 
@@ -40,7 +38,7 @@ class Cube:
     arrays say which pixels are valid.
     """
 
-    dataset: Dataset
+    dataset: Rows
     canvas: Canvas
     images: pa.Table
     path: Path
@@ -48,16 +46,8 @@ class Cube:
 
     def run(self, advance: Advance) -> dict[str, Any]:
         """Write the group, which takes its name when it is whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
-        try:
-            arrays = self._create(scratch / "group")
-            self._fill(arrays, advance)
-            if self.path.exists():
-                self.path.rmdir()
-            os.rename(scratch / "group", self.path)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with appearing(self.path) as made:
+            self._fill(self._create(made), advance)
         return {"path": str(self.path), "blocks": self.blocks, "shape": list(self._shape)}
 
     @property
@@ -102,15 +92,15 @@ class Cube:
                 attributes=attributes,
             )
             array[...] = values
-        group.attrs.update({"Conventions": "CF-1.11", "title": str(self.dataset.job["name"])})
+        group.attrs.update({"Conventions": "CF-1.11", "title": self.dataset.manifest.name})
         return arrays
 
     @property
     def _valid_names(self) -> tuple[str, ...]:
         """The arrays of validity; with ``mask: none``, and with a fill, nothing more is known than where tiles are."""
-        return self.dataset.validity or ("fetched",)
+        return self.dataset.validity or (FETCHED,)
 
-    def _coordinates(self) -> dict[str, Any]:
+    def _coordinates(self) -> dict[str, Coordinate]:
         times = self.images["image_time"].cast(pa.int64()).fill_null(NO_TIME).to_numpy()
         units = {"units": "microseconds since 1970-01-01", "calendar": "proleptic_gregorian", "standard_name": "time"}
         if (times == NO_TIME).any():
@@ -167,36 +157,35 @@ class Cube:
         part = (slice(top, top + high), slice(left, left + wide))
         for name, plane in {**blocks.planes, **blocks.validity}.items():
             chunk[name][part] = plane[index]
-        if "fetched" in chunk:
-            chunk["fetched"][part] = 1
+        if FETCHED in chunk:
+            chunk[FETCHED][part] = 1
 
     def _write(self, arrays: dict[str, Any], place: Place, chunk: dict[str, npt.NDArray[Any]]) -> None:
         for name, values in chunk.items():
             arrays[name][(place[0], *self._box(place))] = values
 
 
-def cube(dataset: Dataset, out: Path) -> Cube:
+def cube(dataset: Rows, out: Path) -> Cube:
     """Return the group to write at ``out``.
 
     Raises:
-        JobError: for patches, tiles on several lattices, or without zarr.
+        ReadError: for patches, tiles on several lattices, or an old zarr.
+        MissingExtraError: without zarr.
     """
     try:
         import zarr
     except ImportError:
-        raise JobError("--to zarr: zarr is not installed; pip install 'ee-spark[zarr]'") from None
+        raise missing_extra("--to zarr", "zarr", "zarr") from None
     if int(zarr.__version__.partition(".")[0]) < 3:
-        raise JobError(f"--to zarr: zarr {zarr.__version__} writes no Zarr v3; pip install 'zarr>=3'")
-    rows = dataset.tiles(["image_id", "image_time", "status", *PLACE])
+        raise ReadError(f"--to zarr: zarr {zarr.__version__} writes no Zarr v3; pip install 'zarr>=3'")
+    rows = dataset.planned(["image_id", "image_time", *PLACE])
     canvas = one_canvas(dataset, "--to zarr", rows)
-    images = rows.group_by(["image_id", "image_time"]).aggregate([])
-    images = images.sort_by([("image_time", "ascending"), ("image_id", "ascending")])
-    return Cube(dataset, canvas, images, out, pc.sum(pc.equal(rows["status"], "ok")).as_py())
+    return Cube(dataset, canvas, images_by_time(rows), out, dataset.keys(["image_id"]).num_rows)
 
 
 def _attributes(name: str, kind: np.dtype[Any], fill: dict[str, float]) -> dict[str, Any]:
     if name in fill:
         return {"_FillValue": kind.type(fill[name]).item()}
-    if name == "fetched" or name.startswith("valid"):
+    if name == FETCHED or is_validity(name):
         return {"flag_values": [0, 1], "flag_meanings": "masked valid"}
     return {}

@@ -64,7 +64,7 @@ def decode(
 
 def _npy(body: bytes, names: tuple[str, ...]) -> list[npt.NDArray[Any]]:
     if body[:6] != _MAGIC or len(body) < 12 or body[6] not in (1, 2, 3):
-        raise _damaged(f"an answer of {len(body)} bytes is no NPY")
+        raise _damaged(f"an answer of {len(body)} bytes is not a valid NPY file")
     first = 10 if body[6] == 1 else 12
     start = first + int.from_bytes(body[8:first], "little")
     if start > min(len(body), _LONGEST_HEADER):
@@ -85,7 +85,7 @@ def _header(text: bytes) -> tuple[np.dtype[Any], tuple[int, int]]:
         header = ast.literal_eval(text.decode("latin1").strip())
         dtype, (height, width) = np.dtype(header["descr"]), header["shape"]
         if header["fortran_order"] or dtype.names is None:
-            raise ValueError("it is no structured block in C order")
+            raise ValueError("it is not a structured block in C order")
         if any(dtype[name].kind not in "buif" or dtype[name].shape for name in dtype.names):
             raise ValueError(f"its types are {dtype}")
         if not (type(height) is type(width) is int and height > 0 and width > 0):
@@ -93,13 +93,13 @@ def _header(text: bytes) -> tuple[np.dtype[Any], tuple[int, int]]:
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError) as error:
         raise _damaged(f"an NPY header that cannot be read: {one_line(error)}") from None
     except (RecursionError, MemoryError):  # what literal_eval makes of deep nesting
-        raise _damaged(f"an NPY header of {len(text)} bytes that is no header") from None
+        raise _damaged(f"an NPY header of {len(text)} bytes that is not a valid header") from None
     return dtype, (height, width)
 
 
 def _tiff(body: bytes, names: Sequence[str], width: int, height: int) -> list[npt.NDArray[Any]]:
     if body[:4] not in _TIFF_MAGIC:
-        raise _damaged(f"an answer of {len(body)} bytes is no GeoTIFF")
+        raise _damaged(f"an answer of {len(body)} bytes is not a valid GeoTIFF")
     try:
         with local_gdal(), MemoryFile(body) as file, file.open(driver="GTiff") as raster:
             if raster.count != len(names):
@@ -111,7 +111,7 @@ def _tiff(body: bytes, names: Sequence[str], width: int, height: int) -> list[np
                     raise _damaged(f"the answer has band {found!r}, asked for was {name!r}")
             return list(raster.read())
     except (RasterioError, ValueError, TypeError, OSError) as error:
-        raise _damaged(f"an answer of {len(body)} bytes is no whole GeoTIFF: {one_line(error)}") from None
+        raise _damaged(f"an answer of {len(body)} bytes is not a whole GeoTIFF: {one_line(error)}") from None
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The fetch engine of a lane: sends what the line passes on, and decides once what each failure means.
 
-A tile is a task of one or more pieces; a pack is one piece of several tasks. Again, later, smaller, this tile's end, or
-the run's: every answer that is no pixels becomes one of these.
+A tile request is a task of one or more HTTP requests; a pack is one HTTP request of several tasks. Again, later,
+smaller, this tile's end, or the run's: every answer without pixels becomes one of these.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import random
 import re
 import time
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
 from ee_spark.client import Client
-from ee_spark.errors import ServiceError
+from ee_spark.errors import ServiceError, way_out
 from ee_spark.fetch.decode import Planes, decode
 from ee_spark.fetch.line import Line
 from ee_spark.fetch.pack import packed
-from ee_spark.fetch.piece import Answer, Ask, Piece, Sizes, Task, first_pieces
 from ee_spark.fetch.quota import Quota
+from ee_spark.fetch.request import Answer, HttpRequest, M, Mark, Pack, R, Sizes, Task, TileRequest, first_requests
 from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
 from ee_spark.planner.request import Recipe, is_nothing
@@ -42,17 +43,12 @@ SAME_ANSWERS = 20
 FUTILE_DEPTH = 2
 """Levels of quadrants that all have to fail before a tile fails at once."""
 FUTILE = "independent of tile size: reduce the stack or raise tileScale/parallelScale in the function"
-WAYS_OUT = {
-    "access": "check earth_engine.credentials and project, that its Earth Engine API is enabled, and your roles",
-    "daily": "run again when the project's daily quota is reset, or raise it",
-}
-
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Fetcher:
-    """Fetches asks; ``types`` are the columns' numpy types in the recipe's band order.
+class Fetcher(Generic[R, M]):
+    """Answers tile requests; ``types`` are the columns' numpy types in the recipe's band order.
 
     ``stopped`` is set, with the error, when the run cannot go on: what was not reached comes back as missing.
     """
@@ -67,12 +63,12 @@ class Fetcher:
     telemetry: Telemetry = field(default_factory=Telemetry)
 
     def __post_init__(self) -> None:
-        self._line = Line(self, self.quota.limit)
-        self._open: dict[Task, None] = {}
+        self._line: Line[R, M] = Line(self, self.quota.limit)
+        self._open: dict[Task[R], None] = {}
         self._sizes = Sizes()
         self._first: list[str] | None = []
         self._trouble: float | None = None
-        self._silent: set[Task] = set()
+        self._silent: set[Task[R]] = set()
         self._nothing: dict[str, ServiceError] = {}
         self._random = random.Random()
 
@@ -88,36 +84,40 @@ class Fetcher:
             self._line.stop()
             self.quota.wake()
 
-    def stream(self, asks: Iterable[Any]) -> Generator[Any, None, None]:
-        """Yield an :class:`Answer` for every :class:`Ask`, as they come; what is no ask is handed through in its place.
-
-        Asks that come as one tuple are of one window and go into one request.
-        """
+    def stream(
+        self, source: Iterable[TileRequest[R] | Pack[R] | Mark[M]]
+    ) -> Generator[Answer[R] | Mark[M], None, None]:
+        """Yield an :class:`Answer` for every tile request, as they come, and each :class:`Mark` in its place."""
         try:
-            yield from self._line.stream(asks)
+            yield from self._line.stream(source)
         finally:
             self.client.close()
 
-    def begin(self, asks: tuple[Ask, ...]) -> list[Piece]:
-        """Return the first pieces of new asks."""
-        tasks = [Task(Answer(ask)) for ask in asks]
+    def answers(self, source: Iterable[TileRequest[R] | Pack[R]]) -> Generator[Answer[R], None, None]:
+        """Yield an :class:`Answer` for every tile request, as they come."""
+        with closing(self.stream(source)) as stream:
+            yield from (item for item in stream if isinstance(item, Answer))
+
+    def begin(self, wanted: tuple[TileRequest[R], ...]) -> list[HttpRequest[R]]:
+        """Return the first HTTP requests of new tile requests."""
+        tasks = [Task(Answer(one)) for one in wanted]
         self._open.update(dict.fromkeys(tasks))
         self._line.open += len(tasks)
-        pieces: list[Piece] = []
+        requests: list[HttpRequest[R]] = []
         for first in range(0, len(tasks), self._sizes.pack):
             pack = tasks[first : first + self._sizes.pack]
             depth = self._sizes.start() if self.retry.split and len(pack) == 1 else 0
-            pieces += first_pieces(pack, depth, self.retry.min_tile)
-        return pieces
+            requests += first_requests(pack, depth, self.retry.min_tile)
+        return requests
 
-    def send(self, piece: Piece) -> None:
-        """Send one piece and deal with its answer."""
-        self._drop(piece)
-        tasks = [task for task in piece.tasks if not task.done]
+    def send(self, request: HttpRequest[R]) -> None:
+        """Send one request and deal with its answer."""
+        self._drop(request)
+        tasks = [task for task in request.tasks if not task.done]
         if not tasks:
             return
-        piece = piece if len(tasks) == len(piece.tasks) else replace(piece, tasks=tuple(tasks))
-        recipe, path, body = self._request(piece)
+        request = request if len(tasks) == len(request.tasks) else replace(request, tasks=tuple(tasks))
+        recipe, path, body = self._call(request)
         if not self.quota.acquire(self._line.stop_event):
             return
         sent = time.monotonic()
@@ -128,7 +128,7 @@ class Fetcher:
         size, images = 0, list[Planes]()
         try:
             try:
-                reply = self.client.call("POST", path, body, max(LEAST_SECONDS, self._until(piece) - sent))
+                reply = self.client.call("POST", path, body, max(LEAST_SECONDS, self._until(request) - sent))
                 restricted, size = reply.restricted, len(reply.body)
             finally:
                 answered = time.monotonic()
@@ -137,7 +137,7 @@ class Fetcher:
         self._release(sent, error, restricted)
         if error is None:
             try:
-                images = decode(reply.body, recipe.format, recipe.bands, self.types, piece.width, piece.height)
+                images = decode(reply.body, recipe.format, recipe.bands, self.types, request.width, request.height)
             except ServiceError as wrong:
                 error = wrong
         with self._line.lock:
@@ -146,11 +146,11 @@ class Fetcher:
                 task.answer.requests += 1
                 task.answer.bytes_in += size // len(tasks)
             if error is not None:
-                self._failed(piece, error)
+                self._failed(request, error)
                 return
             self._trouble = self._first = None
             self._silent.clear()
-        self._arrived(piece, images)
+        self._arrived(request, images)
 
     def look(self, now: float) -> None:
         """End what takes too long: requests past their time, all of them when the run stops, a lane without answers."""
@@ -158,29 +158,29 @@ class Fetcher:
         self.client.expire(everything=since is not None and now - since > STOP_SECONDS)
         self.telemetry.looked(now, self.quota.window)
 
-    def leave(self) -> list[Answer]:
+    def leave(self) -> list[Answer[R]]:
         """Return answers for what was begun and not reached."""
         with self._line.lock:
             left, self._open = list(self._open), {}
             return [self._closed(task, None) for task in left]
 
-    def _drop(self, piece: Piece) -> None:
-        """End those tasks of a piece whose image is known to be none: it is none at every tile."""
+    def _drop(self, request: HttpRequest[R]) -> None:
+        """End those tasks of a request whose image is known to be none: it is none at every tile."""
         with self._line.lock:
-            for task in piece.tasks if self._nothing else ():
-                if error := self._nothing.get(task.answer.ask.image_id):
+            for task in request.tasks if self._nothing else ():
+                if error := self._nothing.get(task.wanted.image_id):
                     self._end(task, error)
 
-    def _request(self, piece: Piece) -> tuple[Recipe, str, bytes]:
-        ask = piece.tasks[0].answer.ask
-        if len(piece.tasks) == 1:
-            return self.recipe, *self.recipe.call(ask.image_id, ask.version, ask.graph, piece.window())
-        recipe, graph = packed(self.recipe, [task.answer.ask for task in piece.tasks])
-        return recipe, *recipe.call("", -1, graph, piece.window())
+    def _call(self, request: HttpRequest[R]) -> tuple[Recipe, str, bytes]:
+        first = request.tasks[0].wanted
+        if len(request.tasks) == 1:
+            return self.recipe, *self.recipe.call(first.image_id, first.version, first.graph, request.window())
+        recipe, graph = packed(self.recipe, [task.wanted for task in request.tasks])
+        return recipe, *recipe.call("", -1, graph, request.window())
 
-    def _until(self, piece: Piece) -> float:
-        """Return when the first deadline of a piece's tasks runs out."""
-        return min(task.started or time.monotonic() for task in piece.tasks) + self.retry.deadline
+    def _until(self, request: HttpRequest[R]) -> float:
+        """Return when the first deadline of a request's tasks runs out."""
+        return min(task.started or time.monotonic() for task in request.tasks) + self.retry.deadline
 
     def _release(self, sent: float, error: ServiceError | None, restricted: bool | None) -> None:
         refused = error is not None and error.kind == "overload"
@@ -191,143 +191,143 @@ class Fetcher:
             self.restricted = True
             log.warning("Earth Engine has the project in restricted mode: half of its concurrent requests are used")
 
-    def _arrived(self, piece: Piece, images: list[Planes]) -> None:
-        """Take a piece's pixels to their tasks."""
-        if not piece.whole:
-            self._reassemble(piece, images[0])
+    def _arrived(self, request: HttpRequest[R], images: list[Planes]) -> None:
+        """Take a request's pixels to their tasks."""
+        if not request.whole:
+            self._reassemble(request, images[0])
         with self._line.lock:
             answers = []
-            for task, planes in zip(piece.tasks, images, strict=True):
+            for task, planes in zip(request.tasks, images, strict=True):
                 if task.done:
                     continue
-                task.pieces -= 1
+                task.parts -= 1
                 task.worked = True
-                if piece.whole:
+                if request.whole:
                     task.answer.planes = planes
                 if task.held:
                     held, task.held = task.held, []
                     for waiting in held:
                         self._cut(waiting)
-                if not task.pieces:
+                if not task.parts:
                     self._sizes.worked(task.depth)
                     del self._open[task]
                     answers.append(self._closed(task, None))
             if answers:
                 self._line.give(answers)
 
-    def _reassemble(self, piece: Piece, planes: Planes) -> None:
-        (task,) = piece.tasks
-        window = task.answer.ask.window
+    def _reassemble(self, request: HttpRequest[R], planes: Planes) -> None:
+        (task,) = request.tasks
+        window = task.wanted.window
         with self._line.lock:
             if task.answer.planes is None:
                 shape = (window.height, window.width)
                 task.answer.planes = {name: np.zeros(shape, dtype) for name, dtype in self.types.items()}
             whole = task.answer.planes
-        part = (slice(piece.row, piece.row + piece.height), slice(piece.column, piece.column + piece.width))
+        part = (slice(request.row, request.row + request.height), slice(request.column, request.column + request.width))
         for name, plane in planes.items():
             whole[name][part] = plane
 
-    def _failed(self, piece: Piece, error: ServiceError) -> None:
+    def _failed(self, request: HttpRequest[R], error: ServiceError) -> None:
         """Decide what an error means: again, later, smaller, this tile's end, or the run's. The line's lock is held."""
         now = time.monotonic()
         if log.isEnabledFor(logging.DEBUG):
-            for task in piece.tasks:
-                ask = task.answer.ask
-                log.debug("%s: %s", error.kind, error, extra={"tile": ask.tile, "image": ask.image_id})
+            for task in request.tasks:
+                where = {"tile": task.wanted.tile, "image": task.wanted.image_id}
+                log.debug("%s: %s", error.kind, error, extra=where)
         if self.stopping:
             return
         if error.status and error.kind not in ("overload", "unavailable"):
             self._trouble = None
             self._silent.clear()
         elif not error.status:
-            self._silent.add(piece.tasks[0])
+            self._silent.add(request.tasks[0])
         if error.kind in ("overload", "unavailable") or len(self._silent) >= SILENT_TILES:
-            self._wait(piece, error, now)
+            self._wait(request, error, now)
         elif error.kind in ("access", "daily"):
-            self.stop(_stopping(error, f"{error.message}; {WAYS_OUT[error.kind]}"))
+            self.stop(_stopping(error, f"{error.message}; {way_out(error)}"))
         elif error.kind in ("transient", "damaged"):
-            self._again(piece, error, now)
-        elif len(piece.tasks) > 1:
-            self._halve(piece, error)
+            self._again(request, error, now)
+        elif len(request.tasks) > 1:
+            self._halve(request, error)
         elif error.kind == "too_big":
-            self._too_big(piece, error)
+            self._too_big(request, error)
         else:
-            self._permanent(piece, error)
+            self._permanent(request, error)
 
-    def _wait(self, piece: Piece, error: ServiceError, now: float) -> None:
+    def _wait(self, request: HttpRequest[R], error: ServiceError, now: float) -> None:
         """Ask again later for what the service could not deal with at all: that uses up time, but no attempt."""
         self._trouble = self._trouble or now
-        lasting, until = now - self._trouble, self._until(piece)
+        lasting, until = now - self._trouble, self._until(request)
         if lasting > self.retry.deadline:
             self.stop(_stopping(error, f"nothing but refusals for {self.retry.deadline:g} s: {error.message}"))
         elif now < until:
-            piece = replace(piece, waits=piece.waits + 1)
+            request = replace(request, waits=request.waits + 1)
             self.telemetry.retries += 1
-            self._line.put([piece], min(now + self._backoff(piece.waits, error), until))
+            self._line.put([request], min(now + self._backoff(request.waits, error), until))
         else:
             ailing = lasting > min(AILING_SECONDS, self.retry.deadline / 4)
-            for task in piece.tasks:
+            for task in request.tasks:
                 missing = ailing or (error.kind == "overload" and not task.fault)
                 self._end(task, None if missing else task.fault or error)
 
-    def _again(self, piece: Piece, error: ServiceError, now: float) -> None:
+    def _again(self, request: HttpRequest[R], error: ServiceError, now: float) -> None:
         """Ask again for what failed by chance, as often and as long as the job allows."""
-        piece = replace(piece, failures=piece.failures + 1)
-        until = self._until(piece)
-        for task in piece.tasks:
+        request = replace(request, failures=request.failures + 1)
+        until = self._until(request)
+        for task in request.tasks:
             task.fault = error
-        if piece.failures < self.retry.attempts and now < until:
-            for task in piece.tasks:
-                task.answer.attempts = max(task.answer.attempts, piece.failures + 1)
+        if request.failures < self.retry.attempts and now < until:
+            for task in request.tasks:
+                task.answer.attempts = max(task.answer.attempts, request.failures + 1)
             self.telemetry.retries += 1
-            self._line.put([piece], min(now + self._backoff(piece.failures, error), until))
-        elif len(piece.tasks) > 1 and now < until:
-            self._halve(replace(piece, failures=max(0, piece.failures - 2)), error)
+            self._line.put([request], min(now + self._backoff(request.failures, error), until))
+        elif len(request.tasks) > 1 and now < until:
+            self._halve(replace(request, failures=max(0, request.failures - 2)), error)
         else:
-            self._end_all(piece, error)
+            self._end_all(request, error)
 
-    def _too_big(self, piece: Piece, error: ServiceError) -> None:
-        """Cut a piece into quadrants, unless it is as small as the job allows, or size is not what it is about."""
-        (task,) = piece.tasks
-        if not self.retry.split or max(piece.width, piece.height) <= self.retry.min_tile:
-            reason = f"at {piece.width} × {piece.height} pixels, the smallest part asked for"
+    def _too_big(self, request: HttpRequest[R], error: ServiceError) -> None:
+        """Cut a request into quadrants, unless it is as small as the job allows, or size is not what it is about."""
+        (task,) = request.tasks
+        if not self.retry.split or max(request.width, request.height) <= self.retry.min_tile:
+            reason = f"at {request.width} × {request.height} pixels, the smallest part asked for"
             self._end(task, _stopping(error, f"{error.message} ({reason}; {FUTILE})"))
-        elif piece.depth < FUTILE_DEPTH or task.worked:
-            self._cut(piece)
+        elif request.depth < FUTILE_DEPTH or task.worked:
+            self._cut(request)
         else:
-            task.held.append(piece)
-            if len(task.held) == task.pieces:
+            task.held.append(request)
+            if len(task.held) == task.parts:
                 self._end(task, _stopping(error, f"{error.message} ({FUTILE})"))
 
-    def _cut(self, piece: Piece) -> None:
-        (task,) = piece.tasks
-        parts = piece.quadrants()
-        task.pieces += len(parts) - 1
-        task.depth = max(task.depth, piece.depth + 1)
+    def _cut(self, request: HttpRequest[R]) -> None:
+        (task,) = request.tasks
+        parts = request.quadrants()
+        task.parts += len(parts) - 1
+        task.depth = max(task.depth, request.depth + 1)
         self.telemetry.splits += 1
         self._line.put(parts)
 
-    def _halve(self, piece: Piece, error: ServiceError) -> None:
-        ask = piece.tasks[0].answer.ask
-        if error.kind == "permanent" and not is_nothing(error, ask.image_id, ask.graph):
+    def _halve(self, request: HttpRequest[R], error: ServiceError) -> None:
+        first = request.tasks[0].wanted
+        if error.kind == "permanent" and not is_nothing(error, first.image_id, first.graph):
             self._storm(error)
         elif error.kind == "too_big":
-            self._sizes.pack = min(self._sizes.pack, (len(piece.tasks) + 1) // 2)
+            self._sizes.pack = min(self._sizes.pack, (len(request.tasks) + 1) // 2)
         if not self.stopping:
             self.telemetry.splits += 1
-            self._line.put(piece.halves())
+            self._line.put(request.halves())
 
-    def _permanent(self, piece: Piece, error: ServiceError) -> None:
-        ask = piece.tasks[0].answer.ask
-        if ask.version >= 0 and f"'{ask.image_id}'" in error.message and "not found" in error.message:
+    def _permanent(self, request: HttpRequest[R], error: ServiceError) -> None:
+        first = request.tasks[0].wanted
+        if first.version >= 0 and f"'{first.image_id}'" in error.message and "not found" in error.message:
             way = "run with --repin to take today's versions"
             self.stop(_stopping(error, f"{error.message} It was there when it was pinned; {way}"))
             return
-        if is_nothing(error, ask.image_id, ask.graph):
-            self._nothing[ask.image_id] = error
+        if is_nothing(error, first.image_id, first.graph):
+            self._nothing[first.image_id] = error
         else:
             self._storm(error)
-        self._end_all(piece, error)
+        self._end_all(request, error)
 
     def _storm(self, error: ServiceError) -> None:
         """Stop the run where a lane's first answers are all the same refusal: there is no point in asking for more."""
@@ -348,19 +348,19 @@ class Fetcher:
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, 10))
         return max(self._random.uniform(0, longest), error.wait or 0.0)
 
-    def _end_all(self, piece: Piece, error: ServiceError) -> None:
-        for task in piece.tasks:
+    def _end_all(self, request: HttpRequest[R], error: ServiceError) -> None:
+        for task in request.tasks:
             self._end(task, error)
 
-    def _end(self, task: Task, error: ServiceError | None) -> None:
+    def _end(self, task: Task[R], error: ServiceError | None) -> None:
         if not task.done:
             del self._open[task]
             self._line.give([self._closed(task, error)])
 
-    def _closed(self, task: Task, error: ServiceError | None) -> Answer:
+    def _closed(self, task: Task[R], error: ServiceError | None) -> Answer[R]:
         answer = task.answer
         task.done, task.held = True, []
-        if task.pieces or error is not None:
+        if task.parts or error is not None:
             answer.planes = None
         answer.error = error
         if task.started is not None:

@@ -10,39 +10,39 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Generic, Protocol
 
-from ee_spark.fetch.piece import Answer, Ask, Piece
+from ee_spark.fetch.request import Answer, HttpRequest, M, Mark, Pack, R, TileRequest
 
 TICK_SECONDS = 0.5
 JOIN_SECONDS = 12.0
 """How long the end of a stream waits for threads that hang in somebody else's call."""
 
 
-class Engine(Protocol):
-    """What a line asks its engine: to begin asks, to send pieces, to look at the time, to end what is left."""
+class Engine(Protocol[R]):
+    """What a line has its engine do: begin tile requests, send HTTP requests, look at the time, end what is left."""
 
-    def begin(self, asks: tuple[Ask, ...]) -> list[Piece]:
-        """Return the pieces of new asks. The line's lock is held."""
+    def begin(self, wanted: tuple[TileRequest[R], ...]) -> list[HttpRequest[R]]:
+        """Return the HTTP requests of new tile requests. The line's lock is held."""
 
-    def send(self, piece: Piece) -> None:
-        """Send a piece, and put or give what comes of it."""
+    def send(self, request: HttpRequest[R]) -> None:
+        """Send a request, and put or give what comes of it."""
 
     def look(self, now: float) -> None:
         """Do what is due at a time. The line's lock is held."""
 
-    def leave(self) -> list[Answer]:
+    def leave(self) -> list[Answer[R]]:
         """Return answers for all that was begun and not answered."""
 
 
-class Line:
-    """Passes pieces to threads that send them, and answers to the one that consumes them.
+class Line(Generic[R, M]):
+    """Passes requests to threads that send them, and answers to the one that consumes them.
 
     No more than twice ``limit`` answered or unanswered requests are held; ``open`` is how many tasks are unanswered.
     """
 
-    def __init__(self, engine: Engine, limit: int) -> None:
+    def __init__(self, engine: Engine[R], limit: int) -> None:
         self.lock = threading.RLock()
         self.stop_event = threading.Event()
         self.stopped_at: float | None = None
@@ -52,27 +52,27 @@ class Line:
         self._most = 2 * limit
         self._ahead = limit
         self._work, self._came, self._room, self._clock = (threading.Condition(self.lock) for _ in range(4))
-        self._fresh: deque[tuple[Ask, ...]] = deque()
-        self._ready: deque[Piece] = deque()
-        self._due: list[tuple[float, int, Piece]] = []
-        self._done: deque[list[Any]] = deque()
+        self._fresh: deque[tuple[TileRequest[R], ...]] = deque()
+        self._ready: deque[HttpRequest[R]] = deque()
+        self._due: list[tuple[float, int, HttpRequest[R]]] = []
+        self._done: deque[Sequence[Answer[R] | Mark[M]]] = deque()
         self._number = itertools.count()
         self._busy = 0
         self._fed = self._ended = False
         self._failure: BaseException | None = None
 
-    def put(self, pieces: Iterable[Piece], at: float | None = None) -> None:
-        """Have pieces sent, before any that were not begun, or ``at`` a time (``time.monotonic``)."""
+    def put(self, requests: Iterable[HttpRequest[R]], at: float | None = None) -> None:
+        """Have requests sent, before any that were not begun, or ``at`` a time (``time.monotonic``)."""
         with self.lock:
-            for piece in pieces:
+            for request in requests:
                 if at is None:
-                    self._ready.append(piece)
+                    self._ready.append(request)
                     self._work.notify()
                 else:
-                    heapq.heappush(self._due, (at, next(self._number), piece))
+                    heapq.heappush(self._due, (at, next(self._number), request))
                     self._clock.notify()
 
-    def give(self, answers: list[Answer]) -> None:
+    def give(self, answers: list[Answer[R]]) -> None:
         """Hand on answers that came of one request."""
         with self.lock:
             self._done.append(answers)
@@ -90,8 +90,10 @@ class Line:
             for condition in (self._work, self._came, self._room, self._clock):
                 condition.notify_all()
 
-    def stream(self, source: Iterable[Any]) -> Generator[Any, None, None]:
-        """Yield an answer for each :class:`Ask` of ``source``, alone or in a tuple, and all else of it in its place.
+    def stream(
+        self, source: Iterable[TileRequest[R] | Pack[R] | Mark[M]]
+    ) -> Generator[Answer[R] | Mark[M], None, None]:
+        """Yield an answer for each tile request of ``source``, alone or in a pack, and each mark in its place.
 
         ``source`` is read, in a thread of its own, no further ahead than there are places to send from. Whatever it
         raises is raised here.
@@ -110,7 +112,7 @@ class Line:
             while (batch := self._next()) is not None:
                 yield from batch
             yield from self._engine.leave()
-            yield from (Answer(ask) for asks in self._fresh for ask in asks)
+            yield from (Answer(one) for wanted in self._fresh for one in wanted)
         finally:
             self.stop()
             with self.lock:
@@ -120,7 +122,7 @@ class Line:
             for thread in threads:
                 thread.join(max(0.0, until - time.monotonic()))
 
-    def _next(self) -> list[Any] | None:
+    def _next(self) -> Sequence[Answer[R] | Mark[M]] | None:
         with self.lock:
             while not self._done and not self._failure:
                 left = self.open or self._fresh  # what nobody has begun yet is not open
@@ -141,47 +143,56 @@ class Line:
                 self._failure = self._failure or error
                 self._came.notify_all()
 
-    def _feed(self, source: Iterable[Any]) -> None:
+    def _feed(self, source: Iterable[TileRequest[R] | Pack[R] | Mark[M]]) -> None:
         try:
             for item in source:
-                asks = (item,) if isinstance(item, Ask) else item if isinstance(item, tuple) else None
                 with self.lock:
-                    waiting: deque[Any] = self._done if asks is None else self._fresh
-                    most = self._most if asks is None else self._ahead
-                    while len(waiting) >= most and not self.stop_event.is_set():
-                        self._room.wait()
-                    if asks is not None and not self.stop_event.is_set():
-                        self._fresh.append(asks)
-                        self._work.notify()
+                    if isinstance(item, Mark):
+                        self._hand_through(item)
                     else:
-                        self._done.append([item] if asks is None else [Answer(ask) for ask in asks])
-                        self._came.notify()
+                        self._ask_for(item.wanted if isinstance(item, Pack) else (item,))
         finally:
             with self.lock:
                 self._fed = True
                 self._work.notify_all()
                 self._came.notify_all()
 
+    def _hand_through(self, mark: Mark[M]) -> None:
+        while len(self._done) >= self._most and not self.stop_event.is_set():
+            self._room.wait()
+        self._done.append([mark])
+        self._came.notify()
+
+    def _ask_for(self, wanted: tuple[TileRequest[R], ...]) -> None:
+        while len(self._fresh) >= self._ahead and not self.stop_event.is_set():
+            self._room.wait()
+        if self.stop_event.is_set():
+            self._done.append([Answer(one) for one in wanted])
+            self._came.notify()
+        else:
+            self._fresh.append(wanted)
+            self._work.notify()
+
     def _send(self) -> None:
-        while (piece := self._take()) is not None:
+        while (request := self._take()) is not None:
             try:
-                self._engine.send(piece)
+                self._engine.send(request)
             finally:
                 with self.lock:
                     self._busy -= 1
                     if self._fed:
                         self._came.notify()
 
-    def _take(self) -> Piece | None:
-        """Return the next piece to send; None when there is nothing more to come."""
+    def _take(self) -> HttpRequest[R] | None:
+        """Return the next request to send; None when there is nothing more to come."""
         with self.lock:
             while not self.stop_event.is_set():
                 if self._busy + len(self._done) < self._most:
                     if not self._ready and self._fresh:
-                        pieces = self._engine.begin(self._fresh.popleft())
+                        requests = self._engine.begin(self._fresh.popleft())
                         self._room.notify()
-                        self._ready.extend(pieces)
-                        self._work.notify(len(pieces) - 1)
+                        self._ready.extend(requests)
+                        self._work.notify(len(requests) - 1)
                     if self._ready:
                         self._busy += 1
                         return self._ready.popleft()

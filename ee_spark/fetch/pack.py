@@ -13,22 +13,19 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ee_spark.fetch.piece import Ask
-from ee_spark.planner.request import MAX_BANDS, Recipe, filled, pack_size
-
-__all__ = ["MAX_BANDS", "pack_size", "packed"]
+from ee_spark.planner.request import Recipe, TileRequest, filled
 
 
-def packed(recipe: Recipe, asks: Sequence[Ask]) -> tuple[Recipe, str]:
-    """Return the recipe and graph of one request for all ``asks``, which are of one window.
+def packed(recipe: Recipe, wanted: Sequence[TileRequest[Any]]) -> tuple[Recipe, str]:
+    """Return the recipe and graph of one HTTP request for all ``wanted`` tile requests, which are of one window.
 
-    The answer's bands are those of the first ask, then of the second, and so on.
+    The answer's bands are those of the first, then of the second, and so on.
     """
     nodes = _Nodes()
     images = []
-    names = [_band_names(index, recipe.bands) for index in range(len(asks))]
-    for ask, new in zip(asks, names, strict=True):
-        image = nodes.add(json.loads(filled(ask.graph or "", ask.image_id, ask.version)))
+    names = [_band_names(index, recipe.bands) for index in range(len(wanted))]
+    for one, new in zip(wanted, names, strict=True):
+        image = nodes.add(json.loads(filled(one.graph or "", one.image_id, one.version)))
         images.append(
             nodes.call("Image.select", input=image, bandSelectors=_constant(recipe.bands), newNames=_constant(new))
         )

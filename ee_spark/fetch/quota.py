@@ -1,4 +1,4 @@
-"""A lane's share of the project's quota: a window of requests in flight and a pace of requests a second.
+"""A lane's share of the project's quota: a window of requests in flight and a pace of requests per second.
 
 The window adapts by additive increase and multiplicative decrease (Chiu and Jain 1989,
 https://doi.org/10.1016/0169-7552(89)90019-6): a twentieth of the limit more for each window's worth of good answers,

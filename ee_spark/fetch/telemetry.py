@@ -15,6 +15,30 @@ HISTORY = 240
 _LEAST = 1e-5
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What a lane's requests came to: ``statuses`` counts answers by HTTP status, the rest is as in :class:`Telemetry`.
+
+    It goes through JSON: ``dataclasses.asdict`` one way, :meth:`from_json` the other.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    splits: int = 0
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    latencies: Mapping[int, int] = field(default_factory=dict)
+    busy_seconds: float = 0.0
+    fetching_seconds: float = 0.0
+    windows: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Traffic:
+        """Return the traffic that JSON values tell of."""
+        latencies = {int(index): count for index, count in data["latencies"].items()}
+        windows = tuple((second, window) for second, window in data["windows"])
+        return cls(**{**data, "latencies": latencies, "windows": windows})
+
+
 @dataclass
 class Telemetry:
     """Counters of one lane. ``latencies`` counts answers by class of latency, ``windows`` is (second, window)."""
@@ -49,30 +73,31 @@ class Telemetry:
         if len(self.windows) > HISTORY:
             self.windows, self._every = self.windows[::2], self._every * 2
 
-    def record(self) -> dict[str, Any]:
-        """Return what :func:`total` adds up, as JSON values."""
-        return {
-            "requests": self.statuses.total(),
-            "retries": self.retries,
-            "splits": self.splits,
-            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
-            "latencies": {str(index): count for index, count in sorted(self.latencies.items())},
-            "busy_seconds": self.busy_seconds,
-            "fetching_seconds": self.last - self.first if self.first is not None else 0.0,
-            "windows": self.windows,
-        }
+    @property
+    def traffic(self) -> Traffic:
+        """What :func:`total` adds up."""
+        return Traffic(
+            requests=self.statuses.total(),
+            retries=self.retries,
+            splits=self.splits,
+            statuses={str(status): count for status, count in sorted(self.statuses.items())},
+            latencies=dict(sorted(self.latencies.items())),
+            busy_seconds=self.busy_seconds,
+            fetching_seconds=self.last - self.first if self.first is not None else 0.0,
+            windows=tuple(self.windows),
+        )
 
 
-def total(records: Sequence[Mapping[str, Any]], concurrent: int, bytes_in: int) -> dict[str, Any]:
-    """Return the run's rates and latencies from its lanes' records.
+def total(lanes: Sequence[Traffic], concurrent: int, bytes_in: int) -> dict[str, Any]:
+    """Return the run's rates and latencies from its lanes' traffic.
 
-    ``quota_use`` is requests a second over what ``concurrent`` requests in flight would reach at the mean latency.
+    ``quota_use`` is requests per second over what ``concurrent`` requests in flight would reach at the mean latency.
     """
     latencies: Counter[int] = Counter()
-    for record in records:
-        latencies.update({int(index): count for index, count in record["latencies"].items()})
-    seconds = max((record["fetching_seconds"] for record in records), default=0.0)
-    busy = sum(record["busy_seconds"] for record in records)
+    for lane in lanes:
+        latencies.update(lane.latencies)
+    seconds = max((lane.fetching_seconds for lane in lanes), default=0.0)
+    busy = sum(lane.busy_seconds for lane in lanes)
     requests = latencies.total()
     points = percentiles(latencies, (0.5, 0.9, 0.95, 0.99, 1.0))
     return {
@@ -84,7 +109,7 @@ def total(records: Sequence[Mapping[str, Any]], concurrent: int, bytes_in: int) 
             f"latency_{name}": point if point is None else round(point, 4)
             for name, point in zip(("p50", "p90", "p95", "p99", "max"), points, strict=True)
         },
-        "windows": [record["windows"] for record in records],
+        "windows": [[list(point) for point in lane.windows] for lane in lanes],
     }
 
 

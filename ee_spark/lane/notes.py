@@ -1,7 +1,7 @@
 """What lanes of a run leave for others to read while they work, under ``_ee_spark/lanes/<run>/``.
 
 A note for each open chunk, so that the driver knows what a worker that died was at; the record of a lane that ended;
-and one word that stops all lanes.
+slices that are too large to travel with their lanes; and one word that stops all lanes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from ee_spark.errors import StoreError
+from ee_spark.lane.record import LaneRecord
 from ee_spark.objects import Store
 from ee_spark.store.runs import is_over
 
@@ -48,14 +48,14 @@ class Notes:
         """Take the note of a chunk back."""
         self.store.delete(f"{self.stem}-c{chunk}")
 
-    def ended(self, record: dict[str, Any]) -> None:
+    def ended(self, record: LaneRecord) -> None:
         """Leave the lane's record."""
-        self.store.create(f"{self.stem}.json", json.dumps(record).encode())
+        self.store.create(f"{self.stem}.json", json.dumps(record.to_json()).encode())
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> LaneRecord | None:
         """Return the lane's record; None if it has not ended."""
         found = self.store.read(f"{self.stem}.json")
-        return None if found is None else dict(json.loads(found[0]))
+        return None if found is None else LaneRecord.from_json(json.loads(found[0]))
 
     def stop_all(self, reason: str) -> None:
         """Stop all lanes of the run, if the store can be written; the first reason stands."""
@@ -69,7 +69,7 @@ class Notes:
 
 
 def clear(store: Store, run_id: str) -> None:
-    """Remove all notes of a run."""
+    """Remove all notes and slices of a run."""
     for entry in store.list(f"{LANES}/{run_id}/"):
         store.delete(entry.name)
 

@@ -7,17 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 
 import pyarrow as pa
 
 from ee_spark.errors import EESparkError
 from ee_spark.lane.lane import Brief
-from ee_spark.lane.notes import Notes
-from ee_spark.lane.tally import tally
+from ee_spark.lane.sink import ChunkSink, Sink
 from ee_spark.planner.tile import Tiles
-from ee_spark.store.log import ChunkLog, Key
-from ee_spark.store.part import Row, build, failed_table
+from ee_spark.store.log import Key
+from ee_spark.store.part import Row
 from ee_spark.store.schema import PART_TILES
 
 HELD_PARTS = 1.25
@@ -26,14 +24,14 @@ HELD_PARTS = 1.25
 
 @dataclass(eq=False)
 class OpenChunk:
-    """A chunk while the lane works on it: its log, its tiles, and the rows that wait for the next part.
+    """A chunk while the lane works on it: where its rows go, its tiles, and the rows that wait for the next part.
 
     ``left`` is how many answers are still to come, ``mine`` what this lane committed, by key; ``noted`` says
     that others know it is open.
     """
 
     index: int
-    log: ChunkLog
+    sink: ChunkSink
     tiles: Tiles
     planned: set[Key]
     left: int = 0
@@ -51,12 +49,12 @@ class Publisher:
     ``error`` is what ended the publishing, if anything did; then ``fail`` was called, and no more is written.
     """
 
-    def __init__(self, brief: Brief, notes: Notes, fail: Callable[[], None]) -> None:
+    def __init__(self, brief: Brief, sink: Sink, fail: Callable[[], None]) -> None:
         self.counts: Counter[str] = Counter()
         self.closed: set[int] = set()
         self.parts = 0
         self.error: EESparkError | None = None
-        self._brief, self._notes, self._fail = brief, notes, fail
+        self._brief, self._sink, self._fail = brief, sink, fail
         self._chunks: list[OpenChunk] = []
         self._pool = ThreadPoolExecutor(1, "publish")
         self._running: dict[Future[None], int] = {}
@@ -74,12 +72,12 @@ class Publisher:
             self._publish(chunk)
         elif self._waiting() >= self._brief.part_size:
             self._publish(max(self._chunks, key=lambda other: other.waiting_bytes))
-        self._settle(HELD_PARTS * self._brief.part_size)
+        self._wait_until_held(HELD_PARTS * self._brief.part_size)
 
     def end(self) -> None:
         """Wait for all that was handed over."""
         self._pool.shutdown()
-        self._settle(0)
+        self._wait_until_held(0)
 
     def unclosed(self) -> dict[int, Counter[str]]:
         """Return what the pairs of chunks that were opened, and not closed, have come to."""
@@ -93,7 +91,7 @@ class Publisher:
         chunk.rows, chunk.waiting_bytes = [], 0
         self._running[self._pool.submit(self._write, chunk, rows, last)] = size
 
-    def _settle(self, most: float) -> None:
+    def _wait_until_held(self, most: float) -> None:
         """Wait until no more than ``most`` bytes are held; raise what publishing raised that is not ours."""
         while self._running:
             over = self._waiting() + sum(self._running.values()) > most
@@ -106,11 +104,9 @@ class Publisher:
     def _write(self, chunk: OpenChunk, rows: list[Row], last: bool) -> None:
         if self.error is not None:
             return
-        layout, run_id = self._brief.layout, self._brief.run_id
         try:
             if rows:
-                make = partial(build, layout=layout, run_id=run_id)
-                chunk.mine.update({row.key: row.status for row in chunk.log.publish(rows, make)})
+                chunk.mine.update({row.key: row.status for row in chunk.sink.publish(rows)})
                 self.parts += 1
                 rows.clear()  # with their pixels
                 pa.default_memory_pool().release_unused()  # what the encoder took, the next answers may need
@@ -121,10 +117,9 @@ class Publisher:
             self._fail()
 
     def _close(self, chunk: OpenChunk) -> None:
-        """Fold the chunk, and count what its planned pairs have become."""
-        chunk.log.fold(failed_table(chunk.failed, self._brief.layout, self._brief.run_id))
-        self.counts.update(tally(chunk.log, chunk.planned, self._brief.run_id, chunk.mine))
+        """Close the chunk, and count what its planned pairs have become."""
+        self.counts.update(chunk.sink.close(chunk.failed, chunk.planned, chunk.mine))
         if chunk.noted:
-            self._notes.closed(chunk.index)
+            self._sink.closed(chunk.index)
         self.closed.add(chunk.index)
         chunk.closed.set()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 from ee_spark.fetch.quota import share
-from ee_spark.lane.deal import deal
-from ee_spark.lane.lane import Lane
+from ee_spark.lane.deal import Share, deal
 from ee_spark.lane.notes import Notes, clear
-from ee_spark.lane.tally import Open
+from ee_spark.lane.record import LaneRecord
+from ee_spark.lane.tally import Unclosed
 from ee_spark.objects import Store
 from ee_spark.planner.chunk import Chunk
 
@@ -31,43 +31,48 @@ class Suspect:
     deaths: int = 0
 
 
-def run_rounds(
-    first: list[Lane], store: Store, run_lanes: Callable[[list[Lane]], str | None]
-) -> tuple[list[dict[str, Any]], list[Open], str | None]:
+class Rounds(NamedTuple):
+    """What the rounds of a run came to: its lanes' records, chunks that no lane closed, and why it ended early."""
+
+    records: list[LaneRecord]
+    unclosed: list[Unclosed]
+    stopped: str | None
+
+
+def run_rounds(first: list[Share], store: Store, run_lanes: Callable[[list[Share]], str | None]) -> Rounds:
     """Run lanes, and again what was left when workers died, until nothing is left or a round achieves nothing.
 
-    ``run_lanes`` runs them side by side and says why that failed, if it did. Returns the lanes' records; and where the
-    run ended before its end, the chunks that no lane closed, and why.
+    ``run_lanes`` runs them side by side and says why that failed, if it did.
     """
-    records: list[dict[str, Any]] = []
-    lanes, chunks, suspects, number = first, list[Chunk](), list[Suspect](), 0
+    records: list[LaneRecord] = []
+    shares, chunks, suspects, number = first, list[Chunk](), list[Suspect](), 0
     try:
         while True:
-            reason = run_lanes(lanes)
-            notes = [Notes(store, lane.brief.run_id, lane.round, lane.index) for lane in lanes]
+            reason = run_lanes(shares)
+            notes = [Notes(store, one.brief.run_id, one.round, one.index) for one in shares]
             found = [note.record() for note in notes]
             records += [record for record in found if record is not None]
-            stopped = next((record["stopped"] for record in records if record["stopped"]), None)
+            stopped = next((record.stopped for record in records if record.stopped), None)
             noted = [note.left_open() for note in notes]
-            begun = lanes[0].alone, chunks, suspects
-            chunks, new = left_over(lanes, found, noted)
-            suspects = new if lanes[0].alone else [*suspects, *new]
-            rest = [*unclosed(lanes, found), *((chunk, Counter()) for chunk in chunks)]
-            rest += [(suspect.chunk, Counter()) for suspect in suspects]
+            begun = shares[0].alone, chunks, suspects
+            chunks, new = left_over(shares, found, noted)
+            suspects = new if shares[0].alone else [*suspects, *new]
+            rest = [*unclosed(shares, found), *(Unclosed(chunk, Counter()) for chunk in chunks)]
+            rest += [Unclosed(suspect.chunk, Counter()) for suspect in suspects]
             if stopped or not (chunks or suspects):
-                return records, rest, stopped
+                return Rounds(records, rest, stopped)
             idle = not any(noted) and all(record is None for record in found)  # no lane ever ran: Spark itself is gone
-            if idle or (lanes[0].alone, chunks, suspects) == begun:
-                return records, rest, f"{reason}; a round of work achieved nothing"
+            if idle or (shares[0].alone, chunks, suspects) == begun:
+                return Rounds(records, rest, f"{reason}; a round of work achieved nothing")
             number += 1
             log.warning("%s; round %d: %d chunks, %d suspects", reason, number + 1, len(chunks), len(suspects))
-            lanes = next_lanes(first, chunks, suspects, number)
+            shares = next_shares(first, chunks, suspects, number)
     finally:
         clear(store, first[0].brief.run_id)
 
 
 def left_over(
-    lanes: Sequence[Lane], records: Sequence[Mapping[str, Any] | None], still_open: Sequence[set[int]]
+    shares: Sequence[Share], records: Sequence[LaneRecord | None], still_open: Sequence[set[int]]
 ) -> tuple[list[Chunk], list[Suspect]]:
     """Return what a round left to do: chunks to deal again, and suspects.
 
@@ -75,24 +80,25 @@ def left_over(
     """
     chunks: list[Chunk] = []
     suspects: list[Suspect] = []
-    for lane, record, noted in zip(lanes, records, still_open, strict=True):
-        suspected = noted if record is None else set(record["left"])
-        for index, chunk in enumerate(lane.chunks):
+    for one, record, noted in zip(shares, records, still_open, strict=True):
+        suspected = noted if record is None else set(record.left)
+        for index, chunk in enumerate(one.chunks):
             if index in suspected:
-                suspects += narrowed(Suspect(chunk, lane.deaths[index] if lane.deaths else 0), alone=lane.alone)
-            elif record is None and lane.alone:
-                suspects.append(Suspect(chunk, lane.deaths[index]))
+                suspects += narrowed(Suspect(chunk, one.deaths[index] if one.deaths else 0), alone=one.alone)
+            elif record is None and one.alone:
+                suspects.append(Suspect(chunk, one.deaths[index]))
             elif record is None:
                 chunks.append(chunk)
     return chunks, suspects
 
 
-def unclosed(lanes: Sequence[Lane], records: Sequence[Mapping[str, Any] | None]) -> list[Open]:
+def unclosed(shares: Sequence[Share], records: Sequence[LaneRecord | None]) -> list[Unclosed]:
     """Return the chunks that lanes which stopped did not close, with what each made of them."""
     return [
-        (lane.chunks[int(index)], Counter(counts))
-        for lane, record in zip(lanes, records, strict=True)
-        for index, counts in (record or {"unclosed": {}})["unclosed"].items()
+        Unclosed(one.chunks[index], Counter(counts))
+        for one, record in zip(shares, records, strict=True)
+        if record is not None
+        for index, counts in record.unclosed.items()
     ]
 
 
@@ -103,9 +109,11 @@ def narrowed(suspect: Suspect, *, alone: bool) -> list[Suspect]:
     return [replace(suspect, deaths=suspect.deaths + alone)]
 
 
-def next_lanes(first: Sequence[Lane], chunks: Sequence[Chunk], suspects: Sequence[Suspect], number: int) -> list[Lane]:
-    """Return the lanes of round ``number``, which share what the ``first`` ones shared: for chunks, else suspects."""
-    threads, per_second = sum(lane.threads for lane in first), sum(lane.per_second for lane in first)
+def next_shares(
+    first: Sequence[Share], chunks: Sequence[Chunk], suspects: Sequence[Suspect], number: int
+) -> list[Share]:
+    """Return what the lanes of round ``number`` get, of what the ``first`` ones shared: for chunks, else suspects."""
+    threads, per_second = sum(one.threads for one in first), sum(one.per_second for one in first)
     if not chunks:
         return [
             replace(

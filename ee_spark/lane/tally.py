@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 import pyarrow.compute as pc
 
 from ee_spark.errors import StoreError
-from ee_spark.lane.lane import Lane
+from ee_spark.lane.deal import Share
 from ee_spark.objects import Store
 from ee_spark.planner.chunk import Chunk
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import failed_table
 
-Open = tuple[Chunk, Counter[str]]
-"""A chunk that no lane closed, and what its lane says of it."""
-
 log = logging.getLogger(__name__)
 
 
-def tally(chunk: ChunkLog, planned: AbstractSet[Key], run_id: str, mine: dict[Key, str] | None = None) -> Counter[str]:
+class Unclosed(NamedTuple):
+    """A chunk that no lane closed, and what its lane says has become of its pairs."""
+
+    chunk: Chunk
+    counts: Counter[str]
+
+
+def tally(
+    chunk: ChunkLog, planned: AbstractSet[Key], run_id: str, mine: Mapping[Key, str] | None = None
+) -> Counter[str]:
     """Count what the planned pairs of a folded chunk are: ok and empty if this run did them, skipped, failed.
 
     ``mine`` are those that the caller itself committed. Pairs that are nothing yet are not counted.
@@ -35,34 +42,30 @@ def tally(chunk: ChunkLog, planned: AbstractSet[Key], run_id: str, mine: dict[Ke
     return counts
 
 
-def settle(lane: Lane, store: Store, left: Iterable[Open]) -> Counter[str]:
+def count_unclosed(share: Share, store: Store, left: Iterable[Unclosed]) -> Counter[str]:
     """Fold every chunk that no lane closed, where it is behind its parts, and count what its planned pairs are.
 
-    ``lane`` is any of the run's. Where the store cannot be had, what the lanes say stands.
+    ``share`` is any of the run's. Where the store cannot be read or written, what the lanes say stands.
     """
-    pieces: dict[str, list[Chunk]] = {}
+    parts: dict[str, list[Chunk]] = {}
     said: Counter[str] = Counter()
     for chunk, counts in left:
-        pieces.setdefault(chunk.key, []).append(chunk)
+        parts.setdefault(chunk.key, []).append(chunk)
         said.update(counts)
-    brief, counts = lane.brief, Counter[str]()
+    brief, counted = share.brief, Counter[str]()
+    shape, snap = brief.layout.frozen.shape, brief.snap
     nothing = failed_table([], brief.layout, brief.run_id)
     try:
-        for chunk_log, chunks in zip(open_logs(store, brief.layout, list(pieces)), pieces.values(), strict=True):
+        for chunk_log, chunks in zip(open_logs(store, brief.layout, list(parts)), parts.values(), strict=True):
             if chunk_log.ledgers or chunk_log.folded is not None:
                 chunk_log.fold(nothing)
                 for chunk in chunks:
-                    counts.update(tally(chunk_log, set(keys_of(lane, chunk)), brief.run_id))
+                    planned = set(share.whole.keys(chunk, shape, snap=snap))
+                    counted.update(tally(chunk_log, planned, brief.run_id))
     except StoreError as error:
         log.warning("%s; the counts of the chunks that were open are the lanes' own", error)
         return said
-    return counts
-
-
-def keys_of(lane: Lane, chunk: Chunk) -> Sequence[Key]:
-    """Return the (tile_id, image_id) of a chunk's planned pairs, in their order."""
-    tiles, tile, image = chunk.pairs(lane.brief.layout.frozen.shape, lane.points, snap=lane.brief.snap)
-    return [(tiles.ids[t], lane.image_ids[i]) for t, i in zip(tile.tolist(), image.tolist(), strict=True)]
+    return counted
 
 
 def _done_by(chunk: ChunkLog, run_id: str) -> dict[Key, str]:

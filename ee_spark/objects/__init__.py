@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,9 +12,11 @@ from ee_spark.objects.file import FileStore, replace_file
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
 
 __all__ = [
+    "INPUTS",
     "TEMP",
     "Entry",
     "FileStore",
+    "Inputs",
     "Settings",
     "Store",
     "check_output",
@@ -22,11 +25,24 @@ __all__ = [
     "probe",
     "read_input",
     "send_file",
-    "use_for_inputs",
     "write_output",
 ]
 
-_inputs = Settings()
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the files that a job names are read: by which storage settings, and whether functions may come from there."""
+
+    storage: Settings = field(default_factory=Settings)
+    remote_code: bool = False
+
+    def read(self, path: str, key: str) -> bytes:
+        """Return a file's bytes, as :func:`read_input` does."""
+        return read_input(path, key, self.storage)
+
+
+INPUTS = Inputs()
+"""Inputs by the clouds' own endpoints and the environment's credentials, without code from elsewhere."""
 
 
 def open_store(path: str, settings: Settings | None = None) -> Store:
@@ -39,17 +55,19 @@ def open_store(path: str, settings: Settings | None = None) -> Store:
     if parts.scheme in ("", "file"):
         return FileStore(local_path(path))
     if parts.scheme not in ("gs", "s3"):
-        raise JobError(f"{path!r}: {parts.scheme}:// is no store; write gs://, s3://, file:// or a plain path")
+        raise JobError(
+            f"{path!r}: {parts.scheme}:// is not a known kind of store; write gs://, s3://, file:// or a plain path"
+        )
     if not parts.netloc:
-        raise JobError(f"{path!r}: names no bucket; write {parts.scheme}://BUCKET/PATH")
+        raise JobError(f"{path!r}: does not name a bucket; write {parts.scheme}://BUCKET/PATH")
     prefix = path.partition("://")[2].partition("/")[2].strip("/")
     if parts.scheme == "gs":
         from ee_spark.objects.gs import GsStore
 
-        return GsStore(parts.netloc, prefix, settings or _inputs)
+        return GsStore(parts.netloc, prefix, settings or Settings())
     from ee_spark.objects.s3 import S3Store
 
-    return S3Store(parts.netloc, prefix, settings or _inputs)
+    return S3Store(parts.netloc, prefix, settings or Settings())
 
 
 def send_file(path: Path, url: str, settings: Settings | None = None) -> None:
@@ -64,18 +82,12 @@ def send_file(path: Path, url: str, settings: Settings | None = None) -> None:
     open_store(folder, settings).send(name, path)
 
 
-def use_for_inputs(settings: Settings) -> None:
-    """Reach what job files name on gs:// and s3:// by ``settings`` from now on, in this process."""
-    global _inputs
-    _inputs = settings
-
-
 def local_path(path: str) -> Path:
     """Return the local path that a plain path or a ``file://`` URL names."""
     return Path(unquote(urlsplit(path).path)) if path.startswith("file:") else Path(path)
 
 
-def read_input(path: str, key: str) -> bytes:
+def read_input(path: str, key: str, settings: Settings | None = None) -> bytes:
     """Return the bytes of a file that the job file names under ``key``.
 
     Raises:
@@ -89,27 +101,27 @@ def read_input(path: str, key: str) -> bytes:
             raise JobError(text) from None
     folder, _, name = path.rpartition("/")
     try:
-        found = open_store(folder).read(name)
+        found = open_store(folder, settings).read(name)
     except (StoreError, JobError) as error:
         raise JobError(f"{key}: cannot read {path!r}: {error}") from None
     if found is None:
-        raise JobError(f"{key}: there is no {path!r}; relative paths start at the job file")
+        raise JobError(f"{key}: {path!r} does not exist; relative paths start at the job file")
     return found[0]
 
 
-def check_output(path: str, key: str) -> None:
+def check_output(path: str, key: str, settings: Settings | None = None) -> None:
     """Make sure, as far as can be told without writing it, that :func:`write_output` can write a file.
 
     Raises:
-        JobError: if its folder is not there, or it names no store.
+        JobError: if its folder is not there, or it does not name a store.
     """
     if urlsplit(path).scheme not in ("", "file"):
-        open_store(path.rpartition("/")[0])
+        open_store(path.rpartition("/")[0], settings)
     elif not local_path(path).absolute().parent.is_dir() or local_path(path).is_dir():
         raise JobError(f"{key}: cannot write {path!r}; name a file in a folder that is there")
 
 
-def write_output(path: str, data: bytes) -> None:
+def write_output(path: str, data: bytes, settings: Settings | None = None) -> None:
     """Write a file by path or URL in one atomic step, in the place of what was there.
 
     Raises:
@@ -119,7 +131,7 @@ def write_output(path: str, data: bytes) -> None:
         replace_file(local_path(path), data)
         return
     folder, _, name = path.rpartition("/")
-    store = open_store(folder)
+    store = open_store(folder, settings)
     while not store.replace(name, data, found[1] if (found := store.read(name)) else None):
         pass  # somebody else replaced it meanwhile
 

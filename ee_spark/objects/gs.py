@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import google_crc32c
 import urllib3
@@ -25,6 +25,7 @@ from google.auth import exceptions as google_exceptions
 from google.auth.transport.urllib3 import AuthorizedHttp
 
 from ee_spark.errors import StoreError
+from ee_spark.hosts import is_google
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
 
@@ -48,7 +49,7 @@ class GsStore:
         url = (settings.gs_endpoint or os.environ.get(EMULATOR) or ENDPOINT).rstrip("/")
         self._url = url if "://" in url else f"http://{url}"
         self._objects = f"/storage/v1/b/{bucket}/o"
-        self._anonymous = settings.anonymous or not _is_google(self._url)
+        self._anonymous = settings.anonymous or not is_google(self._url)
 
     def create(self, name: str, data: bytes) -> bool:
         """Publish ``data`` as ``name``; False if the name is taken."""
@@ -77,7 +78,7 @@ class GsStore:
         headers = {"range": f"bytes=-{TAIL}"}
         answer = self._call("GET", self._object(name, alt="media"), headers=headers, good=(200, 206, 404, 416))
         if answer.status == 404:
-            raise StoreError(f"{self.root}/{name}: there is no such object")
+            raise StoreError(f"{self.root}/{name}: it does not exist")
         if answer.status == 416:
             return RangeFile(0, b"", lambda start, stop: b"")
         generation = answer.headers["x-goog-generation"]
@@ -163,7 +164,7 @@ class GsStore:
             except (urllib3.exceptions.HTTPError, google_exceptions.TransportError) as error:
                 problem, again = f"no answer ({error})", True
             except google_exceptions.GoogleAuthError as error:
-                raise StoreError(f"{self.root}: no credentials for Cloud Storage ({error})") from None
+                raise StoreError(f"{self.root}: could not load credentials for Cloud Storage ({error})") from None
             if not again or time.monotonic() + wait > until:
                 name = path.partition("?")[0].rpartition("/")[2]
                 raise StoreError(f"{self.root}: {method} of {name!r} failed with {problem}")
@@ -186,15 +187,10 @@ class GsStore:
             credentials, _ = google_default(scopes=[SCOPE])
         except google_exceptions.GoogleAuthError as error:
             raise StoreError(
-                f"{self.root}: no credentials for Cloud Storage ({error}); run 'gcloud auth application-default "
-                "login', or set storage.anonymous: true for a public bucket"
+                f"{self.root}: could not load credentials for Cloud Storage ({error}); run 'gcloud auth "
+                "application-default login', or set storage.anonymous: true for a public bucket"
             ) from None
         return AuthorizedHttp(credentials, http=pool)
-
-
-def _is_google(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" and (parts.hostname or "").endswith(".googleapis.com")
 
 
 def _message(data: bytes) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import google_crc32c
 from urllib3.exceptions import HTTPError
 
-from ee_spark.errors import JobError, StoreError
+from ee_spark.errors import StoreError, missing_extra
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
 
@@ -28,7 +28,7 @@ try:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:
-    raise JobError("s3:// needs boto3; install the extra: pip install 'ee-spark[s3]'") from None
+    raise missing_extra("s3://", "boto3", "s3") from None
 
 ATTEMPTS = 10
 """Tries of one request on transient errors, with botocore's own jittered waits of up to 20 s."""
@@ -115,7 +115,10 @@ class S3Store:
                     raise
                 return True
             time.sleep(random.uniform(0, 0.5))
-        raise StoreError(f"{self.root}/{name}: other writers were in the way {CONFLICTS} times; run again, it resumes")
+        raise StoreError(
+            f"{self.root}/{name}: other writers were in the way {CONFLICTS} times; run the same command again, it "
+            "resumes"
+        )
 
     def _get(self, name: str, **options: str) -> tuple[bytes, dict[str, Any]]:
         """Get an object or a part of it; botocore tries requests again, but not bodies that break off."""

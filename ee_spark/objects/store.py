@@ -57,7 +57,7 @@ class Store(Protocol):
         """Return all objects whose name begins with ``prefix``, in folders below it too, sorted by name."""
 
     def delete(self, name: str) -> None:
-        """Remove ``name``; it is no error if it is gone."""
+        """Remove ``name``; it is not an error if it is gone."""
 
     def clear_temp(self) -> None:
         """Remove what writers that died left behind; a living writer whose temporary is gone writes it again."""

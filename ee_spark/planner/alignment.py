@@ -119,7 +119,7 @@ def _native(signature: Signature, config: JobConfig) -> Lattice:
     if like:
         chosen = [band for band in signature if band.name == like]
         if not chosen:
-            raise JobError(f"grid.like: no band {like!r}; the bands are {names(signature)}")
+            raise JobError(f"grid.like: there is no band {like!r}; the bands are {names(signature)}")
     else:
         old = set(bands.values() if isinstance(bands, dict) else bands or ()) if not config.source.map else set()
         chosen = [band for band in signature if not old or band.name in old] or list(signature)
@@ -195,7 +195,7 @@ def _difference(theirs: Lattice, ours: Lattice, resample: str) -> str:
         )
         return f"{ratio:.4g} × coarser than stored ({theirs.res_x:.6g}): {takes}{pyramid}"
     if ratio < 1 - _ALIKE:
-        repeated = f"; stored pixels repeat about {1 / ratio:.4g} × a side" if resample == "nearest" else ""
+        repeated = f"; stored pixels repeat about {1 / ratio:.4g} × per side" if resample == "nearest" else ""
         return f"{1 / ratio:.4g} × finer than stored ({theirs.res_x:.6g}): {takes}{repeated}"
     off = [((a - b) / ours.res_x + 0.5) % 1 - 0.5 for a, b in ((theirs.x0, ours.x0), (theirs.y0, ours.y0))]
     if max(map(abs, off)) < 1e-6:

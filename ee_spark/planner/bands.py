@@ -15,6 +15,7 @@ from ee_spark.job import NAME, JobConfig
 from ee_spark.planner import source as ee_source
 from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
+from ee_spark.planner.columns import is_own
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names, refused
 from ee_spark.planner.points import Points
@@ -22,14 +23,6 @@ from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently, probe
 from ee_spark.planner.request import Recipe, is_nothing
 from ee_spark.planner.window import Window
-
-COLUMNS = {
-    "tile_id", "image_id", "image_time", "crs", "crs_wkt", "transform", "width", "height", "margin", "tile_row",
-    "tile_col", "bbox", "geometry", "point_id", "point_lon", "point_lat", "valid", "status", "error_class",
-    "error_message", "http_status", "attempts", "requests", "fetch_ms", "bytes_in", "valid_count", "version", "part",
-    "crc32c", "run_id", "created_at",
-}  # fmt: skip
-
 
 PROBES = 9
 """How many images of one kind are asked for their bands, where those asked before turn out to be none."""
@@ -69,7 +62,7 @@ def choose_bands(
     bands = tuple(Band(new, old, config.pixels.dtype.get(new) or _promoted(old, found)) for new, old in renamed.items())
     unknown = set(config.pixels.dtype) - {band.name for band in bands}
     if unknown:
-        raise JobError(f"pixels.dtype: no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
+        raise JobError(f"pixels.dtype: there is no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
     _check_columns(bands, region)
     return _frozen_types(bands, frozen) if frozen else bands
 
@@ -180,7 +173,7 @@ def _renamed(
         if old not in common:
             lacking = [index for index, signature in enumerate(found) if old not in {band.name for band in signature}]
             if len(lacking) == len(found):
-                raise JobError(f"source.bands: no band {old!r}; the bands are {names(found[0])}")
+                raise JobError(f"source.bands: there is no band {old!r}; the bands are {names(found[0])}")
             without = sorted(image for index in lacking for image in owners[index])
             first, count = without[0], len(without)
             raise JobError(
@@ -223,8 +216,8 @@ def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
     seen: dict[str, str] = {}
     for name, way in columns:
         if not re.fullmatch(NAME, name):
-            raise JobError(f"source.bands: {name!r} is no column name; {way}")
-        if name.lower() in COLUMNS or name.lower().startswith("valid_"):
+            raise JobError(f"source.bands: {name!r} is not a valid column name; {way}")
+        if is_own(name):
             raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
         if name.lower() in seen:
             raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; {way}")

@@ -150,6 +150,11 @@ class Pairs:
         return f"{self.lattices[self.lattice[first]].key}_{block}_t{time}"
 
 
+def lattice_key(chunk: str) -> str:
+    """Return the key of the lattice of a chunk of this name: what :meth:`Pairs.key` put there."""
+    return chunk.partition("_")[0]
+
+
 def block_side(tile_bytes: int, *, points: bool) -> int:
     """Return how many tiles wide and high a block is: a power of two, so that a block is about a part's bytes.
 

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.client import Client, asset_name
-from ee_spark.errors import JobError, ServiceError
+from ee_spark.errors import JobError, ServiceError, way_out
 from ee_spark.job import Source
+from ee_spark.planner.columns import TIME
 from ee_spark.planner.crs import Ints
 from ee_spark.planner.lattice import Lattice, aligned
 from ee_spark.planner.polygon import Polygon, at_both_sides, polygons_of_geojson
@@ -82,11 +83,16 @@ def iso(time: int) -> str:
     return (_EPOCH + dt.timedelta(microseconds=time)).isoformat().replace("+00:00", "Z")
 
 
+def timestamps(values: Iterable[int]) -> pa.Array:
+    """Return microseconds since 1970 as a column of the tables; null where there is none (``NO_TIME``, or -1)."""
+    return pa.array([None if value in (NO_TIME, -1) else value for value in values], TIME)
+
+
 def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
     """Return the stored images of an asset or collection, those whose footprint meets ``area`` (GeoJSON) at least.
 
     Raises:
-        JobError: if the asset is not there, is no image or collection, or an image of it is broken.
+        JobError: if the asset is not there, is not an image or collection, or an image of it is broken.
     """
     name = source.name
     try:
@@ -104,15 +110,9 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
 
 def refused(key: str, name: str, error: ServiceError) -> str:
     """Return one line for what the service refused while the job was planned."""
-    ways = {
-        "access": "check earth_engine.credentials and project, that its Earth Engine API is enabled, and your roles",
-        "transient": "is earth_engine.endpoint right, and reachable from here?",
-        "unavailable": "is earth_engine.endpoint right, and reachable from here?",
-        "daily": "run again tomorrow, or raise the project's daily quota",
-    }
     if error.status == 404:
-        return f"{key}: there is no asset {name!r} that the caller can read ({error.message})"
-    way = ways.get(error.kind, "")
+        return f"{key}: asset {name!r} does not exist, or the caller may not read it ({error.message})"
+    way = way_out(error)
     return f"{key}: {name!r}: {error.message}" + (f"; {way}" if way else "")
 
 
@@ -120,7 +120,7 @@ def _expect(asset: dict[str, Any], kind: str, key: str, name: str) -> None:
     found = asset.get("type", "?")
     if found != kind:
         other = {"IMAGE": "source.asset", "IMAGE_COLLECTION": "source.collection", "TABLE": "region.table"}.get(found)
-        raise JobError(f"{key}: {name!r} is a {found}, not an {kind}" + (f"; write {other}" if other else ""))
+        raise JobError(f"{key}: {name!r} is of type {found}, not {kind}" + (f"; write {other}" if other else ""))
 
 
 def _listed(client: Client, source: Source, area: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -295,13 +295,12 @@ def pixel_type(data_type: dict[str, Any]) -> str:
 
 def table_schema() -> pa.Schema:
     """Return the columns of ``images/part-0.parquet``."""
-    time = pa.timestamp("us", "UTC")
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
-            pa.field("image_time", time),
-            pa.field("image_end", time),
-            pa.field("version", time),
+            pa.field("image_time", TIME),
+            pa.field("image_end", TIME),
+            pa.field("version", TIME),
             pa.field("changed", pa.bool_(), nullable=False),
             pa.field("geometry", pa.binary()),
             pa.field("properties", pa.string(), nullable=False),

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ee_spark.errors import JobError
-from ee_spark.job import MAX_SIDE, Pixels
+from ee_spark.job import Pixels
+from ee_spark.limits import MAX_BANDS, MAX_BYTES, MAX_PAYLOAD, MAX_SIDE
 from ee_spark.planner.frozen import Band, Frozen, fill_values
-from ee_spark.planner.request import MAX_BANDS, MAX_BYTES
-
-if TYPE_CHECKING:
-    from ee_spark.planner.plan import Plan
-
-MAX_PAYLOAD = 10_485_760
-"""Bytes of a request's body: "Request payload size exceeds the limit: 10485760 bytes."."""
 
 
-def check(plan: Plan) -> None:
-    """Refuse a plan whose requests the service cannot take.
+def check(frozen: Frozen, pixels: Pixels, graphs: Iterable[str]) -> None:
+    """Refuse tiles, bands and graphs whose requests the service cannot take.
 
     Raises:
         JobError: with what is too large, and what would fit.
     """
-    check_bands(plan.frozen.bands, plan.config.pixels)
-    check_size(plan.frozen)
-    largest = max((len(graph) for graph in plan.graphs), default=0)
+    check_bands(frozen.bands, pixels)
+    check_size(frozen)
+    largest = max(map(len, graphs), default=0)
     if largest > MAX_PAYLOAD - 10_000:
         raise JobError(
             f"source: the expression has {largest:,} bytes, and a request holds {MAX_PAYLOAD:,}; simplify the region's "
@@ -40,10 +33,10 @@ def check_size(frozen: Frozen) -> None:
     width, height = frozen.shape.stored
     margin, samples = frozen.shape.margin, len(frozen.bands) + len(frozen.validity)
     if samples > MAX_BANDS:
-        raise JobError(f"source.bands: {samples} bands with validity are more than {MAX_BANDS} a request; name fewer")
+        raise JobError(f"source.bands: {samples} bands with validity are more than {MAX_BANDS} per request; name fewer")
     if max(width, height) > MAX_SIDE:
         raise JobError(
-            f"grid.tile: {width} × {height} pixels with margins, and a request has at most {MAX_SIDE} a side: write "
+            f"grid.tile: {width} × {height} pixels with margins, and a request has at most {MAX_SIDE} per side: write "
             f"tile: {MAX_SIDE - 2 * margin} or less"
         )
     count = width * height * frozen.counted_bytes
@@ -51,7 +44,7 @@ def check_size(frozen: Frozen) -> None:
         side = int((MAX_BYTES / frozen.counted_bytes) ** 0.5) - 2 * margin
         way = f"write tile: {side} or less" if side > 0 else "name fewer bands, or write a smaller margin"
         raise JobError(
-            f"grid.tile: {width} × {height} pixels of {frozen.counted_bytes} bytes (one mask byte a sample) are "
+            f"grid.tile: {width} × {height} pixels of {frozen.counted_bytes} bytes (one mask byte per sample) are "
             f"{count} bytes, and a request holds {MAX_BYTES}: {way}"
         )
 

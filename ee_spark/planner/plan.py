@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.client import Client, Service, is_google
+from ee_spark.client import Client, Service
+from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
-from ee_spark.job import JobConfig
+from ee_spark.hosts import is_google
+from ee_spark.job import DEFAULT_TILE, JobConfig
+from ee_spark.limits import MAX_BYTES
+from ee_spark.objects import Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
@@ -26,10 +30,8 @@ from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import Field, patiently, probe
 from ee_spark.planner.region import load as load_region
-from ee_spark.planner.request import MAX_BYTES, Recipe, is_nothing, pack_size
+from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
-
-DEFAULT_TILE = 256
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Plan:
 
     def graph(self, image: int) -> str | None:
         """Return the graph of one image: its own, the template of all, or none."""
-        return self.graphs[image if len(self.graphs) > 1 else 0] if self.graphs else None
+        return graph_of(self.graphs, image)
 
 
 def make(
@@ -132,7 +134,8 @@ def make(
         JobError: for everything that is wrong with the job, in one line.
     """
     client = Client(service, config.earth_engine.concurrent_requests)
-    region = region or load_region(config.region, client, remote_code=remote_code)
+    inputs = Inputs(storage_of(config), remote_code)
+    region = region or load_region(config.region, client, inputs)
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
     if method == "computePixels":
@@ -140,11 +143,11 @@ def make(
     area = region.geojson()
     graphs: ee_source.Graphs | None
     if computed:
-        images, graphs = ee_source.computed_images(config.source, area, remote_code=remote_code)
+        images, graphs = ee_source.computed_images(config.source, area, inputs)
     else:
         images = stored(client, config.source, area)
         computes = method == "computePixels"
-        graphs = ee_source.stored_graph(config.source, config.pixels, remote_code=remote_code) if computes else None
+        graphs = ee_source.stored_graph(config.source, config.pixels, inputs) if computes else None
     notes = [("method", method, why_method)]
     alignment = choose_lattices(config, images, frozen, region)
     bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen)
@@ -171,7 +174,7 @@ def make(
         notes=tuple(notes),
         resumed=frozen is not None,
     )
-    check(plan)
+    check(fixed, config.pixels, plan.graphs)
     if pairs.count:
         _probe_last(plan, client)
     return plan
@@ -238,16 +241,15 @@ def _probe_last(plan: Plan, client: Client) -> None:
     for image in some_of(np.unique(chunk.image).tolist()):
         run = chunk.run(int(np.flatnonzero(chunk.image == image)[0]))
         tiles, _, _ = run.pairs(plan.frozen.shape, plan.points, snap=plan.config.grid.snap)
-        inside, _ = tiles.window(len(tiles) // 2).within_world()
-        window = inside.part(inside.width // 2, inside.height // 2, 1, 1)
-        path, body = plan.recipe.call(
-            plan.images.ids[image], int(plan.images.version[image]), plan.graph(image), window
-        )
+        name, version, graph = plan.images.ids[image], int(plan.images.version[image]), plan.graph(image)
+        asked = TileRequest(None, name, version, graph, tiles.window(len(tiles) // 2)).window
+        pixel = asked.part(asked.width // 2, asked.height // 2, 1, 1)
+        path, body = plan.recipe.call(name, version, graph, pixel)
         try:
             fields = patiently(partial(probe, client, path, body, plan.config.pixels.format))
             break
         except ServiceError as error:
-            if not is_nothing(error, plan.images.ids[image], plan.graph(image)):
+            if not is_nothing(error, name, graph):
                 source = plan.config.source
                 raise JobError(refused(f"source.{source.kind}", source.name, error)) from None
     for band, field in zip(plan.frozen.bands, fields, strict=False):

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from ee_spark.errors import JobError
+from ee_spark.errors import missing_extra
 from ee_spark.planner.crs import Floats
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
@@ -20,14 +20,14 @@ def picture(plan: Plan) -> bytes:
     """Return a PNG of the plan in longitude and latitude.
 
     Raises:
-        JobError: where matplotlib is not installed.
+        MissingExtraError: where matplotlib is not installed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.collections import LineCollection
         from matplotlib.figure import Figure
     except ImportError:
-        raise JobError("--plot needs matplotlib; install ee-spark[local]") from None
+        raise missing_extra("--plot", "matplotlib", "local") from None
     figure = Figure(figsize=(9, 8), layout="constrained")
     axes = figure.add_subplot()
     outlines, blocks = _outlines(plan)

@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ee_spark.boundary import reading
 from ee_spark.errors import JobError
-from ee_spark.objects import read_input
+from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.polygon import Box, Polygons, bounds, box, sides
 
 POINT_COLUMNS = ("point_id", "point_lon", "point_lat")
+_UNREAD = "cannot be read as points"
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,22 @@ class Points:
         return Polygons(tuple(wide)).geojson()
 
 
-def read_points(path: str) -> Points:
+def read_points(path: str, inputs: Inputs = INPUTS) -> Points:
     """Return the points of a CSV, GeoJSON or Parquet file with columns lon, lat and perhaps id.
 
     Raises:
         JobError: if a column is missing, a coordinate is not one, or an id or a place comes twice, with the row.
     """
-    data = read_input(path, "region.points")
+    data = inputs.read(path, "region.points")
     label = f"region.points: {path}"
-    try:
+    with reading(label, what=_UNREAD):
         if path.endswith(".parquet"):
             table = pq.read_table(io.BytesIO(data))
         elif path.endswith((".json", ".geojson")):
             return points_of(json.loads(data)["features"], label)
         else:
             table = _csv_table(data.decode("utf-8-sig"))
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise JobError(f"{label}: cannot be read as points ({error})") from None
-    return _points(table, label)
+        return _points(table, label)
 
 
 def points_of(features: Sequence[dict[str, Any]], label: str) -> Points:
@@ -82,13 +82,11 @@ def points_of(features: Sequence[dict[str, Any]], label: str) -> Points:
     Raises:
         JobError: as :func:`read_points` does.
     """
-    try:
+    with reading(label, what=_UNREAD):
         rows = [_point_row(feature) for feature in features]
         names = list(dict.fromkeys(name for row in rows for name in row))
         table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise JobError(f"{label}: cannot be read as points ({error})") from None
-    return _points(table, label)
+        return _points(table, label)
 
 
 def _points(table: pa.Table, label: str) -> Points:
@@ -96,7 +94,7 @@ def _points(table: pa.Table, label: str) -> Points:
         if column not in table.column_names:
             raise JobError(f"{label}: has no column {column!r}, only {', '.join(table.column_names) or 'none'}")
     if not table.num_rows:
-        raise JobError(f"{label}: holds no point")
+        raise JobError(f"{label}: contains no points")
     lon, lat = (_degrees(table, column, limit, label) for column, limit in (("lon", 180), ("lat", 90)))
     given = "id" in table.column_names
     if given and table["id"].null_count:
@@ -120,7 +118,7 @@ def point_ids(lon: Floats, lat: Floats) -> tuple[str, ...]:
 def _point_row(feature: dict[str, Any]) -> dict[str, Any]:
     geometry = feature["geometry"]
     if geometry["type"] != "Point":
-        raise ValueError(f"a {geometry['type']} is no Point")
+        raise ValueError(f"a {geometry['type']} is not a Point")
     properties = (feature.get("properties") or {}).items()
     row = {key: json.dumps(value) if isinstance(value, (dict, list)) else value for key, value in properties}
     if "id" in feature:
@@ -138,7 +136,7 @@ def _csv_table(text: str) -> pa.Table:
     for number, row in enumerate(body, 2):
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}")
-    columns = {}
+    columns: dict[str, pa.Array] = {}
     for index, name in enumerate(header):
         if name.strip() in columns:
             raise ValueError(f"column {name.strip()!r} stands twice")

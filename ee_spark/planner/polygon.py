@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ee_spark.boundary import reading
 from ee_spark.errors import JobError
 from ee_spark.planner.crs import Floats
 
@@ -59,14 +60,10 @@ def polygons_of(data: bytes, label: str) -> Polygons:
     Raises:
         JobError: if it is not GeoJSON, or holds no polygon or anything but polygons.
     """
-    try:
+    with reading(label, what="not GeoJSON"):
         found = tuple(part for polygon in _polygons(json.loads(data), label) for part in at_both_sides(polygon))
-    except KeyError as error:
-        raise JobError(f"{label}: not GeoJSON (no {error})") from None
-    except (ValueError, TypeError, IndexError) as error:
-        raise JobError(f"{label}: not GeoJSON ({error})") from None
     if not found:
-        raise JobError(f"{label}: holds no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
+        raise JobError(f"{label}: contains no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
     return Polygons(found)
 
 
@@ -181,5 +178,5 @@ def _ring(positions: Sequence[Sequence[float]]) -> Floats:
     if len(ring) < 3 or not np.isfinite(ring).all():
         raise ValueError(f"a ring of {len(ring)} positions")
     if np.abs(ring[:, 1]).max() > 90 or np.abs(ring[:, 0]).max() > 360:
-        raise ValueError(f"{ring[np.abs(ring).max(1).argmax()].tolist()} is no [longitude, latitude] in degrees")
+        raise ValueError(f"{ring[np.abs(ring).max(1).argmax()].tolist()} is not [longitude, latitude] in degrees")
     return ring if (ring[0] == ring[-1]).all() else np.vstack([ring, ring[:1]])

@@ -59,5 +59,5 @@ def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:
         block = np.load(io.BytesIO(answer), allow_pickle=False)
         return [Field(name, str(block.dtype[name])) for name in block.dtype.names]
     except (ValueError, TypeError, EOFError, RasterioIOError):
-        message = f"an answer of {len(answer)} bytes is no {form}"
+        message = f"an answer of {len(answer)} bytes is not valid {form}"
         raise ServiceError(message, kind="damaged", status=200) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ee_spark.client import Client
 from ee_spark.job import Region
-from ee_spark.objects import read_input
+from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner.points import Points, read_points
 from ee_spark.planner.polygon import Polygons, boxes, polygons_of
 from ee_spark.planner.sample import draw
@@ -14,7 +14,7 @@ from ee_spark.planner.table import read_table
 __all__ = ["Points", "Polygons", "boxes", "draw", "load"]
 
 
-def load(region: Region, client: Client, *, remote_code: bool = False) -> Polygons | Points:
+def load(region: Region, client: Client, inputs: Inputs = INPUTS) -> Polygons | Points:
     """Return what the job file's region names; ``client`` is asked for tables and for the classes of an image.
 
     Raises:
@@ -23,12 +23,12 @@ def load(region: Region, client: Client, *, remote_code: bool = False) -> Polygo
     if region.bbox:
         return Polygons(boxes(region.bbox))
     if region.geojson:
-        return polygons_of(read_input(region.geojson, "region.geojson"), f"region.geojson: {region.geojson}")
+        return polygons_of(inputs.read(region.geojson, "region.geojson"), f"region.geojson: {region.geojson}")
     if region.points:
-        return read_points(region.points)
+        return read_points(region.points, inputs)
     if region.table:
         return read_table(region.table, client)
     assert region.sample is not None
     if region.sample.stratify:
-        return draw_by_class(region.sample, client, remote_code=remote_code)
-    return draw(region.sample)
+        return draw_by_class(region.sample, client, inputs)
+    return draw(region.sample, inputs)

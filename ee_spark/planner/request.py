@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy.typing as npt
 
 from ee_spark.client import asset_name
 from ee_spark.errors import ServiceError
+from ee_spark.limits import MAX_BANDS as MAX_BANDS
+from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.images import ID, VERSION
-from ee_spark.planner.window import Window
+from ee_spark.planner.window import Window, widened
 
-MAX_BYTES = 50_331_648
-"""One answer's uncompressed bytes, with one mask byte for each sample, as the service counts them."""
+R = TypeVar("R")
+
 AUTO_BYTES = 1_000_000
 """What ``images_per_request: auto`` fills, in raw bytes: beyond it a request's own cost no longer counts."""
-MAX_BANDS = 1024
-"""Bands of one request (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels)."""
 MAX_GRAPH_BYTES = 4_000_000
 """Of the 10 MiB that a request's body may have."""
 
@@ -30,6 +33,40 @@ _NULL = re.compile(r"^Image\.select: Parameter 'input' is required")  # the firs
 _NO_BANDS = re.compile(  # what is said of the image that a reducer makes of no images
     r"to an Image with no bands|Image has no bands|Available band names: \[\]|the number of bands \(0\)"
 )
+
+
+@dataclass(frozen=True)
+class TileRequest(Generic[R]):
+    """One pair of image and tile to fetch: of its stored ``block``, the ``window`` that can be asked for.
+
+    Lanes, the plan's probe and ``verify --refetch`` all ask for tiles by this. ``ref`` is the caller's own, ``tile``
+    what log lines call it. The window is the part of the block within ±180°, without its first ``left`` columns.
+    """
+
+    ref: R
+    image_id: str
+    version: int
+    graph: str | None
+    block: Window
+    tile: str = ""
+    window: Window = field(init=False, repr=False)
+    left: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        window, left = self.block.within_world()
+        object.__setattr__(self, "window", window)
+        object.__setattr__(self, "left", left)
+
+    def widened(self, planes: dict[str, npt.NDArray[Any]], fill: Mapping[str, float]) -> dict[str, npt.NDArray[Any]]:
+        """Return the window's planes as those of the block: what was not asked for is masked (``fill``, else 0)."""
+        if self.window.width == self.block.width:
+            return planes
+        return widened(planes, self.block.width, self.left, fill)
+
+
+def graph_of(graphs: Sequence[str], image: int) -> str | None:
+    """Return the graph of one image: its own, the template of all images, or none."""
+    return graphs[image if len(graphs) > 1 else 0] if graphs else None
 
 
 @dataclass(frozen=True)

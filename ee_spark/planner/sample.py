@@ -9,25 +9,26 @@ import pyarrow as pa
 
 from ee_spark.errors import JobError
 from ee_spark.job import Sample, Within
-from ee_spark.objects import read_input
+from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner.points import Points, point_ids
 from ee_spark.planner.polygon import Box, Polygons, bounds, boxes, contains, polygons_of
 
 
-def area_of(within: Within) -> Polygons:
+def area_of(within: Within, inputs: Inputs = INPUTS) -> Polygons:
     """Return the polygons that a sample is drawn within."""
     if within.bbox:
         return Polygons(boxes(within.bbox))
-    return polygons_of(read_input(str(within.geojson), "region.sample.within.geojson"), str(within.geojson))
+    key, path = "region.sample.within.geojson", str(within.geojson)
+    return polygons_of(inputs.read(path, key), f"{key}: {path}")
 
 
-def draw(sample: Sample) -> Points:
+def draw(sample: Sample, inputs: Inputs = INPUTS) -> Points:
     """Return ``count`` points drawn uniformly by area within the sample's box or polygons.
 
     Longitudes are uniform, latitudes by their sine; what falls outside a polygon is drawn again. The same seed gives
     the same points everywhere.
     """
-    area = area_of(sample.within)
+    area = area_of(sample.within, inputs)
     rng = np.random.Generator(np.random.PCG64(sample.seed))
     weights = np.array([_box_weight(bounds(polygon[0])) for polygon in area.polygons])
     lon, lat = np.zeros(0), np.zeros(0)

@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import json
 import logging
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +23,11 @@ from urllib.parse import urlsplit
 import ee
 import numpy as np
 
+from ee_spark.boundary import reading
 from ee_spark.client import Service, load_credentials
 from ee_spark.errors import JobError
 from ee_spark.job import Pixels, Source, Stratify
-from ee_spark.objects import read_input
+from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner.frozen import Band, fill_values
 from ee_spark.planner.images import ID, NO_TIME, VERSION, Images, microseconds
 from ee_spark.planner.validity import Validity
@@ -56,15 +56,13 @@ def connect(service: Service) -> None:
     """
     logging.getLogger("googleapiclient.http").setLevel(logging.CRITICAL)  # what it warns of, we raise
     credentials = load_credentials("anonymous" if service.anonymous else service.credentials)
-    try:
+    with reading("earth_engine.endpoint", what=f"{service.url} cannot be used"):
         ee.data.setMaxRetries(1)  # its own five take three quarters of a minute to say that nobody answers
         ee.Initialize(credentials, project=service.project or None, url=service.url)
         ee.data.setDeadline(60_000)
-    except Exception as error:  # the client raises its own, google-auth's, requests' and builtin errors here
-        raise JobError(f"earth_engine.endpoint: {service.url} cannot be used: {_line(error)}") from None
 
 
-def stored_graph(source: Source, pixels: Pixels, *, remote_code: bool = False) -> Graphs:
+def stored_graph(source: Source, pixels: Pixels, inputs: Inputs = INPUTS) -> Graphs:
     """Return the graph of one stored image of the source, with its resampling and the job's ``map``."""
     image = ee.Image.load(ID, VERSION)
     if pixels.resample in ("bilinear", "bicubic"):
@@ -72,23 +70,23 @@ def stored_graph(source: Source, pixels: Pixels, *, remote_code: bool = False) -
     elif pixels.resample == "mean":
         image = image.reduceResolution(ee.Reducer.mean(), bestEffort=True, maxPixels=65536)
     if source.map:
-        image = _called("source.map", source.map, image, args=source.args, remote_code=remote_code)
+        image = _called("source.map", source.map, image, args=source.args, inputs=inputs)
     return Graphs((image,), _serialised("source.map", image))
 
 
-def class_graph(classes: Stratify, area: dict[str, Any], service: Service, *, remote_code: bool) -> str:
+def class_graph(classes: Stratify, area: dict[str, Any], service: Service, inputs: Inputs = INPUTS) -> str:
     """Return the graph of a sample's classes and where they are valid, as the bands BAND and ``valid``.
 
     Raises:
         JobError: as :func:`computed_images` does.
     """
     connect(service)
-    image = _called("region.sample.stratify.image", classes.image, _geometry(area), remote_code=remote_code)
+    image = _called("region.sample.stratify.image", classes.image, _geometry(area), inputs=inputs)
     band = image.select([classes.band])
     return text(band.addBands(band.mask().gt(0).rename("valid").toUint8()))
 
 
-def computed_images(source: Source, area: dict[str, Any], *, remote_code: bool = False) -> tuple[Images, Graphs]:
+def computed_images(source: Source, area: dict[str, Any], inputs: Inputs = INPUTS) -> tuple[Images, Graphs]:
     """Return the images that a function or an expression computes: one, or with ``every`` one for each period.
 
     ``area`` is the job's region as a GeoJSON geometry in planar lon/lat.
@@ -97,10 +95,10 @@ def computed_images(source: Source, area: dict[str, Any], *, remote_code: bool =
         JobError: if the function is not there, raises, or returns no image; if the expression cannot be read.
     """
     if source.expression:
-        image = _read_expression(source.expression)
+        image = _read_expression(source.expression, inputs)
         return _unstored([("", NO_TIME, NO_TIME)]), Graphs((image,), _serialised("source.expression", image))
     name = str(source.image)
-    called = partial(_called, "source.image", name, args=source.args, remote_code=remote_code)
+    called = partial(_called, "source.image", name, args=source.args, inputs=inputs)
     if not source.every:
         image = called(_geometry(area))
         identity = _serialised("source.image", called(_geometry(_REGION)))
@@ -188,16 +186,10 @@ _EE_TYPES = {
 }
 
 
-def _read_expression(path: str) -> ee.Image:
-    try:
-        graph = json.loads(read_input(path, "source.expression"))
-        return ee.Image(ee.deserializer.decode(graph))
-    except JobError:
-        raise
-    except Exception as error:  # whatever the deserialiser makes of a foreign file
-        raise JobError(
-            f"source.expression: {path!r} is not what ee.Image.serialize() writes ({_line(error)})"
-        ) from None
+def _read_expression(path: str, inputs: Inputs) -> ee.Image:
+    data = inputs.read(path, "source.expression")
+    with reading("source.expression", what=f"{path!r} is not what ee.Image.serialize() writes"):
+        return ee.Image(ee.deserializer.decode(json.loads(data)))
 
 
 def _geometry(area: dict[str, Any]) -> ee.Geometry:
@@ -206,42 +198,33 @@ def _geometry(area: dict[str, Any]) -> ee.Geometry:
 
 
 def _called(
-    key: str, name: str, *values: Any, args: Mapping[str, Any] = MappingProxyType({}), remote_code: bool
+    key: str, name: str, *values: Any, args: Mapping[str, Any] = MappingProxyType({}), inputs: Inputs
 ) -> ee.Image:
     """Call the user's function and return its image."""
-    function = _function(key, name, remote_code=remote_code)
-    try:
+    function = _function(key, name, inputs)
+    with reading(key, what=f"{name} failed", code=True):
         image = function(*values, **args)
-    except Exception as error:  # whatever the user's code raises is the user's to read, in one line
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name} line {last.lineno}"
-        raise JobError(f"{key}: {name} failed: {type(error).__name__}: {_line(error)} ({where})") from None
     if not isinstance(image, ee.ComputedObject):
         raise JobError(f"{key}: {name} returned {type(image).__name__}; return an ee.Image")
     return image if isinstance(image, ee.Image) else ee.Image(image)
 
 
-def _function(key: str, name: str, *, remote_code: bool) -> Callable[..., Any]:
+def _function(key: str, name: str, inputs: Inputs) -> Callable[..., Any]:
     module_name, colon, attribute = name.rpartition(":")
     if not colon or not module_name:
-        raise JobError(f"{key}: {name!r} names no function; write FILE.py:FUNCTION or MODULE:FUNCTION")
-    if urlsplit(module_name).scheme not in ("", "file") and not remote_code:
+        raise JobError(f"{key}: {name!r} does not name a function; write FILE.py:FUNCTION or MODULE:FUNCTION")
+    if urlsplit(module_name).scheme not in ("", "file") and not inputs.remote_code:
         raise JobError(
             f"{key}: {module_name} would run code from object storage on this machine; if you trust whoever can write "
             "there, run with --allow-remote-code"
         )
-    try:
+    with reading(key, what=f"cannot import {module_name!r}", code=True):
         if module_name.endswith(".py"):
             module = ModuleType(Path(module_name).stem)
             module.__file__ = module_name
-            code = compile(read_input(module_name, key), module_name, "exec")
-            exec(code, module.__dict__)
+            exec(compile(inputs.read(module_name, key), module_name, "exec"), module.__dict__)
         else:
             module = importlib.import_module(module_name)
-    except JobError:
-        raise
-    except Exception as error:  # a user's file may fail in any way while it is read
-        raise JobError(f"{key}: cannot import {module_name!r}: {type(error).__name__}: {_line(error)}") from None
     function = getattr(module, attribute, None)
     if not callable(function):
         found = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -251,10 +234,8 @@ def _function(key: str, name: str, *, remote_code: bool) -> Callable[..., Any]:
 
 
 def _serialised(key: str, image: ee.Image) -> str:
-    try:
+    with reading(key, what="its image cannot be serialised"):
         return str(image.serialize())
-    except Exception as error:
-        raise JobError(f"{key}: its image cannot be serialised: {_line(error)}") from None
 
 
 def _unstored(rows: list[tuple[str, int, int]]) -> Images:
@@ -276,7 +257,3 @@ def _advance(date: dt.date, count: int, unit: str) -> dt.date:
         return date + dt.timedelta(days=count)
     months = date.year * 12 + date.month - 1 + count * (12 if unit == "year" else 1)
     return date.replace(year=months // 12, month=months % 12 + 1)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -18,6 +18,7 @@ import pyarrow as pa
 from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import Sample, Stratify
+from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.crs import Floats, Ints, metres_to_units
 from ee_spark.planner.images import refused
@@ -34,7 +35,7 @@ from ee_spark.planner.window import Window
 log = logging.getLogger(__name__)
 
 CRS = "EPSG:4326"
-SIDE = 1024  # pixels a side of a block: with 8-byte classes and masks some 10 MB
+SIDE = 1024  # pixels per side of a block: with 8-byte classes and masks some 10 MB
 BLOCKS_AT_ONCE = 8
 ENOUGH_BLOCKS = 256
 """Of a larger area, so many blocks drawn at random stand for all, if every class that they hold has its points."""
@@ -43,7 +44,7 @@ MOST_BLOCKS = 4096
 MAX_CLASSES = 1000
 
 
-def draw_by_class(sample: Sample, client: Client, *, remote_code: bool = False, enough: int = ENOUGH_BLOCKS) -> Points:
+def draw_by_class(sample: Sample, client: Client, inputs: Inputs = INPUTS, *, enough: int = ENOUGH_BLOCKS) -> Points:
     """Return ``count`` points of each class, uniform by area: centres of the class image's pixels at its scale.
 
     Each pixel gets a random key that depends on the seed and its place, weighted by its area; of each class the
@@ -52,14 +53,14 @@ def draw_by_class(sample: Sample, client: Client, *, remote_code: bool = False, 
     as many as the classes need, once there are ``enough``.
 
     Raises:
-        JobError: if the image cannot be computed, or is no image of classes.
+        JobError: if the image cannot be computed, or is not an image of classes.
     """
     classes = sample.stratify
     assert classes is not None
-    area = area_of(sample.within)
+    area = area_of(sample.within, inputs)
     resolution = metres_to_units(CRS, classes.scale)
     lattice, shape = Lattice(CRS, resolution, resolution), Shape(SIDE, SIDE)
-    graph = ee_source.class_graph(classes, area.geojson(), client.service, remote_code=remote_code)
+    graph = ee_source.class_graph(classes, area.geojson(), client.service, inputs)
     blocks = list(zip(*(axis.tolist() for axis in touched_tiles(area, lattice, shape)), strict=True))
     if len(blocks) > enough:
         blocks.sort(key=lambda block: hashlib.sha256(f"{sample.seed} {block}".encode()).digest())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.images import NO_TIME, iso
 from ee_spark.planner.plan import Plan
-from ee_spark.planner.request import MAX_BYTES
 
 
 def figures(plan: Plan) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def table(plan: Plan) -> str:
             f"{packs}{data['request_bytes']:,} bytes each, {share:.1%} of the limit of {MAX_BYTES:,}",
         ),
         ("raw pixels", _size(data["raw_bytes"]), f"in {data['chunks']:,} chunks"),
-        ("time", _hours(data["hours_at_quota"]), f"at {pace:,} requests a minute; latency may make it longer"),
+        ("time", _hours(data["hours_at_quota"]), f"at {pace:,} requests per minute; latency may make it longer"),
         *plan.notes,
         ("output", data["path"], ""),
     ]

@@ -25,19 +25,19 @@ def read_table(name: str, client: Client) -> Polygons | Points:
     https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listFeatures
 
     Raises:
-        JobError: if it is not there, is no table, is empty or too large, or mixes points and polygons.
+        JobError: if it is not there, is not a table, is empty or too large, or mixes points and polygons.
     """
     label = f"region.table: {name}"
     try:
         asset = patiently(lambda: client.get(asset_name(name)))
         if asset.get("type") != "TABLE":
-            raise JobError(f"region.table: {name!r} is a {asset.get('type', '?')}, not a TABLE")
+            raise JobError(f"region.table: {name!r} is of type {asset.get('type', '?')}, not TABLE")
         features = list(_listed(name, client))
     except ServiceError as error:
         raise JobError(refused("region.table", name, error)) from None
     kinds = {str((feature.get("geometry") or {}).get("type")) for feature in features}
     if not features:
-        raise JobError(f"{label}: holds no feature")
+        raise JobError(f"{label}: contains no features")
     if kinds == {"Point"}:
         return points_of([{**feature, "id": _index(feature)} for feature in features], label)
     if "Point" in kinds:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ from ee_spark.planner.crs import Floats, Ints, crs_of
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.window import Window
+from ee_spark.planner.wkb import wkb_outlines
 
 _EDGE = 4  # pieces of each side of a footprint: enough for a map, the pixels themselves go by the transform
 
@@ -83,7 +83,7 @@ class Tiles:
             "bbox": pa.StructArray.from_arrays(
                 [pa.array(np.asarray(bound, np.float64)) for bound in bounds], ["xmin", "ymin", "xmax", "ymax"]
             ),
-            "geometry": pa.array(_wkb(lon, lat), pa.binary()),
+            "geometry": pa.array(wkb_outlines(lon, lat), pa.binary()),
         }
         if self.points is not None:
             columns["point_id"] = pa.array(self.points.ids, pa.string())
@@ -137,14 +137,3 @@ def _counts(values: Ints | None, count: int) -> pa.Array:
 
 def _wkt(crs: str) -> str:
     return str(crs_of(crs).to_wkt(version="WKT2_2019"))
-
-
-def _wkb(lon: Floats, lat: Floats) -> list[bytes]:
-    """Return polygons of one ring each as little-endian WKB (OGC 06-103r4)."""
-    count, length = lon.shape
-    polygons: Any = np.zeros(
-        count, [("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("size", "<u4"), ("xy", "<f8", (length, 2))]
-    )
-    polygons["order"], polygons["kind"], polygons["rings"], polygons["size"] = 1, 3, 1, length
-    polygons["xy"][..., 0], polygons["xy"][..., 1] = lon, lat
-    return [polygon.tobytes() for polygon in polygons]

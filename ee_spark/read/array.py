@@ -8,56 +8,56 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError, missing_extra
+from ee_spark.planner.crs import Ints
 from ee_spark.read.block import Array, Blocks, float_type
-from ee_spark.read.canvas import PLACE, one_canvas, planned
-from ee_spark.read.coordinates import raster_coordinates, spatial_ref
-from ee_spark.read.dataset import Dataset, Piece
+from ee_spark.read.canvas import PLACE, one_canvas
+from ee_spark.read.coordinates import Coordinate, raster_coordinates, spatial_ref
+from ee_spark.read.rows import LATTICE, RowGroup, Rows, images_by_time
 
 try:
     import xarray as xr
     from xarray.backends import BackendArray
     from xarray.core import indexing
 except ImportError:
-    raise JobError("to_xarray: xarray is not installed; pip install 'ee-spark[xarray]'") from None
+    raise missing_extra("to_xarray", "xarray", "xarray") from None
 
 READERS = 2
 
 
-def to_xarray(dataset: Dataset, *, masked: bool = True) -> xr.DataArray:
+def to_xarray(rows: Rows, *, masked: bool = True) -> xr.DataArray:
     """Return the selection as a DataArray.
 
-    Tiles give (time, band, y, x): one raster over the ground of all planned tiles, margins cut, one step of time an
-    image, in the order of their times. Patches give (patch, time, band, y, x), whole, with ``x`` and ``y`` for each.
-    Nothing is read before values are asked for, and then only the row groups that hold them; ``.chunk()`` hands them to
-    dask.
+    Tiles give (time, band, y, x): one raster over the ground of all planned tiles, margins cut, one step of time
+    per image, in the order of their times. Patches give (patch, time, band, y, x), whole, each with an ``x`` and ``y``
+    of its own. Nothing is read before values are needed, and then only the row groups that hold them; ``.chunk()``
+    hands them to dask.
 
     Args:
-        dataset: what to read.
+        rows: what to read, e.g. a source.
         masked: floats with NaN where a band is not valid or was not fetched; else the bands' own type (the one that
-            holds all of them), with 0 or the fill value there.
+            holds all of them), with 0 or the band's fill value there.
 
     Raises:
-        JobError: if the tiles lie on several lattices, or nothing is selected.
+        ReadError: if the tiles lie on several lattices, or nothing is selected.
     """
-    images = _images(dataset)
-    dtype = np.result_type(*(float_type(kind) if masked else kind for kind in dataset.bands.values()))
-    lazy = _patches(dataset, images, dtype, masked) if dataset.points else _raster(dataset, images, dtype, masked)
+    images = images_by_time(rows.planned(("image_id", "image_time")))
+    dtype = np.result_type(*(float_type(kind) if masked else kind for kind in rows.bands.values()))
+    lazy = _patches(rows, images, dtype, masked) if rows.points else _raster(rows, images, dtype, masked)
     dims = ("patch", "time", "band", "y", "x")[-lazy.ndim :]
     times = np.array(images["image_time"].to_numpy(zero_copy_only=False), "datetime64[ns]")
     coords = {
         "time": ("time", times, {"standard_name": "time", "axis": "T"}),
         "image_id": ("time", images["image_id"].to_numpy(zero_copy_only=False).astype(object)),
-        "band": list(dataset.bands),
+        "band": list(rows.bands),
         **lazy.coords,
     }
     variable = xr.Variable(dims, indexing.LazilyIndexedArray(lazy))
-    found = xr.DataArray(variable, coords, name=str(dataset.job["name"]).replace("-", "_"))
-    found.attrs = {"grid_mapping": "spatial_ref"} | ({} if masked else _fill_value(dataset))
+    found = xr.DataArray(variable, coords, name=rows.manifest.name.replace("-", "_"))
+    found.attrs = {"grid_mapping": "spatial_ref"} | ({} if masked else _fill_value(rows))
     return found
 
 
@@ -69,18 +69,16 @@ class _Lazy(BackendArray):  # type: ignore[misc]
     the place of its core in the last two.
     """
 
-    dataset: Dataset
+    source: Rows
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     masked: bool
-    pieces: Sequence[Piece]
-    piece: npt.NDArray[np.int64]
-    within: npt.NDArray[np.int64]
-    leading: npt.NDArray[np.int64]
-    row: npt.NDArray[np.int64]
-    column: npt.NDArray[np.int64]
+    where: _Where
+    leading: Ints
+    row: Ints
+    column: Ints
     block: tuple[int, int]
-    coords: dict[str, Any] = field(repr=False)
+    coords: dict[str, Coordinate] = field(repr=False)
     whole: bool = False
 
     @property
@@ -94,26 +92,22 @@ class _Lazy(BackendArray):  # type: ignore[misc]
     def _read(self, key: tuple[Any, ...]) -> Array:
         wanted = [np.arange(size)[part] for size, part in zip(self.shape, key, strict=True)]
         boxes = [np.atleast_1d(part) for part in wanted]
-        out = np.full([len(box) for box in boxes], self._nothing, self.dtype)
+        bands = [list(self.source.bands)[index] for index in boxes[-3]]
+        out = np.empty([len(box) for box in boxes], self.dtype)
+        for number, band in enumerate(bands):
+            out[..., number, :, :] = np.nan if self.masked else self.source.rule.fill.get(band, 0)
         if out.size:
-            rows = self._rows(boxes)
-            bands = [list(self.dataset.bands)[index] for index in boxes[-3]]
+            rows, where = self._rows(boxes), self.where.group
             places = [{int(value): index for index, value in enumerate(box)} for box in boxes[:-3]]
             with ThreadPoolExecutor(READERS) as pool:
-                jobs = [(bands, rows[self.piece[rows] == number]) for number in np.unique(self.piece[rows])]
+                jobs = [(bands, rows[where[rows] == number]) for number in np.unique(where[rows])]
                 for blocks, mine in pool.map(lambda job: self._blocks(*job), jobs):
                     for order, index in enumerate(mine):
                         self._paste(out, blocks, order, int(index), places, boxes)
         return np.asarray(out.reshape([len(part) for part in wanted if part.ndim]))
 
-    @property
-    def _nothing(self) -> float:
-        if self.masked:
-            return np.nan
-        return next(iter(self.dataset.fill.values()), 0)
-
     def _rows(self, boxes: Sequence[Array]) -> Array:
-        """Return the rows that meet the boxes, by piece."""
+        """Return the rows that meet the boxes, by row group."""
         high, wide = self.block
         (y0, y1), (x0, x1) = ((box.min(), box.max()) for box in boxes[-2:])
         meets = (self.row <= y1) & (self.row + high > y0) & (self.column <= x1) & (self.column + wide > x0)
@@ -122,14 +116,14 @@ class _Lazy(BackendArray):  # type: ignore[misc]
         return np.flatnonzero(meets)
 
     def _blocks(self, bands: list[str], rows: Array) -> tuple[Blocks, Array]:
-        """Read a piece's blocks of these bands; the rows as they stand in it."""
-        blocks = self.dataset.select(bands=bands).read_piece(self.pieces[self.piece[rows[0]]])
+        """Read a row group's blocks of these bands; the rows as they stand in it."""
+        blocks = self.source.with_bands(bands).read_row_group(self.where.groups[self.where.group[rows[0]]])
         return blocks if self.whole else blocks.cores(), rows
 
     def _paste(
         self, out: Array, blocks: Blocks, order: int, index: int, places: list[dict[int, int]], boxes: Sequence[Array]
     ) -> None:
-        block = blocks.block(int(self.within[index]))
+        block = blocks.block(int(self.where.within[index]))
         at = tuple(place[int(self.leading[axis, index])] for axis, place in enumerate(places))
         to_y, from_y = _overlap(boxes[-2], int(self.row[index]), self.block[0])
         to_x, from_x = _overlap(boxes[-1], int(self.column[index]), self.block[1])
@@ -144,36 +138,35 @@ def _overlap(box: Array, start: int, side: int) -> tuple[slice, Array]:
     return slice(inside[0], inside[-1] + 1) if len(inside) else slice(0, 0), box[inside] - start
 
 
-def _images(dataset: Dataset) -> pa.Table:
-    """Return the distinct images of the selection's planned tiles, by time and then by id."""
-    rows = planned(dataset, ("image_id", "image_time"))
-    found = rows.group_by(["image_id", "image_time"]).aggregate([])
-    return found.sort_by([("image_time", "ascending"), ("image_id", "ascending")])
+@dataclass(frozen=True)
+class _Where:
+    """Where each row of the selection is read: in which row group, and as which of its rows."""
+
+    groups: Sequence[RowGroup]
+    group: Ints
+    within: Ints
 
 
-def _index(dataset: Dataset, columns: Sequence[str]) -> tuple[pa.Table, dict[str, Any]]:
-    """Return the rows of the selection's pieces, and where each is read."""
-    pieces = dataset.pieces()
-    tables = [dataset.piece_keys(piece, columns) for piece in pieces]
+def _index(source: Rows, columns: Sequence[str]) -> tuple[pa.Table, _Where]:
+    """Return the rows of the selection, and where each is read."""
+    groups = source.row_groups()
+    tables = [source.row_group_keys(group, columns) for group in groups]
     counts = [table.num_rows for table in tables]
-    where = {
-        "pieces": pieces,
-        "piece": np.repeat(np.arange(len(pieces)), counts),
-        "within": np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, np.int64),
-    }
-    return pa.concat_tables(tables) if tables else dataset.keys(columns), where
+    within = np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, np.int64)
+    keys = pa.concat_tables(tables) if tables else source.keys(columns)
+    return keys, _Where(groups, np.repeat(np.arange(len(groups)), counts), within)
 
 
-def _raster(dataset: Dataset, images: pa.Table, dtype: np.dtype[Any], masked: bool) -> _Lazy:
-    canvas = one_canvas(dataset, "to_xarray", planned(dataset))
-    keys, where = _index(dataset, (*PLACE, "image_id"))
+def _raster(source: Rows, images: pa.Table, dtype: np.dtype[Any], masked: bool) -> _Lazy:
+    canvas = one_canvas(source, "to_xarray")
+    keys, where = _index(source, (*PLACE, "image_id"))
     row, column = canvas.places(keys)
     return _Lazy(
-        dataset,
-        (images.num_rows, len(dataset.bands), canvas.height, canvas.width),
+        source,
+        (images.num_rows, len(source.bands), canvas.height, canvas.width),
         dtype,
         masked,
-        **where,
+        where,
         leading=_position(keys, images, "image_id")[None],
         row=row,
         column=column,
@@ -182,41 +175,43 @@ def _raster(dataset: Dataset, images: pa.Table, dtype: np.dtype[Any], masked: bo
     )
 
 
-def _patches(dataset: Dataset, images: pa.Table, dtype: np.dtype[Any], masked: bool) -> _Lazy:
-    height, width = dataset.shape
-    names = [name for name in dataset.key_names if name.startswith("point_") or name not in _GRID]
-    rows = planned(dataset, (*PLACE, *names))
-    points = rows.group_by("point_id", use_threads=False).aggregate(
-        [(name, "first") for name in rows.column_names if name not in ("point_id", "transform")]
+def _patches(source: Rows, images: pa.Table, dtype: np.dtype[Any], masked: bool) -> _Lazy:
+    """Return one patch per point; a point whose images lie on several lattices has one for each of them."""
+    height, width = source.shape
+    names = [name for name in source.key_names if name.startswith("point_") or name not in _GRID]
+    rows = _named(source.planned((LATTICE, "crs", "transform", *names)))
+    if not rows.num_rows:
+        raise ReadError(f"{source.path}: no tiles are selected; dataset.counts says how many there are")
+    patches = rows.group_by(_PATCH, use_threads=False).aggregate(
+        [(name, "first") for name in rows.column_names if name not in ("transform", _PATCH)]
     )
-    first = [int(index) for index in pc.index_in(points["point_id"], rows["point_id"]).to_numpy()]
-    order = pc.sort_indices(points["point_id"])
-    points, transforms = points.take(order), rows["transform"].take(pa.array(first).take(order)).to_pylist()
-    keys, where = _index(dataset, ("image_id", "point_id"))
-    affine = np.array(transforms)
+    patches = patches.sort_by([("point_id_first", "ascending"), (f"{LATTICE}_first", "ascending")])
+    first = pc.index_in(patches[_PATCH], rows[_PATCH].combine_chunks())
+    affine = np.array(rows["transform"].take(first).to_pylist())
+    keys, where = _index(source, ("image_id", "point_id", LATTICE))
     zeros = np.zeros(keys.num_rows, np.int64)
-    codes = points["crs_first"].to_pylist()
-    coords: dict[str, Any] = {
-        "point_id": ("patch", np.array(points["point_id"].to_pylist(), object)),
+    codes = patches["crs_first"].to_pylist()
+    coords: dict[str, Coordinate] = {
+        "point_id": ("patch", np.array(patches["point_id_first"].to_pylist(), object), {}),
         **{
-            name: ("patch", points[f"{name}_first"].to_numpy(zero_copy_only=False))
+            name: ("patch", patches[f"{name}_first"].to_numpy(zero_copy_only=False), {})
             for name in names
             if name != "point_id"
         },
-        "x": (("patch", "x"), affine[:, 2, None] + (np.arange(width) + 0.5) * affine[:, 0, None]),
-        "y": (("patch", "y"), affine[:, 5, None] + (np.arange(height) + 0.5) * affine[:, 4, None]),
+        "x": (("patch", "x"), affine[:, 2, None] + (np.arange(width) + 0.5) * affine[:, 0, None], {}),
+        "y": (("patch", "y"), affine[:, 5, None] + (np.arange(height) + 0.5) * affine[:, 4, None], {}),
     }
     if len(set(codes)) == 1:
         coords["spatial_ref"] = spatial_ref(codes[0])
     else:
-        coords["crs"] = ("patch", np.array(codes, object))
+        coords["crs"] = ("patch", np.array(codes, object), {})
     return _Lazy(
-        dataset,
-        (len(points), images.num_rows, len(dataset.bands), height, width),
+        source,
+        (len(patches), images.num_rows, len(source.bands), height, width),
         dtype,
         masked,
-        **where,
-        leading=np.stack([_position(keys, points, "point_id"), _position(keys, images, "image_id")]),
+        where,
+        leading=np.stack([_position(_named(keys), patches, _PATCH), _position(keys, images, "image_id")]),
         row=zeros,
         column=zeros,
         block=(height, width),
@@ -225,17 +220,25 @@ def _patches(dataset: Dataset, images: pa.Table, dtype: np.dtype[Any], masked: b
     )
 
 
+_PATCH = "patch.key"
+
+
+def _named(rows: pa.Table) -> pa.Table:
+    """Return rows with a name for the patch that each is an image of."""
+    return rows.append_column(_PATCH, pc.binary_join_element_wise(rows[LATTICE], rows["point_id"], "/"))
+
+
 _GRID = (
     *("tile_id", "image_id", "image_time", "crs", "transform", "width", "height", "margin"),
     *("tile_row", "tile_col", "bbox"),
 )
 
 
-def _position(keys: pa.Table, of: pa.Table, column: str) -> npt.NDArray[np.int64]:
+def _position(keys: pa.Table, of: pa.Table, column: str) -> Ints:
     found = pc.index_in(keys[column], of[column].combine_chunks())
     return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-def _fill_value(dataset: Dataset) -> dict[str, float]:
-    values = set(dataset.fill.values())
+def _fill_value(source: Rows) -> dict[str, float]:
+    values = set(source.fill.values())
     return {"_FillValue": values.pop()} if len(values) == 1 else {}

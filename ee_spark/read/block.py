@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ee_spark.errors import ReadError
+from ee_spark.planner.validity import Validity
+
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
@@ -21,14 +23,15 @@ Mask = npt.NDArray[np.bool_]
 class Block:
     """One tile of one image.
 
-    ``keys`` are the row's columns that are no pixels. ``planes`` has each band as (height, width) in the band's own
-    type; masked samples hold 0, or the job's fill value.
+    ``keys`` are the row's columns that are not pixels. ``planes`` has each band as (height, width) in the band's own
+    type; masked samples hold 0, or the job's fill value. ``rule`` says which samples are valid; None where whoever made
+    the block does not know the job.
     """
 
     keys: Mapping[str, Any]
     planes: Mapping[str, Array]
     validity: Mapping[str, Array]
-    fill: Mapping[str, float]
+    rule: Validity | None
 
     def __getitem__(self, band: str) -> Array:
         return self.planes[band]
@@ -63,13 +66,22 @@ class Block:
         """Extra pixels on every side."""
         return int(self.keys["margin"])
 
+    @property
+    def fill(self) -> Mapping[str, float]:
+        """The value of each band's masked samples, with ``mask: fill``; else empty."""
+        return self.rule.fill if self.rule else {}
+
     def valid(self, band: str) -> Mask | None:
-        """Return where a band is valid as (height, width), or None where the job fetched no masks (``mask: none``)."""
-        return valid_of(band, self.planes[band], self.validity, self.fill)
+        """Return where a band is valid as (height, width), or None where the job fetched no masks (``mask: none``).
+
+        Raises:
+            ReadError: if it is not known how the job masks samples.
+        """
+        return _valid(self, band)
 
     def masked(self, band: str) -> Array:
         """Return a band as floats, NaN where it is not valid: float32 where that holds every value, else float64."""
-        return nan_masked(self.planes[band], self.valid(band))
+        return _nan_masked(self.planes[band], self.valid(band))
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class Blocks:
     keys: pa.Table
     planes: Mapping[str, Array]
     validity: Mapping[str, Array]
-    fill: Mapping[str, float]
+    rule: Validity | None
 
     def __len__(self) -> int:
         return int(self.keys.num_rows)
@@ -95,9 +107,14 @@ class Blocks:
         """The bands' names."""
         return tuple(self.planes)
 
+    @property
+    def fill(self) -> Mapping[str, float]:
+        """The value of each band's masked samples, with ``mask: fill``; else empty."""
+        return self.rule.fill if self.rule else {}
+
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The keys as one mapping a block."""
+        """The keys as one mapping per block."""
         return self.keys.to_pylist()  # type: ignore[no-any-return]
 
     @cached_property
@@ -112,16 +129,16 @@ class Blocks:
             self.rows[index],
             {name: plane[index] for name, plane in self.planes.items()},
             {name: plane[index] for name, plane in self.validity.items()},
-            self.fill,
+            self.rule,
         )
 
     def valid(self, band: str) -> Mask | None:
         """Return where a band is valid as (n, height, width), or None where the job fetched no masks."""
-        return valid_of(band, self.planes[band], self.validity, self.fill)
+        return _valid(self, band)
 
     def masked(self, band: str) -> Array:
         """Return a band as floats (n, height, width), NaN where it is not valid."""
-        return nan_masked(self.planes[band], self.valid(band))
+        return _nan_masked(self.planes[band], self.valid(band))
 
     def stack(self, bands: Sequence[str] | None = None) -> Array:
         """Return bands as floats (n, band, height, width), NaN where they are not valid, in one type that holds all."""
@@ -140,28 +157,19 @@ class Blocks:
         )
 
 
-def blocks_of(
-    table: pa.Table, shape: tuple[int, int], bands: Sequence[str], validity: Sequence[str], fill: Mapping[str, float]
-) -> Blocks:
-    """Return rows of ``pixels`` as blocks of ``shape`` (height, width), without copying a pixel where Arrow allows."""
+def blocks_of(table: pa.Table, shape: tuple[int, int], rule: Validity) -> Blocks:
+    """Return rows of ``pixels`` as blocks of ``shape`` (height, width), without copying a pixel where Arrow allows.
+
+    The bands and validity columns are those of ``rule``.
+    """
 
     def plane(name: str) -> Array:
         values: Array = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=True)
         return values.reshape(-1, *shape)
 
-    pixels = [*bands, *validity]
+    pixels = {*rule.bands, *rule.columns}
     keys = table.select([name for name in table.column_names if name not in pixels])
-    return Blocks(keys, {band: plane(band) for band in bands}, {name: plane(name) for name in validity}, fill)
-
-
-def valid_of(band: str, plane: Array, validity: Mapping[str, Array], fill: Mapping[str, float]) -> Mask | None:
-    """Return where a band is valid, as the job's mask mode says it, or None where nobody knows."""
-    if band in fill:
-        return np.asarray(~np.isnan(plane) if math.isnan(fill[band]) else plane != fill[band])
-    for name in ("valid", f"valid_{band}"):
-        if name in validity:
-            return validity[name].view(np.bool_)
-    return None
+    return Blocks(keys, {name: plane(name) for name in rule.bands}, {name: plane(name) for name in rule.columns}, rule)
 
 
 def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -170,7 +178,16 @@ def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if small else np.float64)
 
 
-def nan_masked(plane: Array, valid: Mask | None) -> Array:
+def _valid(of: Block | Blocks, band: str) -> Mask | None:
+    if of.rule is None:
+        raise ReadError(
+            "valid: blocks without validity columns do not say what stands for masked pixels; pass fill=VALUE "
+            "(mask: fill) or fill={} (mask: none) where they are made"
+        )
+    return of.rule.of(band, {**of.planes, **of.validity})
+
+
+def _nan_masked(plane: Array, valid: Mask | None) -> Array:
     """Return a plane as floats, NaN where it is not valid."""
     values = plane.astype(float_type(plane.dtype))
     if valid is not None:

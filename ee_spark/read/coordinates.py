@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy.typing as npt
 
-from ee_spark.planner.crs import crs_of
+from ee_spark.planner.crs import crs_of, wkt_of
 from ee_spark.read.canvas import Canvas
 
+Coordinate = tuple[str | tuple[str, ...], npt.ArrayLike, dict[str, str]]
+"""Dimensions, values and attributes."""
 
-def raster_coordinates(canvas: Canvas) -> dict[str, Any]:
+
+def raster_coordinates(canvas: Canvas) -> dict[str, Coordinate]:
     """Return x, y and spatial_ref of a raster as (dims, values, attributes)."""
     geographic = crs_of(canvas.crs).is_geographic
     names = ("longitude", "latitude") if geographic else ("projection_x_coordinate", "projection_y_coordinate")
@@ -20,13 +23,11 @@ def raster_coordinates(canvas: Canvas) -> dict[str, Any]:
     }
 
 
-def spatial_ref(crs: str, canvas: Canvas | None = None) -> tuple[tuple[str, ...], int, dict[str, str]]:
+def spatial_ref(crs: str, canvas: Canvas | None = None) -> Coordinate:
     """Return the grid mapping variable that CF readers, rioxarray and GDAL look for."""
-    wkt = str(crs_of(crs).to_wkt(version="WKT2_2019"))
-    attributes = {"crs_wkt": wkt, "spatial_ref": wkt}
+    attributes = {"crs_wkt": wkt_of(crs), "spatial_ref": wkt_of(crs)}
     if canvas:
-        corner = (canvas.x, canvas.res_x, 0.0, canvas.y, 0.0, -canvas.res_y)
-        attributes["GeoTransform"] = " ".join(repr(value) for value in corner)
+        attributes["GeoTransform"] = " ".join(repr(value) for value in canvas.gdal)
     return (), 0, attributes
 
 

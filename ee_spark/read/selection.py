@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 
 Time = dt.datetime | dt.date | str
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows and bands are wanted; None is all."""
+    """Which rows and bands are wanted; None is all. ``lattice`` is a key, which the names of parts have."""
 
     time: tuple[dt.datetime | None, dt.datetime | None] | None = None
     bbox: tuple[float, float, float, float] | None = None
@@ -27,6 +27,7 @@ class Selection:
     points: tuple[str, ...] | None = None
     crs: str | None = None
     bands: tuple[str, ...] | None = None
+    lattice: str | None = None
 
     @property
     def filter(self) -> Any:
@@ -52,7 +53,7 @@ def period(time: tuple[Time | None, Time | None] | Time) -> tuple[dt.datetime | 
     """Return the start and end, in UTC, that a user means: a day where one is given.
 
     Raises:
-        JobError: for a text that is no date.
+        ReadError: for a text that is not a date.
     """
     if isinstance(time, tuple):
         start, end = (None if moment is None else _moment(moment) for moment in time)
@@ -74,7 +75,7 @@ def _moment(time: Time) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
     except ValueError:
-        raise JobError(f"time: {time!r} is no date; write e.g. 2020-01-01") from None
+        raise ReadError(f"time: {time!r} is not a date; write e.g. 2020-01-01") from None
     if not isinstance(moment, dt.datetime):
         moment = dt.datetime(moment.year, moment.month, moment.day)
     return moment.replace(tzinfo=moment.tzinfo or dt.UTC)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import charts, quicklook
-from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, sweep
+from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
 from ee_spark.store.runs import read_runs
 from ee_spark.version import __version__
 
@@ -144,7 +144,8 @@ def _look(dataset: Dataset, tiles: pa.Table) -> tuple[str, str]:
     titles = [f"{times[image]:%Y-%m-%d}" if times[image] else image for image in images]
     looks = [quicklook.mosaic(dataset, image) for image in images]
     stacks = [look.values for look in looks]
-    return f"The clearest images: {', '.join(looks[0].bands)}", charts.pictures(stacks, titles)
+    where = ", each on its largest lattice" if len(lattices(dataset)) > 1 else ""
+    return f"The clearest images: {', '.join(looks[0].bands)}{where}", charts.pictures(stacks, titles)
 
 
 def places(tiles: pa.Table) -> tuple[Any, list[str]]:

@@ -39,7 +39,7 @@ Ends = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
-class Lattice:
+class Panel:
     """What is drawn of one lattice: the monthly means cut to where any is valid, and the dates of the curve."""
 
     canvas: Canvas
@@ -82,7 +82,7 @@ def draw(dataset: Dataset) -> tuple[bytes, str]:
     return sink.getvalue(), what
 
 
-def drawn(dataset: Dataset) -> list[Lattice]:
+def drawn(dataset: Dataset) -> list[Panel]:
     """Return what is drawn of each lattice, the largest ones first; the first band."""
     band = next(iter(dataset.bands))
     chosen = dataset.select(bands=band)
@@ -90,10 +90,10 @@ def drawn(dataset: Dataset) -> list[Lattice]:
     maps = [MonthCounter(chosen, canvas, band) for canvas in canvases]
     images = [ImageCounter(chosen, canvas) for canvas in canvases]
     sweep(chosen, [*maps, *images])
-    return [_lattice(one.months(), of.table()) for one, of in zip(maps, images, strict=True)]
+    return [_panel(one.months(), of.table()) for one, of in zip(maps, images, strict=True)]
 
 
-def _lattice(months: Months, images: pa.Table) -> Lattice:
+def _panel(months: Months, images: pa.Table) -> Panel:
     mean = months.mean
     valid = np.any(months.count > 0, axis=0)
     if valid.any():
@@ -106,7 +106,7 @@ def _lattice(months: Months, images: pa.Table) -> Lattice:
     clear = count > CLEAR * count.max(initial=0)
     times = images["image_time"].to_pylist()
     dates = tuple(times[index] for index in np.flatnonzero(clear))
-    return Lattice(months.canvas, months.band, maps, dates, total[clear] / count[clear])
+    return Panel(months.canvas, months.band, maps, dates, total[clear] / count[clear])
 
 
 def named(canvas: Canvas) -> str:
@@ -133,7 +133,7 @@ def _time_series(dataset: Dataset) -> tuple[Figure, str]:
     return figure, "; ".join(_words(dataset, found))
 
 
-def _words(dataset: Dataset, found: Sequence[Lattice]) -> Iterator[str]:
+def _words(dataset: Dataset, found: Sequence[Panel]) -> Iterator[str]:
     for each in found:
         shown = sum(bool(np.isfinite(one).any()) for one in each.maps.values())
         where = f" on {each.name}" if len(found) > 1 else ""
@@ -144,10 +144,10 @@ def _words(dataset: Dataset, found: Sequence[Lattice]) -> Iterator[str]:
         yield f"not drawn: {', '.join(rest[:NAMED])}{more}"
     times = dataset.tiles(["image_id", "image_time"]).group_by(["image_id", "image_time"]).aggregate([])["image_time"]
     if 0 < times.null_count < len(times):
-        yield f"{times.null_count} images without a time are not drawn"
+        yield f"not drawn for want of a time: {times.null_count} of {len(times)} images"
 
 
-def _maps(each: Lattice, figure: SubFigure, ends: Ends, where: str) -> None:
+def _maps(each: Panel, figure: SubFigure, ends: Ends, where: str) -> None:
     height, width = next(iter(each.maps.values())).shape
     axes = figure.subplots(len(each.years), len(each.columns), squeeze=False)
     image: Any = None
@@ -176,7 +176,7 @@ def _maps(each: Lattice, figure: SubFigure, ends: Ends, where: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _curve(each: Lattice, axis: Axes) -> None:
+def _curve(each: Panel, axis: Axes) -> None:
     """Draw the mean of each date that is clear enough, and the mean of these for each month."""
     places = [date.month + (date.day - 1) / 31 for date in each.dates]
     by_month = each.mean_by_month()

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ee_spark.planner.columns import TIME
 from ee_spark.planner.window import Window
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, canvases
 from ee_spark.read.dataset import Dataset
 from ee_spark.show.colour import shown_bands
 from ee_spark.show.thin import Thinned, thinned
-from ee_spark.store.schema import TIME
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

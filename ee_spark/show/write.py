@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from ee_spark.errors import JobError, ReadError, StoreError, missing_extra, one_line
-from ee_spark.objects import Settings, check_output, send_file, write_output
+from ee_spark.objects import check_output, write_output
 from ee_spark.read.dataset import Dataset, open_dataset
 
 PAGE, PICTURE = (".html", ".htm"), (".png",)
@@ -33,11 +32,13 @@ def write(path: str, out: str, storage: Mapping[str, Any] | None = None) -> str:
         raise JobError(f"--out: {out!r} is not a name of a page or a picture; write one that ends in .html or .png")
     if find_spec("matplotlib") is None:
         raise missing_extra("report", "matplotlib", "local")
-    if urlsplit(out).scheme in ("", "file"):
-        check_output(out, "--out")  # now, not after all pixels are read
     dataset = open_dataset(path, storage)
+    check_output(out, "--out", dataset.settings)  # now, not after all pixels are read
     data, what = _shown(dataset, ending in PICTURE)
-    _send(out, data, dataset.settings)
+    try:
+        write_output(out, data, dataset.settings)
+    except (StoreError, OSError) as error:
+        raise JobError(f"--out: cannot write {out!r}: {one_line(error)}") from None
     return f"{'picture' if ending in PICTURE else 'page'}: {out}: {what}"
 
 
@@ -54,16 +55,3 @@ def _shown(dataset: Dataset, as_picture: bool) -> tuple[bytes, str]:
             f"{dataset.path}: cannot be read: {one_line(error)}; ee-spark verify says what is wrong"
         ) from None
     return text, f"{counts}; {len(text) / 1e6:.1f} MB"
-
-
-def _send(out: str, data: bytes, settings: Settings) -> None:
-    try:
-        if urlsplit(out).scheme in ("", "file"):
-            write_output(out, data)
-            return
-        with tempfile.NamedTemporaryFile() as scratch:
-            scratch.write(data)
-            scratch.flush()
-            send_file(Path(scratch.name), out, settings)
-    except (StoreError, OSError) as error:
-        raise JobError(f"--out: cannot write {out!r}: {one_line(error)}") from None

@@ -25,7 +25,7 @@ from ee_spark.objects import Store
 from ee_spark.store import ledger
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.part import Part, Row
-from ee_spark.store.schema import JOB, PIXELS, TILES, Layout
+from ee_spark.store.schema import JOB, PIXELS, TILES, Layout, parse_part
 
 FOLDED = b"ee_spark.folded"
 FAILED = b"ee_spark.failed"
@@ -270,15 +270,6 @@ def open_logs(store: Store, layout: Layout, chunks: Sequence[str]) -> Iterator[C
     listed: dict[str, dict[str, list[str]]] = {}
     expires = 0.0
 
-    def listing() -> dict[str, dict[str, list[str]]]:
-        found: dict[str, dict[str, list[str]]] = {PIXELS: {}, TILES: {}}
-        for table, by_chunk in found.items():
-            stem = f"{table}/{layout.prefix}"
-            for entry in store.list(stem):
-                rest = entry.name.removeprefix(stem).removesuffix(".parquet")
-                by_chunk.setdefault(rest.partition("-")[0], []).append(entry.name)
-        return found
-
     def opened(chunk: str, names: list[str], has_tiles: bool) -> ChunkLog:
         log = ChunkLog(store, layout, chunk)
         log.read(names)
@@ -299,7 +290,7 @@ def open_logs(store: Store, layout: Layout, chunks: Sequence[str]) -> Iterator[C
         for chunk in chunks:
             now = time.monotonic()
             if now > expires:
-                listed, expires = listing(), now + FRESH_SECONDS
+                listed, expires = _listing(store, layout), now + FRESH_SECONDS
             names, has_tiles = listed[PIXELS].get(chunk, []), chunk in listed[TILES]
             ahead.append((pool.submit(opened, chunk, names, has_tiles), now))
             if len(ahead) == AHEAD:
@@ -308,6 +299,16 @@ def open_logs(store: Store, layout: Layout, chunks: Sequence[str]) -> Iterator[C
             yield ready()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _listing(store: Store, layout: Layout) -> dict[str, dict[str, list[str]]]:
+    """Return the names of the job's parts that are there, by table and chunk."""
+    found: dict[str, dict[str, list[str]]] = {PIXELS: {}, TILES: {}}
+    for table, by_chunk in found.items():
+        for entry in store.list(f"{table}/{layout.prefix}"):
+            if part := parse_part(entry.name):
+                by_chunk.setdefault(part.chunk, []).append(entry.name)
+    return found
 
 
 def _keys(table: pa.Table) -> frozenset[Key]:

@@ -163,7 +163,7 @@ def layout_of_dataset(store: Store, manifest: Manifest) -> Layout:
         except (pa.ArrowException, OSError):
             continue
         return replace(bare, point_columns=pa.schema([schema.field(name) for name in manifest.point_columns]))
-    raise StoreError(f"{store.root}: no part shows the points' own columns; run the job again, it writes one")
+    raise StoreError(f"{store.root}: no part shows the points' own columns; run the same command again, it writes one")
 
 
 def encoded(plan: Plan, replaced: Iterable[str]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,10 +71,9 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str) -> Part:
         step = layout.group_rows()
         for first in range(0, len(ok), step):
             group = ok[first : first + step]
-            planes = {name: _gather(group, name, dtype) for name, dtype in layout.planes.items()}
+            planes = _planes(group, layout)
             measured.append(measure(planes, layout))
-            arrays = [*_key_columns(group, layout), *(_lists(plane) for plane in planes.values())]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=layout.pixels), row_group_size=len(group))
+            writer.write_table(_pixel_table(group, planes, layout), row_group_size=len(group))
         committed = [*ok, *empty]
         measured.append(no_measures(len(empty), layout, 0 if layout.validity.known else None))
         entry = ledger.Ledger(
@@ -85,6 +84,11 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str) -> Part:
         footer = entry.encode()
         writer.add_key_value_metadata({ledger.KEY: footer})
     return Part(sink.getvalue(), entry, len(footer), ordered)
+
+
+def pixel_table(rows: Sequence[Row], layout: Layout) -> pa.Table:
+    """Return rows of ``pixels`` for ok pairs, in the order in which they are given."""
+    return _pixel_table(rows, _planes(rows, layout), layout)
 
 
 def failed_table(rows: Sequence[Row], layout: Layout, run_id: str) -> pa.Table:
@@ -106,6 +110,15 @@ def zero_rows(schema: pa.Schema, layout: Layout) -> bytes:
     with pq.ParquetWriter(sink, schema, **layout.writer_options(schema)):
         pass
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _planes(rows: Sequence[Row], layout: Layout) -> dict[str, npt.NDArray[Any]]:
+    return {name: _gather(rows, name, dtype) for name, dtype in layout.planes.items()}
+
+
+def _pixel_table(rows: Sequence[Row], planes: Mapping[str, npt.NDArray[Any]], layout: Layout) -> pa.Table:
+    arrays = [*_key_columns(rows, layout), *(_lists(plane) for plane in planes.values())]
+    return pa.Table.from_arrays(arrays, schema=layout.pixels)
 
 
 def _gather(rows: Sequence[Row], name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

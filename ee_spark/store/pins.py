@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ee_spark.objects import Store
-from ee_spark.planner.crs import Floats
-from ee_spark.planner.images import NO_TIME, Images, table_schema
+from ee_spark.planner.images import Images, table_schema, timestamps
+from ee_spark.planner.wkb import wkb_multipolygon
+from ee_spark.status import TileStatus
 from ee_spark.store.schema import IMAGES, TILES, Layout
 
 _CHANGED = table_schema().get_field_index("changed")
@@ -66,7 +67,7 @@ def fetched(store: Store, layout: Layout, run_id: str, images: Iterable[str]) ->
     for entry in store.list(f"{TILES}/{layout.prefix}"):
         with store.open(entry.name) as file:
             table = pq.read_table(file, columns=["image_id", "run_id", "status"])
-        mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], "failed"))
+        mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], TileStatus.FAILED))
         seen |= set(table.filter(pc.and_(mine, pc.is_in(table["image_id"], wanted)))["image_id"].to_pylist())
     return seen
 
@@ -88,7 +89,7 @@ def _versions(table: pa.Table) -> dict[str, int]:
 def _with_versions(table: pa.Table, today: Mapping[str, int]) -> pa.Table:
     """Return the table with today's versions where they are known, and no image flagged."""
     versions = [today.get(name, version) for name, version in _versions(table).items()]
-    column = _times(versions)
+    column = timestamps(versions)
     table = table.set_column(_VERSION, table.schema.field(_VERSION), column)
     return table.set_column(_CHANGED, table.schema.field(_CHANGED), pa.array([False] * table.num_rows))
 
@@ -97,7 +98,7 @@ def _rows(images: Images, index: list[int]) -> pa.Table:
     return pa.table(
         [
             pa.array([images.ids[i] for i in index], pa.string()),
-            *(_times([int(values[i]) for i in index]) for values in (images.time, images.end, images.version)),
+            *(timestamps([int(values[i]) for i in index]) for values in (images.time, images.end, images.version)),
             pa.array([False] * len(index)),
             pa.array([_footprint(images, i) for i in index], pa.binary()),
             pa.array([images.properties[i] for i in index], pa.string()),
@@ -106,22 +107,7 @@ def _rows(images: Images, index: list[int]) -> pa.Table:
     )
 
 
-def _times(values: list[int]) -> pa.Array:
-    return pa.array([None if value in (NO_TIME, -1) else value for value in values], pa.timestamp("us", "UTC"))
-
-
 def _footprint(images: Images, index: int) -> bytes | None:
     """Return an image's footprint as a WKB MultiPolygon."""
     polygons = images.footprints[index]
-    if polygons is None:
-        return None
-    parts = [_wkb(3, len(rings)) + b"".join(_ring(ring) for ring in rings) for rings in polygons]
-    return _wkb(6, len(polygons)) + b"".join(parts)
-
-
-def _wkb(kind: int, count: int) -> bytes:
-    return b"\x01" + np.array([kind, count], "<u4").tobytes()
-
-
-def _ring(ring: Floats) -> bytes:
-    return np.array([len(ring)], "<u4").tobytes() + ring.astype("<f8").tobytes()
+    return None if polygons is None else wkb_multipolygon(polygons)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from ee_spark.errors import StoreError
 from ee_spark.objects import Store
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.region import Points, Polygons
-from ee_spark.store import planned
+from ee_spark.store import planned, points
 from ee_spark.store.owner import is_gone, owner
 from ee_spark.store.schema import RUNS, SUCCESS
 
@@ -52,7 +50,7 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
         "owner": owner(),
         "job": plan.config.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
-        "region": _region(plan.region),
+        "region": _region(store, plan.region),
         "images": plan.images.ids,
         "pairs": planned.pack(plan.pairs),
         "planned": plan.pairs.count,
@@ -69,13 +67,13 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
         number += 1
 
 
-def read_points(region: dict[str, Any]) -> Points | None:
-    """Return the points of a run's record, if its region is one of points."""
-    if "points" not in region:
-        return None
-    columns = dict(region["points"])
-    ids, lon, lat = (columns.pop(name) for name in ("id", "lon", "lat"))
-    return Points(tuple(ids), np.asarray(lon, np.float64), np.asarray(lat, np.float64), pa.table({}))
+def read_points(store: Store, region: Mapping[str, Any]) -> Points | None:
+    """Return the points of a run's record, if its region is one of points.
+
+    Raises:
+        StoreError: if the object that holds them is gone or damaged.
+    """
+    return points.kept(store, region["points"]) if "points" in region else None
 
 
 def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
@@ -93,11 +91,9 @@ def succeed(store: Store, report: dict[str, Any]) -> None:
     store.create(SUCCESS, _json(report))
 
 
-def _region(region: Polygons | Points) -> dict[str, Any]:
-    if not isinstance(region, Points):
-        return {"geojson": region.geojson()}
-    columns = region.columns.to_pydict() if region.columns.num_columns else {}
-    return {"points": {"id": region.ids, "lon": region.lon.tolist(), "lat": region.lat.tolist(), **columns}}
+def _region(store: Store, region: Polygons | Points) -> dict[str, Any]:
+    """Return a region as a record has it; points lie in an object of their own, once for all runs that have them."""
+    return {"points": points.keep(store, region)} if isinstance(region, Points) else {"geojson": region.geojson()}
 
 
 def _json(value: dict[str, Any]) -> bytes:

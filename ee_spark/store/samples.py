@@ -1,4 +1,7 @@
-"""Samples: points that were drawn once, kept beside the dataset so that every later run has the same ones."""
+"""Samples: points that were drawn once, so that every later run has the same ones.
+
+``_ee_spark/samples/<hash of the sample's keys>.json`` names the points (:mod:`ee_spark.store.points`).
+"""
 
 from __future__ import annotations
 
@@ -13,42 +16,43 @@ from ee_spark.job import Sample
 from ee_spark.objects import Store
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
+from ee_spark.store import points
 
 SAMPLES = "_ee_spark/samples"
 
 
 def held(store: Store, sample: Sample | None) -> Points | None:
-    """Return the points that were drawn for a sample, if they were."""
+    """Return the points that were drawn for a sample, if they were.
+
+    Raises:
+        StoreError: if they were, and are gone or damaged.
+    """
     found = store.read(_name(sample)) if sample else None
-    return _points(json.loads(found[0])) if found else None
+    if found is None:
+        return None
+    data = json.loads(found[0])
+    return points.kept(store, data["points"]) if "points" in data else _inline(data)
 
 
 def hold(store: Store, sample: Sample | None, drawn: Polygons | Points) -> Points | None:
     """Keep a sample's points, unless it was drawn before; return those that are kept, if they are others."""
     if sample is None or not isinstance(drawn, Points):
         return None
-    columns = {
-        name: {"type": str(column.type), "values": column.to_pylist()}
-        for name, column in zip(drawn.columns.column_names, drawn.columns.columns, strict=True)
-    }
-    body = {
-        "sample": sample.model_dump(mode="json"),
-        "id": drawn.ids,
-        "lon": drawn.lon.tolist(),
-        "lat": drawn.lat.tolist(),
-        "columns": columns,
-    }
-    if store.create(_name(sample), json.dumps(body).encode()):
-        return None
-    kept = held(store, sample)
-    return None if kept is None or kept.ids == drawn.ids else kept
+    before = held(store, sample)
+    if before is None:
+        body = {"sample": sample.model_dump(mode="json"), "points": points.keep(store, drawn)}
+        if store.create(_name(sample), json.dumps(body).encode()):
+            return None
+        before = held(store, sample)
+    return None if before is None or before.ids == drawn.ids else before
 
 
 def _name(sample: Sample) -> str:
     return f"{SAMPLES}/{hashlib.sha256(sample.model_dump_json().encode()).hexdigest()[:16]}.json"
 
 
-def _points(data: dict[str, Any]) -> Points:
+def _inline(data: dict[str, Any]) -> Points:
+    """Return the points of a sample that an older version kept, with their table."""
     columns = {
         name: pa.array(column["values"], pa.type_for_alias(column["type"])) for name, column in data["columns"].items()
     }

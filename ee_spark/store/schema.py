@@ -7,16 +7,19 @@ integers of 16 bit and more as deltas, bytes and floats by dictionary, which fal
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from ee_spark.planner.columns import FETCHED, KEYS, PART, POINT_KEYS, WRITTEN
+from ee_spark.planner.columns import list_of as list_of
 from ee_spark.planner.frozen import Frozen
-from ee_spark.planner.validity import Validity
+from ee_spark.planner.validity import Validity, validity_of_columns
 
 PIXELS = "pixels"
 TILES = "tiles"
@@ -29,14 +32,47 @@ GROUP_BYTES = 32 * 2**20
 GROUP_ROWS = 4096
 PART_TILES = 4096
 
-TIME = pa.timestamp("us", "UTC")
-_BOX = pa.struct([pa.field(name, pa.float64(), nullable=False) for name in ("xmin", "ymin", "xmax", "ymax")])
 STATISTICS = ("min", "max", "mean", "stddev")
 
 
-def list_of(kind: pa.DataType) -> pa.DataType:
-    """Return a list of ``kind`` that holds no nulls."""
-    return pa.list_(pa.field("element", kind, nullable=False))
+_PART = re.compile(r"(?:^|/)part-([0-9a-f]{8})-([^-/]+)(?:-([0-9]+))?\.parquet$")
+
+
+class PartName(NamedTuple):
+    """What the name of an object in ``pixels`` or ``tiles`` says.
+
+    ``job`` has the first eight digits of the job's fingerprint; ``number`` counts the parts of a chunk in ``pixels``,
+    and is None in ``tiles``. The part that shows the schema has no chunk.
+    """
+
+    job: str
+    chunk: str
+    number: int | None
+
+
+def parse_part(name: str) -> PartName | None:
+    """Return what the name of a part says, a path or URL before it or not; None if it is not the name of one."""
+    match = _PART.search(name)
+    if not match:
+        return None
+    chunk = "" if match[2] == "schema" else match[2]
+    return PartName(match[1], chunk, None if match[3] is None else int(match[3]))
+
+
+def validity_of_footer(footer: Mapping[bytes, bytes] | None) -> Validity | None:
+    """Return which samples are valid, as the footer of one of our parts says it.
+
+    None where it does not say: a foreign file's, and that of a part of an earlier version without validity columns,
+    which is alike for ``mask: fill`` and ``mask: none``.
+    """
+    try:
+        own = json.loads((footer or {}).get(b"ee_spark", b"{}"))
+        bands = [str(band["name"]) for band in own["bands"]]
+        columns, fill = [*bands, *own["validity"]], dict(own.get("fill", {}))
+        found = validity_of_columns(columns, fill)
+        return found if found.known or own.get("mask") == found.mask else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -65,23 +101,7 @@ class Layout:
     @cached_property
     def keys(self) -> list[pa.Field]:
         """Keys, georeference and point columns: what both tables begin with."""
-        fields = [
-            pa.field("tile_id", pa.string(), nullable=False),
-            pa.field("image_id", pa.string(), nullable=False),
-            pa.field("image_time", TIME),
-            pa.field("crs", pa.string(), nullable=False),
-            pa.field("crs_wkt", pa.string(), nullable=False),
-            pa.field("transform", list_of(pa.float64()), nullable=False),
-            *(pa.field(name, pa.int32(), nullable=False) for name in ("width", "height", "margin")),
-            *(pa.field(name, pa.int32()) for name in ("tile_row", "tile_col")),
-            pa.field("bbox", _BOX, nullable=False),
-            pa.field("geometry", pa.binary(), nullable=False),
-        ]
-        if self.points:
-            fields.append(pa.field("point_id", pa.string(), nullable=False))
-            fields += [pa.field(name, pa.float64(), nullable=False) for name in ("point_lon", "point_lat")]
-            fields += list(self.point_columns or ())
-        return fields
+        return [*KEYS, *(POINT_KEYS if self.points else ()), *(self.point_columns or () if self.points else ())]
 
     @cached_property
     def validity(self) -> Validity:
@@ -106,23 +126,12 @@ class Layout:
     def telemetry(self) -> list[pa.Field]:
         """The columns of ``tiles`` that a ledger carries for every committed tile."""
         names = [f"{band.name}_{statistic}" for band in self.frozen.bands for statistic in STATISTICS]
-        return [
-            pa.field("status", pa.string(), nullable=False),
-            pa.field("error_class", pa.string()),
-            pa.field("error_message", pa.string()),
-            *(pa.field(name, pa.int32()) for name in ("http_status", "attempts", "requests")),
-            *(pa.field(name, pa.int64()) for name in ("fetch_ms", "bytes_in", "valid_count")),
-            *(pa.field(name, pa.float64()) for name in names),
-            pa.field("version", TIME),
-            pa.field("crc32c", pa.string()),
-            pa.field("run_id", pa.string(), nullable=False),
-            pa.field("created_at", TIME, nullable=False),
-        ]
+        return [*FETCHED, *(pa.field(name, pa.float64()) for name in names), *WRITTEN]
 
     @cached_property
     def tiles(self) -> pa.Schema:
         """The schema of ``tiles``."""
-        return pa.schema([*self.keys, *self.telemetry, pa.field("part", pa.string())], self._metadata("tiles"))
+        return pa.schema([*self.keys, *self.telemetry, PART], self._metadata("tiles"))
 
     def group_rows(self) -> int:
         """Return how many rows of ``pixels`` stand in one row group."""
@@ -167,6 +176,7 @@ class Layout:
             "layout": "one row per tile and image, each band a list, row by row from the top left",
             "bands": [{"name": band.name, "source": band.old, "dtype": band.dtype} for band in self.frozen.bands],
             "validity": list(self.frozen.validity),
+            "mask": self.frozen.mask,
         }
         if self.fill:
             own["fill"] = dict(self.fill)

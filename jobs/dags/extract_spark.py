@@ -40,7 +40,7 @@ with DAG(
         )
 
     prepared = prepare()
-    # A retry is a plain run: it asks for what is final nowhere, failed tiles too.
+    # A retry is a plain run: it asks for what is not committed yet, failed tiles too.
     extract = SparkSubmitOperator(
         task_id="extract",
         application=str(incremental.JOBS / "extract.py"),

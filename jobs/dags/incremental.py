@@ -10,13 +10,15 @@ from typing import Any
 from ee_spark.config import load, storage_of
 from ee_spark.dataproc import batch
 from ee_spark.objects import open_store, read_input
+from ee_spark.report import tile_counts
+from ee_spark.status import Status
 
 JOBS = Path(__file__).resolve().parents[1]
 POOL = "earth_engine"
 """A slot is a job that may use the project's quota: ``airflow pools set earth_engine 1 quota --include-deferred``."""
 LOOKBACK_DAYS = 14
 """Images arrive late: each run asks for two weeks before its interval too, and fetches only what is new there."""
-GOOD = ("complete", "partial")
+GOOD = (Status.COMPLETE, Status.PARTIAL)
 
 
 def settings(start: dt.datetime, end: dt.datetime, lookback_days: int) -> list[str]:
@@ -44,11 +46,11 @@ def prepare(
 def batches(job_file: str, prepared: dict[str, Any], code: batch.Code, options: batch.Options) -> dict[str, Any]:
     """Stage the job, and return the messages and id stems of its batch and of the batch that verifies the dataset."""
     job = load(job_file, prepared["settings"])
-    arguments = prepared["arguments"][2:6]
+    storage, arguments = storage_of(job), prepared["arguments"][2:6]
     shipment = batch.ship(
-        job, read_input(job_file, "job_file"), read_input, settings=prepared["settings"], arguments=arguments
+        job, read_input(job_file, "job_file", storage), read_input, settings=prepared["settings"], arguments=arguments
     )
-    store = open_store(shipment.folder(options))
+    store = open_store(shipment.folder(options), storage)
     for name, body in shipment.files:
         store.create(name, body)  # named by its contents: what is there is the same
     command = ("verify", "--dataset", prepared["dataset"])
@@ -79,8 +81,7 @@ def said(job_file: str, prepared: dict[str, Any]) -> str:
     report = record["report"]
     if report is None:
         raise RuntimeError(f"run {record['run_id']} has no report: its driver died; clear the task, it resumes")
-    counts = ", ".join(f"{report[name]:,} {name}" for name in ("ok", "empty", "failed", "skipped", "missing"))
-    line = f"run {record['run_id']}: {report['status']}: of {report['planned']:,} tiles {counts}"
+    line = f"run {record['run_id']}: {report['status']}: of {report['planned']:,} tiles {tile_counts(report)}"
     if report.get("errors"):
         line += f"; {next(iter(report['errors']))}"
     if report["status"] not in GOOD:

@@ -241,9 +241,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_ends_it(tmp_path: Path, serv
     check_the_end(FileStore(tmp_path), report["planned"])
 
 
-def test_a_tile_that_kills_its_worker_on_a_store_that_refuses_drops_and_loses(
-    service: str, spark: SparkSession
-) -> None:
+def test_a_tile_that_kills_its_worker_on_a_faulty_store(service: str, spark: SparkSession) -> None:
     """Whoever asks for one tile is killed, as if out of memory: it fails, alone; when it is healed, it comes."""
     http = urllib3.PoolManager(maxsize=64)
     poison = [30, X + 9 * TILE * 30, Y - 11 * TILE * 30]

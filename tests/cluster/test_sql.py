@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from object_servers import BUCKET, gcs_server, s3_server, settings_for
 from places import REPO
 from rasterio.warp import transform as warp
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
+from ee_spark.extract import Options
+from ee_spark.objects import Settings, open_store
 from ee_spark.read import sql
+from ee_spark.read.origin import validity_of_files
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -105,10 +112,152 @@ def test_blocks_in_a_function_of_ones_own(rows: DataFrame) -> None:
 
 
 def test_wrong_frames_are_one_line(rows: DataFrame, series: Path, spark: SparkSession) -> None:
-    with pytest.raises(JobError, match="no column 'transform'; hand on rows of the table pixels"):
+    with pytest.raises(ReadError, match="no column 'transform'; hand on rows of the table pixels"):
         ee_spark.pixels(rows.drop("transform"))
-    with pytest.raises(JobError, match="no band 'B4'; the bands are NDVI"):
+    with pytest.raises(ReadError, match="no band 'B4'; the bands are NDVI"):
         ee_spark.pixels(rows, bands=["B4"])
+
+
+SUMMER = {name: planes for name, planes in YEAR.items() if "20100501" <= name[-8:] < "20100901"}
+FILLED = {"source.start": "2010-05-01", "source.end": "2010-09-01", "pixels.mask": "fill", "pixels.fill": "-9999"}
+
+
+@pytest.fixture(scope="module")
+def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart of one summer, where -9999 stands for masked pixels. Its folder has a space, as users' have."""
+    path = tmp_path_factory.mktemp("filled") / "a dataset"
+    settings = [f"output.path={path}", "earth_engine.emulator.latency_ms=0", *(f"{k}={v}" for k, v in FILLED.items())]
+    config = ee_spark.load(str(REPO / "conf" / "quickstart.yaml"), settings)
+    assert ee_spark.run(config, spark, Options(progress="none"))["status"] == "complete"
+    return path
+
+
+def check_summer(found: DataFrame) -> None:
+    """Compare pixels with the scenes: 22,104 are valid, and their mean is 0.7257."""
+    [(count, mean)] = found.selectExpr("count(*)", "avg(NDVI)").collect()
+    valid = np.concatenate([ndvi[good] for ndvi, good in SUMMER.values()]).astype(float)
+    assert count == len(valid) == 22_104
+    assert mean == pytest.approx(valid.mean(), rel=1e-9)
+    assert round(mean, 4) == 0.7257
+
+
+def test_a_fill_value_is_no_pixel(filled: Path, spark: SparkSession) -> None:
+    frame = spark.read.parquet(str(filled / "pixels"))
+    check_summer(ee_spark.pixels(frame))
+    check_summer(ee_spark.pixels(frame, fill=-9999))
+    check_summer(ee_spark.pixels(frame, fill={"NDVI": -9999.0}))
+    everything = ee_spark.pixels(frame, valid_only=False)
+    assert everything.count() == frame.count() * 256
+    check_summer(everything.where("NDVI IS NOT NULL"))
+    assert ee_spark.pixels(frame, fill={}).selectExpr("min(NDVI)").first()[0] == -9999, "no masks, if so told"
+
+
+def without(path: Path, *keys: str) -> Path:
+    """Take keys out of the footers of all parts, as versions before them wrote parts."""
+    for part in (path / "pixels").iterdir():
+        table = pq.read_table(part)
+        own = json.loads(table.schema.metadata[b"ee_spark"])
+        kept = {key: value for key, value in own.items() if key not in keys}
+        pq.write_table(table.replace_schema_metadata({"ee_spark": json.dumps(kept)}), part)
+    return path
+
+
+def test_parts_of_earlier_versions_are_told_by_job_json(filled: Path, spark: SparkSession, tmp_path: Path) -> None:
+    old = without(Path(shutil.copytree(filled, tmp_path / "old")), "fill", "mask")
+    frame = spark.read.parquet(str(old / "pixels"))
+    check_summer(ee_spark.pixels(frame))
+    assert sql.fill_of(frame) == {"NDVI": -9999}
+    shutil.copytree(old / "pixels", tmp_path / "alone" / "pixels")
+    alone = spark.read.parquet(str(tmp_path / "alone" / "pixels"))
+    with pytest.raises(ReadError, match="files of it do not say it: pass fill=VALUE"):
+        ee_spark.pixels(alone)
+    check_summer(ee_spark.pixels(alone, fill=-9999))
+
+
+def test_footers_tell_where_there_is_no_job_json(
+    filled: Path, patches: Path, spark: SparkSession, tmp_path: Path
+) -> None:
+    for root, count in ((filled, 22_104), (patches, 64 * 64 * 64)):
+        shutil.copytree(root / "pixels", tmp_path / root.name / "pixels")
+        assert ee_spark.pixels(spark.read.parquet(str(tmp_path / root.name / "pixels"))).count() == count
+
+
+def test_without_a_mask_all_pixels_count(patches: Path, spark: SparkSession, tmp_path: Path) -> None:
+    old = without(Path(shutil.copytree(patches, tmp_path / "old")), "mask")
+    assert ee_spark.pixels(spark.read.parquet(str(old / "pixels"))).count() == 64 * 64 * 64
+
+
+def test_it_refuses_where_nobody_knows(filled: Path, patches: Path, rows: DataFrame, spark: SparkSession) -> None:
+    frame = spark.read.parquet(str(filled / "pixels"))
+    both = frame.withColumnRenamed("NDVI", "B02")
+    memory = spark.createDataFrame(frame.limit(2).collect(), frame.schema)
+    one = rows.where(f"image_id = '{min(YEAR)}'")
+    for given, fill, text in (
+        (memory, None, "it was read from no file: pass fill=VALUE"),
+        (one.drop("valid"), None, "no column 'valid', which says where it is valid; keep it, or pass fill="),
+        (both, None, "no fill value of the band 'B02'"),
+        (both, {"NDVI": -9999}, "no value for the band 'B02'"),
+        (one, -9999, "says by valid what is valid; leave out fill"),
+        (frame.unionByName(spark.read.parquet(str(patches / "pixels")), True), None, "several jobs that mask"),
+    ):
+        with pytest.raises(ReadError, match=text) as raised:
+            ee_spark.pixels(given, fill=fill)
+        assert "\n" not in str(raised.value)
+    assert ee_spark.pixels(memory, fill=-9999).where("NDVI = -9999").count() == 0
+
+
+def test_fill_values_are_found_in_object_storage(filled: Path) -> None:
+    """By footers, with the names that Spark gives files on gs:// and s3://."""
+    for scheme, named, server in (("gs", "gs", gcs_server), ("s3", "s3a", s3_server)):
+        with server() as endpoint:
+            settings = settings_for(scheme, endpoint)
+            store = open_store(f"{scheme}://{BUCKET}/some/set", settings)
+            [part, *_] = [path for path in sorted((filled / "pixels").iterdir()) if "schema" not in path.name]
+            store.create(f"pixels/{part.name}", part.read_bytes())
+            files = [f"{named}://{BUCKET}/some/set/pixels/{part.name}"]
+            found = validity_of_files(files, settings)
+            assert found is not None
+            assert (found.mask, found.fill) == ("fill", {"NDVI": -9999})
+            bare = "part-00000000-0a1b2c3d_r0c0_t0-0.parquet"
+            pq.write_table(pq.read_table(part).replace_schema_metadata(), filled / bare)
+            store.create(f"pixels/{bare}", (filled / bare).read_bytes())
+            files = [f"{named}://{BUCKET}/some/set/pixels/{bare}"]
+            assert validity_of_files(files, settings) is None, "no footer says it, and there is no job.json"
+    with pytest.raises(ReadError, match=r"cannot read in .*ftp:// is not a known kind of store.*; pass fill=VALUE"):
+        validity_of_files([f"ftp://b/x/pixels/{part.name}"], Settings())
+
+
+def test_blocks_honour_a_fill_value(filled: Path, spark: SparkSession) -> None:
+    frame = spark.read.parquet(str(filled / "pixels"))
+    fill = sql.fill_of(frame)
+
+    def clear(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for block in sql.blocks(batches, fill):
+            valid = block.valid("NDVI")
+            assert valid is not None
+            yield pa.RecordBatch.from_pydict({"clear": [int(valid.sum())]})
+
+    found = frame.mapInArrow(clear, "clear long").groupBy().sum("clear").first()
+    assert found is not None
+    assert found[0] == 22_104
+    part = next(path for path in sorted((filled / "pixels").iterdir()) if "schema" not in path.name)
+    table = pq.read_table(part)
+    [first, *_] = sql.blocks(table.to_batches())
+    np.testing.assert_array_equal(first.valid("NDVI"), first["NDVI"] != -9999, "by the footer that Arrow kept")
+    [bare, *_] = sql.blocks(table.replace_schema_metadata().to_batches())
+    assert bare["NDVI"].shape == (16, 16)
+    with pytest.raises(ReadError, match="do not say what stands for masked pixels; pass fill="):
+        bare.masked("NDVI")
+
+
+def test_the_recipe_for_a_fill_value_in_duckdb(filled: Path) -> None:
+    import duckdb
+
+    [recipe] = re.findall(r"^```sql\n(.*?)^```", (REPO / "docs" / "tables.md").read_text(), re.M | re.S)
+    with duckdb.connect() as connection:
+        [(count, mean)] = connection.sql(recipe.replace("out/filled", str(filled))).fetchall()
+    valid = np.concatenate([ndvi[good] for ndvi, good in SUMMER.values()]).astype(float)
+    assert (count, mean) == (22_104, pytest.approx(valid.mean(), rel=1e-9))
 
 
 def readme_blocks(kind: str, series: Path) -> list[str]:

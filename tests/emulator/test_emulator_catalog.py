@@ -19,7 +19,7 @@ from emulator_client import array, asset, compute, connect, get, grid, post, wri
 from rasterio.transform import Affine
 
 import ee_emulator as emulator
-from ee_emulator.catalog import Catalog
+from ee_emulator.catalog.folder import Catalog
 from ee_emulator.errors import CatalogError
 
 PUBLIC = "/v1/projects/earthengine-public/assets/"
@@ -252,11 +252,11 @@ def test_a_raster_that_is_gone_is_an_error_of_its_own_pixels_only(tmp_path):
     [
         ({"bands": []}, "at least one band"),
         ({"bands": [{"id": "b"}]}, "needs a text 'file'"),
-        ({"bands": [{"id": "b", "file": "one.tif", "index": 2}]}, "index 2 is no band"),
+        ({"bands": [{"id": "b", "file": "one.tif", "index": 2}]}, "index 2 is not a band"),
         ({"bands": [{"id": "b", "file": "one.tif"}, {"id": "b", "file": "one.tif"}]}, "two bands have the same id"),
         ({"bands": [{"id": "b", "file": "one.tif", "pyramidingPolicy": "AVERAGE"}]}, "pyramidingPolicy 'AVERAGE'"),
         ({"bands": [{"id": "b", "file": "one.tif", "range": [3]}]}, "range must be"),
-        ({"bands": [{"id": "b", "file": "one.tif", "nodata": "x"}]}, "nodata 'x' is no number"),
+        ({"bands": [{"id": "b", "file": "one.tif", "nodata": "x"}]}, "nodata 'x' is not a number"),
         ({"startTime": "yesterday"}, "yesterday"),
         ({"updateTime": 3}, "C/I"),
         ({"geometry": {"type": "Circle"}}, "Circle"),

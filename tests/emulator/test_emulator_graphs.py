@@ -12,8 +12,8 @@ import pytest
 import urllib3
 from emulator_client import PROJECT
 
-from ee_emulator.algorithms import described
-from ee_emulator.algorithms.registry import built
+from ee_emulator.algorithms import implemented
+from ee_emulator.evaluation.signature import described
 
 PIXELS = {
     "dimensions": {"width": 16, "height": 12},
@@ -34,7 +34,7 @@ FUNCTIONS = {
     },
 }
 BY_TYPE: dict[str, list[str]] = defaultdict(list)
-for _name in sorted(built()):
+for _name in sorted(implemented()):
     BY_TYPE[described()[_name]["returnType"].partition("<")[0]].append(_name)
 
 
@@ -108,7 +108,7 @@ class Grower:
 @pytest.mark.parametrize("part", range(4))
 def test_random_graphs_get_an_answer_or_a_400(service_url, part):
     pool = urllib3.PoolManager(retries=False, timeout=60)
-    names = sorted(built())
+    names = sorted(implemented())
     answered, refused, slow = 0, 0, []
     for number in range(part, 2 * len(names), 4):
         name = names[number % len(names)]

@@ -11,7 +11,7 @@ from emulator_client import PROJECT, asset, connect, get, post, write_raster
 from numpy import ones
 
 import ee_emulator as emulator
-from ee_emulator.catalog import Catalog
+from ee_emulator.catalog.folder import Catalog
 from ee_emulator.errors import CatalogError
 
 COUNT = 25

@@ -186,7 +186,7 @@ def test_pictures_in_pixel_requests(service, values):
         ({"visualizationOptions": {"ranges": [{"min": "x"}]}}, "is not a number"),
         ({"visualizationOptions": {"ranges": [{}, {}]}}, "do not fit"),
         ({"visualizationOptions": {"paletteColors": ["red"]}}, "Cannot provide a palette"),
-        ({"bandIds": ["a"], "visualizationOptions": {"paletteColors": ["nocolour"]}}, "is no colour"),
+        ({"bandIds": ["a"], "visualizationOptions": {"paletteColors": ["nocolour"]}}, "is not a colour"),
         ({"visualizationOptions": {"gamma": 0}}, "must be positive"),
         ({"visualizationOptions": {"opacity": 2}}, "between 0 and 1"),
         ({"visualizationOptions": 3}, "expected an object"),

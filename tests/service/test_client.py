@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from wire import Said, Told, Wire, silence, wire
 
 import ee_emulator as emulator
-from ee_spark.client import STANDARD, Client, Service, asset_name, is_google, load_credentials, proxy_of
+from ee_spark.client import Client, Service, asset_name, load_credentials, proxy_of
 from ee_spark.errors import JobError, ServiceError, classify, refusal, seconds_of
+from ee_spark.hosts import STANDARD
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -147,27 +148,7 @@ def test_retry_after_takes_any_text(text: str) -> None:
     assert found is None or found >= 0
 
 
-# Where tokens go.
-
-
-@pytest.mark.parametrize(
-    ("url", "google"),
-    [
-        ("https://earthengine.googleapis.com", True),
-        ("https://earthengine-highvolume.googleapis.com", True),
-        ("http://earthengine.googleapis.com", False),
-        ("https://googleapis.com", False),
-        ("https://googleapis.com.example.org", False),
-        ("https://evilgoogleapis.com", False),
-        ("https://earthengine.googleapis.com@example.org", False),
-        ("https://example.org/.googleapis.com", False),
-        ("http://127.0.0.1:8000", False),
-    ],
-)
-def test_tokens_go_to_google_over_tls_only(url: str, google: bool) -> None:
-    assert is_google(url) is google
-    assert Service(url, "p").anonymous is not google
-    assert Service(url, "p", "anonymous").anonymous
+# Where tokens go: which hosts are Google's stands in unit/test_hosts.py.
 
 
 def test_other_endpoints_are_anonymous_whatever_the_credentials() -> None:
@@ -312,7 +293,7 @@ def test_a_token_that_cannot_be_fetched_just_now_is_no_matter_of_access(
     with silence() as listener:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
     client = Client(Service(STANDARD, "my-project", f"service-account:{far.account}"))
-    with pytest.raises(ServiceError, match="cannot get a token") as caught:
+    with pytest.raises(ServiceError, match="could not get a token") as caught:
         client.call("POST", "/v1/x", b"{}")
     assert (caught.value.kind, caught.value.status) == ("unavailable", 0)
 

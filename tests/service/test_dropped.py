@@ -13,7 +13,7 @@ from ee_spark import config, extract
 from ee_spark.client import Service
 from ee_spark.errors import ServiceError
 from ee_spark.lane import work
-from ee_spark.lane.deal import make_lanes
+from ee_spark.lane.deal import make_shares
 from ee_spark.objects import open_store
 from ee_spark.planner.request import is_nothing
 from ee_spark.store import manifest, runs
@@ -53,11 +53,11 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
         plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
         manifest.open_tables(store, manifest.layout_of(plan))
         run_id = runs.start_run(store, plan, "run")
-        (lane,) = make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
-        (record,) = work(lane)
+        (share,) = make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
+        record = work(share.lane(None))
     tiles = plan.tiles
     assert plan.pairs.count >= 3 * 20
-    assert (record["failed"], record["missing"], record["stopped"]) == (0, 0, None)
+    assert (record.failed, record.missing, record.stopped) == (0, 0, None)
     found = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
     gone = [row for row in found if row["error_class"] == "dropped"]
     assert all("Parameter 'input' is required" in row["error_message"] for row in gone)
@@ -107,15 +107,15 @@ def test_periods_without_images_are_empty_and_asked_for_once(tmp_path: Path, pac
         store, place = open_store(parsed.output.path), Service(service.url, "local", "anonymous")
         plan = extract.settle(parsed, place, store)
         manifest.open_tables(store, manifest.layout_of(plan))
-        (lane,) = make_lanes(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
-        (record,) = work(lane)
+        (share,) = make_shares(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
+        record = work(share.lane(None))
         winter = config.parse(
             {**data, "source": {**source, "end": "2020-05-01"}, "output": {"path": str(tmp_path / "w")}},
             base=str(tmp_path),
         )
         with pytest.raises(config.JobError, match=r"source\.image: .*newest gave no bands for any of the 4 periods"):
             extract.settle(winter, place, open_store(winter.output.path))
-    assert (record["failed"], record["missing"], record["stopped"]) == (0, 0, None)
+    assert (record.failed, record.missing, record.stopped) == (0, 0, None)
     rows = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
     tiles = len(rows) // 12
     assert tiles >= 20
@@ -135,7 +135,7 @@ def brightened(image):
 """
 
 
-def test_a_stored_image_that_lacks_what_map_joins_to_it_fails_and_is_not_dropped(tmp_path: Path) -> None:
+def test_an_image_that_lacks_what_map_joins_to_it_fails(tmp_path: Path) -> None:
     """The image is there: a tile of it that cannot be computed is a failure that somebody has to see."""
     transform = [30.0, 0.0, 336375.0, 0.0, -30.0, 4462425.0]
     pairs = [(f"SERIES/I{n}", f"2020-0{n + 1}-15T00:00:00Z") for n in range(3)]
@@ -153,12 +153,12 @@ def test_a_stored_image_that_lacks_what_map_joins_to_it_fails_and_is_not_dropped
         store = open_store(parsed.output.path)
         plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
         manifest.open_tables(store, manifest.layout_of(plan))
-        (lane,) = make_lanes(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
-        (record,) = work(lane)
+        (share,) = make_shares(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
+        record = work(share.lane(None))
     rows = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
     failed = [row for row in rows if row["status"] == "failed"]
     assert {row["image_id"] for row in failed} == {"SERIES/I1"}
-    assert len(failed) == record["failed"] == plan.pairs.count // 3
+    assert len(failed) == record.failed == plan.pairs.count // 3
     assert all("number of bands (0)" in row["error_message"] for row in failed)
     assert not [row for row in rows if row["error_class"] == "dropped"]
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from wire import Said, Told, wire
 import ee_emulator as emulator
 from ee_spark.client import Client, Service
 from ee_spark.fetch.fetcher import Fetcher
-from ee_spark.fetch.piece import Answer, Ask, Piece, Task, first_pieces
 from ee_spark.fetch.quota import Quota
+from ee_spark.fetch.request import Answer, HttpRequest, Mark, Pack, Task, TileRequest, first_requests
 from ee_spark.job import Retry
 from ee_spark.planner.images import ID, VERSION
 from ee_spark.planner.request import Recipe
@@ -31,7 +31,7 @@ CRS = "EPSG:32633"
 TRANSFORM = (10.0, 0.0, 330_000.0, 0.0, -10.0, 5_822_040.0)
 SIZE = (330, 270)
 IMAGES = 12
-TYPES = {"a": np.dtype("uint8"), "b": np.dtype("uint16"), "c": np.dtype("float32")}
+TYPES: dict[str, np.dtype[Any]] = {"a": np.dtype("uint8"), "b": np.dtype("uint16"), "c": np.dtype("float32")}
 TEMPLATE = json.dumps(
     {
         "result": "0",
@@ -100,25 +100,31 @@ def far(emulated: str) -> Far:
     return service
 
 
+Ref = tuple[int, tuple[int, int, int, int]]
+Wanted = TileRequest[Ref]
+Engine = Fetcher[Ref, str]
+NOWHERE = (0, 0, 8, 8)
+
+
 def window(column: int, row: int, width: int, height: int) -> Window:
     return Window(CRS, TRANSFORM, *SIZE).part(column, row, width, height)
 
 
-def ask(image: int, place: tuple[int, int, int, int], graph: str | None = None, version: int = -1) -> Ask:
-    return Ask((image, place), f"T/C/{image}", version, graph, window(*place))
+def wanted(image: int, place: tuple[int, int, int, int], graph: str | None = None, version: int = -1) -> Wanted:
+    return TileRequest((image, place), f"T/C/{image}", version, graph, window(*place))
 
 
-def grid(side: int = 30, image: int = 0) -> list[Ask]:
-    return [ask(image, (x, y, side, side)) for y in range(0, SIZE[1], side) for x in range(0, SIZE[0], side)]
+def grid(side: int = 30, image: int = 0) -> list[Wanted]:
+    return [wanted(image, (x, y, side, side)) for y in range(0, SIZE[1], side) for x in range(0, SIZE[0], side)]
 
 
-def fetcher(url: str, limit: int = 8, method: str = "getPixels", **retry: Any) -> Fetcher:
+def fetcher(url: str, limit: int = 8, method: str = "getPixels", **retry: Any) -> Engine:
     client = Client(Service(url, "demo-project", "anonymous"), limit)
     return Fetcher(client, Recipe(method, "demo-project", tuple(TYPES)), TYPES, Quota(limit, 1e5), Retry(**retry))
 
 
-def check(answer: Answer) -> None:
-    image, (x, y, width, height) = answer.ask.ref
+def check(answer: Answer[Ref]) -> None:
+    image, (x, y, width, height) = answer.wanted.ref
     assert answer.planes is not None, answer.error
     for name, plane in truth(image).items():
         np.testing.assert_array_equal(answer.planes[name], plane[y : y + height, x : x + width])
@@ -128,29 +134,31 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("fetch-")]
 
 
-def all_of(engine: Fetcher, asks: list[Any]) -> list[Answer]:
-    answers = [item for item in engine.stream(iter(asks)) if isinstance(item, Answer)]
+def all_of(engine: Engine, source: Sequence[Wanted | Pack[Ref]]) -> list[Answer[Ref]]:
+    answers = list(engine.answers(iter(source)))
     assert threads() == []
-    wanted = Counter(id(one) for item in asks for one in (item if isinstance(item, tuple) else (item,)))
-    assert Counter(id(answer.ask) for answer in answers) == wanted  # every ask is answered exactly once
+    asked = Counter(id(one) for item in source for one in (item.wanted if isinstance(item, Pack) else (item,)))
+    assert Counter(id(answer.wanted) for answer in answers) == asked  # every request is answered exactly once
     return answers
 
 
 def test_every_pixel_comes_once_and_other_things_in_their_place(far: Far) -> None:
     tiles = grid()
-    source: list[Any] = []
+    source: list[Wanted | Mark[str]] = []
     for number, one in enumerate(tiles):
-        source += [f"before {number}", one]
+        source += [Mark(f"before {number}"), one]
     engine = fetcher(far.url)
-    seen: list[Any] = list(engine.stream(iter(source)))
-    marks = [item for item in seen if isinstance(item, str)]
+    seen = list(engine.stream(iter(source)))
+    marks = [item.value for item in seen if isinstance(item, Mark)]
     assert marks == [f"before {number}" for number in range(len(tiles))]
     for number, one in enumerate(tiles):
-        (at,) = [index for index, item in enumerate(seen) if isinstance(item, Answer) and item.ask is one]
-        assert seen.index(f"before {number}") < at
-        check(seen[at])
-        assert (seen[at].attempts, seen[at].requests) == (1, 1)
-        assert seen[at].bytes_in > 30 * 30 * 7
+        ((at, answer),) = [
+            (at, item) for at, item in enumerate(seen) if isinstance(item, Answer) and item.wanted is one
+        ]
+        assert seen.index(Mark(f"before {number}")) < at
+        check(answer)
+        assert (answer.attempts, answer.requests) == (1, 1)
+        assert answer.bytes_in > 30 * 30 * 7
     assert far.requests() == len(tiles) == engine.telemetry.statuses[200]
     assert threads() == []
     assert engine.quota.peak <= 8
@@ -170,7 +178,7 @@ def test_faults_by_chance_cost_requests_and_nothing_else(far: Far) -> None:
 @pytest.mark.parametrize(("side", "limit_bytes"), [((120, 120), 40_000), ((77, 53), 11_000), ((330, 270), 300_000)])
 def test_what_is_too_big_comes_in_quadrants(far: Far, side: tuple[int, int], limit_bytes: int) -> None:
     far.set(faults=f"oom-above:{limit_bytes}")
-    tiles = [ask(image, (3, 5, *side) if side != SIZE else (0, 0, *side)) for image in range(IMAGES)]
+    tiles = [wanted(image, (3, 5, *side) if side != SIZE else (0, 0, *side)) for image in range(IMAGES)]
     engine = fetcher(far.url, 2, min_tile=16)
     answers = all_of(engine, tiles)
     for answer in answers:
@@ -186,7 +194,7 @@ def test_only_heavy_tiles_are_cut(far: Far) -> None:
     far.set(faults="oom-above:40000")
     tiles = []
     for image in range(IMAGES):
-        tiles += [ask(image, (0, 0, 100, 100)), *[ask(image, (x, 100, 30, 30)) for x in range(0, 300, 30)]]
+        tiles += [wanted(image, (0, 0, 100, 100)), *[wanted(image, (x, 100, 30, 30)) for x in range(0, 300, 30)]]
     for answer in all_of(fetcher(far.url, 1, min_tile=16), tiles):
         check(answer)
     assert far.requests() <= IMAGES * (5 + 10) + 4 * 3
@@ -206,12 +214,12 @@ def test_one_size_after_the_other_in_vain_ends_at_21_requests(far: Far) -> None:
 
 def test_min_tile_is_the_floor_and_split_false_the_end(far: Far) -> None:
     far.set(faults="oom-above:1")
-    (answer,) = all_of(fetcher(far.url, 4, min_tile=32), [ask(0, (0, 0, 64, 64))])
+    (answer,) = all_of(fetcher(far.url, 4, min_tile=32), [wanted(0, (0, 0, 64, 64))])
     assert answer.error is not None
     assert answer.requests <= 5
     assert "32 × 32" in answer.error.message
     far.set(faults="oom-above:1")
-    (answer,) = all_of(fetcher(far.url, 4, split=False), [ask(0, (0, 0, 64, 64))])
+    (answer,) = all_of(fetcher(far.url, 4, split=False), [wanted(0, (0, 0, 64, 64))])
     assert answer.requests == 1
 
 
@@ -242,7 +250,7 @@ def test_a_service_that_goes_away_fails_no_tile(catalog: Path) -> None:
     running = emulator.start(catalog, latency_ms=20)
     engine = fetcher(running.url, 8, deadline=2.0)
     good = missing = 0
-    for item in engine.stream(grid() + grid(image=1)):
+    for item in engine.answers(grid() + grid(image=1)):
         assert item.error is None
         good, missing = good + (item.planes is not None), missing + item.missing
         if good == 20:
@@ -250,13 +258,13 @@ def test_a_service_that_goes_away_fails_no_tile(catalog: Path) -> None:
     assert good >= 20
     assert good + missing == 198
     assert missing > 100
-    assert "no whole answer" in str(engine.stopped)
+    assert "no complete answer" in str(engine.stopped)
 
 
-def test_a_tile_whose_time_ran_out_under_overload_alone_is_missing() -> None:
+def test_a_tile_that_met_overload_alone_is_missing() -> None:
     busy = json.dumps({"error": {"code": 429, "message": "Too Many Requests", "status": "X"}}).encode()
     with wire(lambda _: Told(429, busy)) as server:
-        answers = all_of(fetcher(server.url, 2, deadline=0.5), [ask(0, (0, 0, 8, 8))])
+        answers = all_of(fetcher(server.url, 2, deadline=0.5), [wanted(0, (0, 0, 8, 8))])
     assert [answer.missing for answer in answers] == [True]
 
 
@@ -279,22 +287,22 @@ def test_the_daily_quota_and_access_stop_the_run_at_once(far: Far) -> None:
     assert "earth_engine.credentials" in str(engine.stopped)
 
 
-def test_the_same_refusal_twenty_times_first_is_no_reason_to_ask_on(far: Far) -> None:
+def test_twenty_equal_refusals_at_the_start_stop_the_lane(far: Far) -> None:
     engine = fetcher(far.url, 4)
-    tiles = [Ask(0, f"T/C/none{index}", -1, None, window(0, 0, 8, 8)) for index in range(200)]
+    tiles = [TileRequest((0, NOWHERE), f"T/C/none{index}", -1, None, window(0, 0, 8, 8)) for index in range(200)]
     answers = all_of(engine, tiles)
     assert far.requests() <= 24
     assert sum(not answer.missing for answer in answers) <= 20
     assert "the first 20 answers" in str(engine.stopped)
     far.set()
     engine = fetcher(far.url, 1)
-    answers = all_of(engine, [ask(0, (0, 0, 8, 8)), *tiles[:60]])
+    answers = all_of(engine, [wanted(0, (0, 0, 8, 8)), *tiles[:60]])
     assert engine.stopped is None
     assert sum(answer.error is not None for answer in answers) == far.requests() - 1 == 60
 
 
 def test_a_pinned_version_that_is_gone_stops_the_run(far: Far) -> None:
-    gone = Ask(0, "T/C/0", 5, TEMPLATE, window(0, 0, 8, 8))
+    gone = TileRequest((0, NOWHERE), "T/C/0", 5, TEMPLATE, window(0, 0, 8, 8))
     engine = fetcher(far.url, 1, "computePixels")
     assert [answer.missing for answer in all_of(engine, [gone])] == [True]
     assert "--repin" in str(engine.stopped)
@@ -302,8 +310,8 @@ def test_a_pinned_version_that_is_gone_stops_the_run(far: Far) -> None:
 
 def test_a_wider_type_fails_for_good(far: Far) -> None:
     engine = fetcher(far.url)
-    engine.types = {**TYPES, "b": np.dtype("uint8")}
-    (answer,) = all_of(engine, [ask(0, (0, 0, 8, 8))])
+    engine.types = TYPES | {"b": np.dtype("uint8")}
+    (answer,) = all_of(engine, [wanted(0, (0, 0, 8, 8))])
     assert answer.error is not None
     assert (answer.error.label, answer.requests) == ("dtype", 1)
 
@@ -317,7 +325,7 @@ def test_damage_that_lasts_fails_one_tile_and_says_what(far: Far) -> None:
     with wire(script) as server:
         answers = all_of(fetcher(server.url, 4, attempts=2), grid(30)[:4])
     spoiled = [answer for answer in answers if answer.error]
-    assert [answer.ask.ref[1][0] for answer in spoiled] == [30]
+    assert [answer.wanted.ref[1][0] for answer in spoiled] == [30]
     assert spoiled[0].error is not None
     assert (spoiled[0].error.label, spoiled[0].attempts, spoiled[0].requests) == ("damaged", 2, 2)
 
@@ -342,19 +350,19 @@ def test_retry_after_is_honoured(far: Far) -> None:
 def test_a_stop_hands_back_what_was_not_reached(far: Far) -> None:
     far.set(latency_ms=30)
     engine = fetcher(far.url, 4)
-    asked: list[Ask] = []
+    asked: list[Wanted] = []
 
-    def endless() -> Iterator[Ask]:
+    def endless() -> Iterator[Wanted]:
         while not engine.stopping:
-            asked.append(ask(0, (0, 0, 8, 8)))
+            asked.append(wanted(0, (0, 0, 8, 8)))
             yield asked[-1]
 
     answers = []
-    for answer in engine.stream(endless()):
+    for answer in engine.answers(endless()):
         answers.append(answer)
         if len(answers) == 10:
             engine.stop()
-    assert Counter(id(answer.ask) for answer in answers) == Counter(map(id, asked))
+    assert Counter(id(answer.wanted) for answer in answers) == Counter(map(id, asked))
     assert 0 < sum(answer.missing for answer in answers) < len(answers)
     assert threads() == []
 
@@ -375,14 +383,14 @@ def test_a_body_that_trickles_ends_with_the_tiles_deadline() -> None:
     never = threading.Event()
     with wire(lambda _: Told(200, b"x" * 1000, hold=never)) as server:
         started = time.monotonic()
-        (answer,) = all_of(fetcher(server.url, 1, deadline=1.0), [ask(0, (0, 0, 8, 8))])
+        (answer,) = all_of(fetcher(server.url, 1, deadline=1.0), [wanted(0, (0, 0, 8, 8))])
         assert time.monotonic() - started < 6
         never.set()
     assert answer.planes is None
 
 
 def test_what_the_source_raises_is_raised(far: Far) -> None:
-    def broken() -> Iterator[Ask]:
+    def broken() -> Iterator[Wanted]:
         yield from grid()[:5]
         raise ZeroDivisionError("from the source")
 
@@ -399,8 +407,8 @@ def test_a_consumer_that_leaves_ends_all(far: Far) -> None:
     assert threads() == []
 
 
-def pack(images: list[int], place: tuple[int, int, int, int] = (11, 13, 23, 11)) -> tuple[Ask, ...]:
-    return tuple(ask(image, place, TEMPLATE) for image in images)
+def pack(images: list[int], place: tuple[int, int, int, int] = (11, 13, 23, 11)) -> Pack[Ref]:
+    return Pack(tuple(wanted(image, place, TEMPLATE) for image in images))
 
 
 def test_packs_bring_each_image_its_own_pixels(far: Far) -> None:
@@ -411,9 +419,11 @@ def test_packs_bring_each_image_its_own_pixels(far: Far) -> None:
 
 
 def test_one_bad_image_of_a_pack_fails_alone(far: Far) -> None:
-    packs = [pack([0]), (*pack(list(range(6))), Ask((99, None), "T/C/none", -1, TEMPLATE, window(11, 13, 23, 11)))]
+    six = pack(list(range(6)))
+    none = TileRequest((99, NOWHERE), "T/C/none", -1, TEMPLATE, window(11, 13, 23, 11))
+    packs = [pack([0]), Pack((*six.wanted, none))]
     answers = all_of(fetcher(far.url, 1, "computePixels"), packs)
-    assert [answer.ask.image_id for answer in answers if answer.error] == ["T/C/none"]
+    assert [answer.wanted.image_id for answer in answers if answer.error] == ["T/C/none"]
     for answer in answers:
         if not answer.error:
             check(answer)
@@ -440,12 +450,12 @@ def test_restricted_mode_is_noted_and_not_counted_as_refusal(far: Far) -> None:
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 37), (64, 1), (77, 53), (256, 256), (33, 31)])
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
 def test_quadrants_tile_a_window_exactly(width: int, height: int, depth: int) -> None:
-    task = Task(Answer(Ask(None, "", -1, None, window(0, 0, width, height))))
+    task = Task(Answer(TileRequest(None, "", -1, None, window(0, 0, width, height))))
     seen = np.zeros((height, width), int)
-    pieces = first_pieces([task], depth, 1)
-    for piece in pieces:
-        seen[piece.row : piece.row + piece.height, piece.column : piece.column + piece.width] += 1
-        assert piece.window().width == piece.width
+    requests = first_requests([task], depth, 1)
+    for request in requests:
+        seen[request.row : request.row + request.height, request.column : request.column + request.width] += 1
+        assert request.window().width == request.width
     assert (seen == 1).all()
-    assert task.pieces == len(pieces)
-    assert all(isinstance(piece, Piece) for piece in pieces)
+    assert task.parts == len(requests)
+    assert all(isinstance(request, HttpRequest) for request in requests)

@@ -12,7 +12,7 @@ from places import REPO
 
 from ee_spark.config import load
 from ee_spark.dataproc import batch
-from ee_spark.objects import open_store, read_input
+from ee_spark.objects import Settings, open_store, read_input
 
 sys.path.insert(0, str(REPO / "jobs" / "dags"))
 import incremental
@@ -42,7 +42,8 @@ def test_what_is_staged_is_what_the_batch_runs(tmp_path: Path) -> None:
         later = incremental.prepare(str(path), [], END, END + dt.timedelta(days=1), 14)
         other = incremental.batches(str(path), later, code, options)
         folder, command, *args = found["batch"]["pyspark_batch"]["args"]
-        staged = {entry.name: open_store(folder).read(entry.name)[0] for entry in open_store(folder).list("")}  # type: ignore[index]
+        store = open_store(folder, Settings(gs_endpoint=url))
+        staged = {entry.name: body[0] for entry in store.list("") if (body := store.read(entry.name))}
         assert staged == {"job.yaml": path.read_bytes(), "f.py": (tmp_path / "f.py").read_bytes()}
     assert (command, args[:2]) == ("extract", ["--config", "job.yaml"])
     settings = [args[at + 1] for at, word in enumerate(args) if word == "--set"]

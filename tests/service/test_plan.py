@@ -141,7 +141,7 @@ def test_a_foreign_lattice_is_said_with_its_numbers(world):
     assert "4 × coarser than stored (30): each pixel takes" in note(plan_of(world, source, scale=120), "resampling")
     assert "pyramid level" in note(plan_of(world, source, scale=120), "resampling")
     assert "3 × finer than stored (30)" in note(plan_of(world, source, scale=10), "resampling")
-    assert "stored pixels repeat about 3 × a side" in note(plan_of(world, source, scale=10), "resampling")
+    assert "stored pixels repeat about 3 × per side" in note(plan_of(world, source, scale=10), "resampling")
     assert "stored in EPSG:32610 at 30: " in note(plan_of(world, source, crs="EPSG:4326"), "resampling")
     aside = plan_of(world, source, align="crs")
     assert "0.5, 0.5 pixels off" in note(aside, "resampling").replace("-", "")
@@ -231,21 +231,21 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
     [
         (
             {"source": {"collection": "NOWHERE"}},
-            "source.collection: there is no asset 'NOWHERE' that the caller can read",
+            "source.collection: asset 'NOWHERE' does not exist, or the caller may not read it",
         ),
-        ({"source": {"asset": "NOWHERE/A"}}, "source.asset: there is no asset 'NOWHERE/A'"),
+        ({"source": {"asset": "NOWHERE/A"}}, "source.asset: asset 'NOWHERE/A' does not exist"),
         (
             {"source": {"asset": "SAME"}},
-            "source.asset: 'SAME' is a IMAGE_COLLECTION, not an IMAGE; write source.collection",
+            "source.asset: 'SAME' is of type IMAGE_COLLECTION, not IMAGE; write source.collection",
         ),
-        ({"source": {"collection": "SAME/I0"}}, "'SAME/I0' is a IMAGE, not an IMAGE_COLLECTION; write source.asset"),
+        ({"source": {"collection": "SAME/I0"}}, "'SAME/I0' is of type IMAGE, not IMAGE_COLLECTION; write source.asset"),
         ({"source": {"collection": "SAME", "filter": "CLOUD <"}}, "source.collection: 'SAME': Invalid filter"),
-        ({"source": {"collection": "SAME", "bands": ["B9"]}}, "source.bands: no band 'B9'; the bands are B1"),
+        ({"source": {"collection": "SAME", "bands": ["B9"]}}, "source.bands: there is no band 'B9'; the bands are B1"),
         ({"source": {"collection": "BANDS", "bands": ["B2"]}}, "source.bands: 1 of 3 images lack 'B2', e.g. BANDS/I1"),
         ({"source": {"collection": "NONE"}}, "source: the images have no band in common; choose some with filter"),
         (
             {"source": {"collection": "SAME"}, "pixels.dtype": {"B9": "int8"}},
-            "pixels.dtype: no band 'B9'; the bands are B1",
+            "pixels.dtype: there is no band 'B9'; the bands are B1",
         ),
         (
             {"source": {"collection": "SAME", "bands": {"crs": "B1"}}},
@@ -285,7 +285,7 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
             {"source": {"image": "no.such.module:f"}},
             "source.image: cannot import 'no.such.module': ModuleNotFoundError",
         ),
-        ({"source": {"image": "maps"}}, "source.image: 'maps' names no function; write FILE.py:FUNCTION"),
+        ({"source": {"image": "maps"}}, "source.image: 'maps' does not name a function; write FILE.py:FUNCTION"),
         ({"source": {"image": "maps.py:number"}}, "maps.py:number returned int; return an ee.Image"),
         (
             {"source": {"collection": "SAME", "map": "maps.py:nothing"}},
@@ -631,10 +631,11 @@ def test_what_a_map_makes_of_images_that_differ_is_probed_for_each_kind(world):
     assert said.startswith("source.bands: 1 of 3 images lack 'B2', e.g. BANDS/I1; leave them out with source.filter")
 
 
-def test_the_package_is_the_function_that_users_call(tmp_path):
-    """Whatever was imported before: the name is a room of the house, and the contract's ``ee_spark.plan(config)``."""
+def test_plan_is_a_plain_function_of_the_package(tmp_path):
+    """Whatever was imported before: the contract's ``ee_spark.plan(config)``."""
     program = (
-        "import ee_spark; one = ee_spark.planner; import ee_spark.planner.tile; assert ee_spark.planner is one; "
+        "import ee_spark.planner.plan, types; one = ee_spark.plan; assert type(one) is types.FunctionType; "
+        "from ee_spark.planner.plan import make; assert ee_spark.plan is one; "
         f"print(one({str(REPO / 'conf/quickstart.yaml')!r}).pairs.count)"
     )
     done = subprocess.run(

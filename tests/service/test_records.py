@@ -17,7 +17,7 @@ import ee_spark
 from ee_spark import config, extract
 from ee_spark.check.verify import verify
 from ee_spark.errors import JobError
-from ee_spark.objects import FileStore, Settings, Store, open_store, use_for_inputs
+from ee_spark.objects import FileStore, Settings, Store, open_store
 from ee_spark.planner.plan import Plan
 from ee_spark.store import manifest, planned, runs
 from ee_spark.store.schema import JOB, RUNS
@@ -38,7 +38,6 @@ SPEC: dict[str, Any] = {
 def servers() -> Iterator[dict[str, str]]:
     with gcs_server() as gs, s3_server() as s3:
         yield {"gs": gs, "s3": s3}
-    use_for_inputs(Settings())
 
 
 @pytest.fixture(scope="module")

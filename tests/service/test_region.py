@@ -91,12 +91,12 @@ def test_geojson_of_every_kind(tmp_path, thing):
             '{"type": "Point", "coordinates": [0, 0]}',
             "a Point has no area; write polygons, or region.points for points",
         ),
-        ('{"type": "FeatureCollection", "features": []}', "holds no polygon; write Polygon, MultiPolygon"),
+        ('{"type": "FeatureCollection", "features": []}', "contains no polygon; write Polygon, MultiPolygon"),
         ('{"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}', "not GeoJSON (a ring of 2 positions)"),
         ('{"type": "Polygon", "coordinates": [[[0, 0], [1, null], [2, 2]]]}', "not GeoJSON"),
         (
             '{"type": "Polygon", "coordinates": [[[399960, 4200000], [0, 0], [1, 1]]]}',
-            "[399960.0, 4200000.0] is no [longitude, latitude] in degrees",
+            "[399960.0, 4200000.0] is not [longitude, latitude] in degrees",
         ),
     ],
 )
@@ -191,7 +191,7 @@ def test_an_id_made_for_a_point_depends_on_its_place_alone():
     [
         ("lon,latitude\n1,2\n", "p.csv: has no column 'lat', only lon, latitude"),
         ("lat\n2\n", "has no column 'lon'"),
-        ("lon,lat\n", "holds no point"),
+        ("lon,lat\n", "contains no points"),
         ("", "cannot be read as points (it is empty)"),
         ("lon,lat\n1,2,3\n", "row 2 has 3 fields, the header 2"),
         ("lon,lat\n1,2\n181,2\n", "point 2 has lon 181; write degrees from -180 to 180"),
@@ -214,7 +214,7 @@ def test_points_that_are_refused(tmp_path, text, said):
 
 def test_features_that_are_no_points_are_refused(tmp_path):
     (tmp_path / "p.geojson").write_text('{"features": [{"geometry": {"type": "LineString", "coordinates": []}}]}')
-    assert "a LineString is no Point" in refusal(read_points, str(tmp_path / "p.geojson"))
+    assert "a LineString is not a Point" in refusal(read_points, str(tmp_path / "p.geojson"))
     (tmp_path / "p.parquet").write_bytes(b"PAR1")
     assert "cannot be read as points" in refusal(read_points, str(tmp_path / "p.parquet"))
 
@@ -408,14 +408,14 @@ def test_a_table_of_points_or_of_polygons(tables, tmp_path):
 def test_tables_that_are_refused(tables):
     plots = job({"region": {"table": "users/me/plots"}}).region
     _Tables.features = []
-    assert "region.table: users/me/plots: holds no feature" in refusal(load, plots, tables)
+    assert "region.table: users/me/plots: contains no features" in refusal(load, plots, tables)
     point, square = {"type": "Point", "coordinates": [0, 0]}, shapely.geometry.mapping(shapely.box(0, 0, 1, 1))
     _Tables.features = [feature(0, point), feature(1, square)]
     assert "holds points and Polygon; write a table of one kind" in refusal(load, plots, tables)
     _Tables.features = [feature(0, {"type": "LineString", "coordinates": [[0, 0], [1, 1]]})]
     assert "a LineString has no area" in refusal(load, plots, tables)
     other = job({"region": {"table": "users/me/other"}}).region
-    assert "region.table: 'users/me/other' is a IMAGE, not a TABLE" in refusal(load, other, tables)
+    assert "region.table: 'users/me/other' is of type IMAGE, not TABLE" in refusal(load, other, tables)
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path):
@@ -423,7 +423,7 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
     with emulator.start(folder) as service:
         client = Client(Service(service.url, "demo", "anonymous"))
         said = refusal(load, job({"region": {"table": "users/me/none"}}).region, client)
-    assert said.startswith("region.table: there is no asset 'users/me/none' that the caller can read")
+    assert said.startswith("region.table: asset 'users/me/none' does not exist")
 
 
 def test_a_table_of_the_emulators_catalog(tmp_path):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from emulator_client import asset, write_catalog, write_raster
 
 import ee_emulator as emulator
 from ee_spark import config, extract
 from ee_spark.client import Service
+from ee_spark.errors import StoreError
 from ee_spark.job import Sample, Within
 from ee_spark.objects import open_store
 from ee_spark.planner.points import Points
+from ee_spark.store import points as kept_points
 from ee_spark.store import samples
 
 SAMPLE = Sample(count=2, seed=3, within=Within(bbox=(0.0, 0.0, 1.0, 1.0)))
@@ -38,6 +42,40 @@ def test_the_first_draw_is_kept_to_the_bit(tmp_path: Path) -> None:
     assert others is not None
     assert others.ids == ("a", "b"), "whoever comes later takes what is there"
     assert samples.held(store, SAMPLE.model_copy(update={"seed": 4})) is None, "another sample is another draw"
+
+
+def test_what_an_older_version_drew_is_still_held(tmp_path: Path) -> None:
+    """It kept the table itself, as JSON."""
+    store, old = open_store(str(tmp_path)), points("a", "b")
+    assert samples.hold(store, SAMPLE, old) is None
+    ((name, _),) = [(entry.name, entry) for entry in store.list("_ee_spark/samples/")]
+    columns = {
+        name: {"type": str(column.type), "values": column.to_pylist()}
+        for name, column in zip(old.columns.column_names, old.columns.columns, strict=True)
+    }
+    body = {"id": old.ids, "lon": old.lon.tolist(), "lat": old.lat.tolist(), "columns": columns}
+    store.delete(name)
+    store.create(name, json.dumps({"sample": SAMPLE.model_dump(mode="json"), **body}).encode())
+    kept = samples.held(store, SAMPLE)
+    assert kept is not None
+    assert (kept.ids, kept.lon.tolist(), kept.lat.tolist()) == (old.ids, old.lon.tolist(), old.lat.tolist())
+    assert kept.columns.equals(old.columns)
+
+
+def test_points_that_are_gone_or_damaged_are_named(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    record = kept_points.keep(store, points("a", "b"))
+    assert kept_points.keep(store, points("a", "b")) == record
+    (entry,) = store.list("_ee_spark/points/")
+    assert record == {"file": entry.name.rpartition("/")[2], "count": 2}
+    store.delete(entry.name)
+    with pytest.raises(StoreError, match=r"points/\w{16}\.arrow: is missing"):
+        kept_points.kept(store, record)
+    store.create(entry.name, b"anything")
+    with pytest.raises(StoreError, match="is damaged"):
+        kept_points.kept(store, record)
+    with pytest.raises(StoreError, match="is missing"):
+        kept_points.kept(store, {"file": "../job.json", "count": 1})
 
 
 def test_an_image_of_classes_that_changes_moves_no_point(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from emulator_client import write_raster
+from emulator_client import asset, write_catalog, write_raster
 
 import ee_spark
 from ee_spark.check.repair import repair
@@ -67,7 +67,7 @@ def kinds(found: Findings) -> set[str]:
     return {problem.kind for problem in found.problems}
 
 
-def test_a_whole_dataset_is_clean_and_its_counts_are_those_of_the_tables(whole: Path) -> None:
+def test_a_whole_dataset_is_clean_and_counted_as_in_its_tables(whole: Path) -> None:
     found = verify(FileStore(whole))
     assert found.problems == []
     tiles = pq.read_table(whole / "tiles")["status"].to_pylist()
@@ -219,7 +219,7 @@ def test_an_unreadable_record_is_said_and_blames_no_tile(dataset: Path) -> None:
     assert "run" in kinds(verify(FileStore(dataset)))
 
 
-def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: SparkSession, tmp_path: Path) -> None:
+def test_refetch_finds_pixels_that_the_service_has_changed(spark: SparkSession, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
     catalog.mkdir()
     values = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
@@ -237,6 +237,65 @@ def test_pixels_that_the_service_has_changed_are_found_by_fetching_again(spark: 
     other = CliRunner().invoke(main, command)
     assert other.exit_code == 3, other.output
     assert json.loads(other.stdout.splitlines()[-1])["problems"] == {"changed": 5}
+
+
+@pytest.mark.parametrize("mask", [{"mask": "band"}, {"mask": "fill", "fill": -1}])
+def test_refetch_is_clean_across_180_degrees(spark: SparkSession, tmp_path: Path, mask: dict[str, Any]) -> None:
+    """Images end at ±180°, where a tile goes on; a changed raster is still found."""
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    place = [0.01, 0, 179.0, 0, -0.01, 0.4], "EPSG:4326"
+    values = np.random.default_rng(5).integers(1, 999, (80, 100)).astype(np.int16)
+    write_raster(folder / "east.tif", values, *place)
+    write_raster(folder / "west.tif", values, [0.01, 0, -180.0, 0, -0.01, 0.4], "EPSG:4326")
+    day = "2020-01-01T00:00:00Z"
+    catalog = write_catalog(folder, [asset(f"SIDES/{side}", {"v": f"{side}.tif"}, day) for side in ("east", "west")])
+    job = {
+        "earth_engine": {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}, "requests_per_minute": 60_000},
+        "source": {"collection": "SIDES"},
+        "region": {"bbox": [179.4001, -0.2999, -179.5501, 0.2999]},
+        "grid": {"crs": "EPSG:4326", "resolution": 0.01, "tile": 32},
+        "pixels": mask,
+    }
+    report = run(spark, tmp_path / "out", **job)
+    assert report["status"] == "complete"
+    table = pq.read_table(tmp_path / "out" / "pixels")
+    assert any(row["transform"][2] + 32 * 0.01 > 180.001 for row in table.to_pylist()), "some tiles go on beyond"
+    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "1000"]
+    same = CliRunner().invoke(main, command)
+    assert (same.exit_code, json.loads(same.stdout.splitlines()[-1])["problems"]) == (0, {}), same.output
+    write_raster(folder / "east.tif", values + 1, *place)
+    other = CliRunner().invoke(main, command)
+    found = json.loads(other.stdout.splitlines()[-1])["problems"]
+    assert found == {"changed": sum("east" in name for name in table["image_id"].to_pylist())}
+
+
+def test_points_are_kept_once_and_old_records_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    """Three runs of one job; then a record as older versions wrote it, and a points object that is damaged or gone."""
+    random, path = np.random.default_rng(1), tmp_path / "out"
+    place = np.column_stack([random.uniform(-106.93, -106.90, 40), random.uniform(40.277, 40.299, 40)]).tolist()
+    lines = [f"p{number},{lon!r},{lat!r},wheat" for number, (lon, lat) in enumerate(place)]
+    (tmp_path / "p.csv").write_text("\n".join(["id,lon,lat,crop", *lines]))
+    grid = {"crs": "EPSG:32613", "scale": 30, "tile": 4}
+    for _ in range(3):
+        report = run(spark, path, region={"points": str(tmp_path / "p.csv")}, grid=grid)
+        assert report["status"] == "complete"
+    (kept,) = (path / "_ee_spark" / "points").iterdir()
+    records = sorted((path / "_ee_spark" / "runs").iterdir())
+    bodies = [json.loads(record.read_text()) for record in records]
+    assert [body["region"] for body in bodies] == [{"points": {"file": kept.name, "count": 40}}] * 3
+    found = verify(FileStore(path))
+    assert (found.problems, found.planned, found.counts["missing"]) == ([], report["planned"], 0)
+    table = {"id": [f"p{n}" for n in range(40)], "crop": ["wheat"] * 40}
+    table |= {name: [pair[at] for pair in place] for at, name in enumerate(("lon", "lat"))}
+    records[0].write_text(json.dumps({**bodies[0], "region": {"points": table}}))
+    assert verify(FileStore(path)).problems == []
+    whole = kept.read_bytes()
+    for change, told in ((lambda: kept.write_bytes(whole[:-9]), "is damaged"), (kept.unlink, "is missing")):
+        change()
+        problems = verify(FileStore(path)).problems
+        assert [problem.kind for problem in problems] == ["run"] * 2
+        assert all(told in problem.text and kept.name in problem.text for problem in problems)
 
 
 def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_path: Path) -> None:

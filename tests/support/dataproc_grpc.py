@@ -31,7 +31,7 @@ HOST = "r-dataproc.googleapis.com"
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 
-class Batches(grpc.GenericRpcHandler):
+class Batches(grpc.GenericRpcHandler):  # type: ignore[misc]
     """The two methods that submitting and watching a batch needs."""
 
     def __init__(self, folder: Path, held: dict[str, str], driver: list[str]) -> None:

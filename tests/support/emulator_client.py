@@ -9,6 +9,7 @@ from typing import Any
 
 import ee
 import numpy as np
+import numpy.typing as npt
 import rasterio
 import urllib3
 from google.auth.credentials import AnonymousCredentials
@@ -33,9 +34,10 @@ def grid(crs: str, transform: list[float], width: int, height: int) -> dict[str,
     }
 
 
-def compute(image: ee.Image, pixel_grid: dict[str, Any]) -> np.ndarray:
+def compute(image: ee.Image, pixel_grid: dict[str, Any]) -> npt.NDArray[Any]:
     """The structured array that `ee.data.computePixels` returns."""
-    return ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid})
+    block = ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": pixel_grid})
+    return np.asarray(block)
 
 
 def post(url: str, path: str, body: Any, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -52,10 +54,10 @@ def get(url: str, path: str, **fields: str) -> urllib3.BaseHTTPResponse:
     return urllib3.PoolManager().request("GET", url + path, fields=fields, retries=False)
 
 
-def array(reply: urllib3.BaseHTTPResponse) -> np.ndarray:
+def array(reply: urllib3.BaseHTTPResponse) -> npt.NDArray[Any]:
     """An NPY reply as an array."""
     assert reply.status == 200, reply.data[:500]
-    return np.load(io.BytesIO(reply.data), allow_pickle=False)
+    return np.asarray(np.load(io.BytesIO(reply.data), allow_pickle=False))
 
 
 def write_raster(path: Path, values: np.ndarray, transform: list[float], crs: str, nodata: float | None = None) -> None:

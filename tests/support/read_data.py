@@ -53,7 +53,7 @@ def write_dataset(
     tile: tuple[int, int],
     margin: int = 0,
     mask: str = "band",
-    fill: float | None = None,
+    fill: float | Mapping[str, float] | None = None,
     lattice: Lattice = LATTICE,
     part_tiles: int = 4096,
 ) -> Layout:
@@ -66,7 +66,7 @@ def write_dataset(
     bands = tuple(Band(name, name, kind) for name, kind in types.items())
     shape = Shape(width, height, margin)
     frozen = Frozen("computePixels", bands, mask, shape, lattice, "crs", 16, 16384)
-    fills = {} if fill is None else dict.fromkeys(types, fill)
+    fills = dict(fill) if isinstance(fill, Mapping) else {} if fill is None else dict.fromkeys(types, fill)
     layout = Layout(FINGERPRINT, frozen, fill=fills)
     store = FileStore(root)
     write_job(store, layout, fill)
@@ -74,7 +74,8 @@ def write_dataset(
     high, wide = next(iter(images[0].planes.values())).shape
     rows, columns = np.divmod(np.arange((high // height) * (wide // width)), wide // width)
     tiles = grid_tiles(lattice, shape, rows + ORIGIN[0], columns + ORIGIN[1])
-    made, failed = [], []
+    made: list[Row] = []
+    failed: list[Row] = []
     for index in range(len(tiles)):
         for image in images:
             row = partial(
@@ -98,7 +99,7 @@ def write_dataset(
             empty = _is_empty(block, frozen, fills)
             made.append(row(status="empty" if empty else "ok", block=None if empty else block))
     for number, first in enumerate(range(0, len(made), part_tiles)):
-        log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
+        log = next(iter(open_logs(store, layout, [f"{lattice.key}_r0c0_t{number}"])))
         log.publish(
             made[first : first + part_tiles],
             partial(build, layout=layout, run_id="run"),
@@ -205,6 +206,6 @@ def write_raster_dataset(root: Path, side: int, *, bands: int) -> None:
                 top, left = (row * 211 + band * 97) % 1792, (column * 223 + band * 89) % 1792
                 block[name] = picture[top : top + 256, left : left + 256]
             made.append(Row(index, tiles, index, "scene", 1_620_000_000_000_000, 1, "ok", block))
-        log = next(iter(open_logs(store, layout, [f"0a1b2c3d_r0c0_t{number}"])))
+        log = next(iter(open_logs(store, layout, [f"{LATTICE.key}_r0c0_t{number}"])))
         log.publish(made, partial(build, layout=layout, run_id="run"))
         log.fold(failed_table([], layout, "run"))

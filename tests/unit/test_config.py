@@ -29,7 +29,7 @@ REFUSED = [
         {"retry.max_failed": "some"},
         "job: retry.max_failed: got 'some': neither a count nor a percentage; write a count",
     ),
-    ({"retry.max_failed": -1}, "job: retry.max_failed: got -1: negative; write a count"),
+    ({"retry.max_failed": -1}, "job: retry.max_failed: got -1: it must not be negative; write a count"),
     ({"earth_engine.concurrent_requests": "40"}, "job: earth_engine.concurrent_requests: got '40'"),
     ({"earth_engine.concurrent_requests": True}, "job: earth_engine.concurrent_requests: got True"),
     ({"earth_engine.lanes": 0}, "job: earth_engine.lanes: got 0"),
@@ -46,11 +46,14 @@ REFUSED = [
     ({"output.overwrite": "yes"}, "job: output.overwrite: got 'yes'"),
     # earth_engine
     ({"earth_engine": {}}, "job: earth_engine: project is missing; endpoint high-volume needs the Cloud project"),
-    ({"earth_engine.endpoint": "fast"}, "job: earth_engine.endpoint: got 'fast': no endpoint; write high-volume"),
-    ({"earth_engine.endpoint": "ftp://x"}, "job: earth_engine.endpoint: got 'ftp://x': no endpoint"),
+    (
+        {"earth_engine.endpoint": "fast"},
+        "job: earth_engine.endpoint: got 'fast': not a valid endpoint; write high",
+    ),
+    ({"earth_engine.endpoint": "ftp://x"}, "job: earth_engine.endpoint: got 'ftp://x': not a valid endpoint"),
     (
         {"earth_engine.credentials": "me"},
-        "job: earth_engine.credentials: got 'me': names no credentials; write default",
+        "job: earth_engine.credentials: got 'me': not valid credentials; write default",
     ),
     ({"earth_engine.emulator": {"seed": 1}}, "job: earth_engine: emulator is only for endpoint: emulator"),
     # source
@@ -75,7 +78,10 @@ REFUSED = [
     ({"source.months": [0]}, "job: source.months.0: got 0"),
     ({"source.months": []}, "job: source.months: got"),
     ({"source.bands": []}, "job: source: bands is empty; name at least one band"),
-    ({"source.bands": ["B 1"]}, "job: source: bands: 'B 1' is no column name; rename it: bands: {a_name: B 1}"),
+    (
+        {"source.bands": ["B 1"]},
+        "job: source: bands: 'B 1' is not a valid column name; rename it: bands: {a_name: B 1}",
+    ),
     ({"source.bands": ["ndvi", "NDVI"]}, "job: source: bands: 'ndvi' and 'NDVI' are one column name"),
     ({"source.method": "fast"}, "job: source.method: got 'fast'"),
     # region
@@ -112,12 +118,15 @@ REFUSED = [
     # pixels
     ({"pixels.mask": "fill"}, "job: pixels: mask: fill and fill: NUMBER go together; write both or neither"),
     ({"pixels.fill": 0}, "job: pixels: mask: fill and fill: NUMBER go together"),
-    ({"pixels.dtype": {"a": "int64"}}, "job: pixels: dtype.a: 'int64' is no type; write one of uint8, int8"),
+    ({"pixels.dtype": {"a": "int64"}}, "job: pixels: dtype.a: 'int64' is not a valid type; write one of uint8, int8"),
     ({"pixels.images_per_request": 0}, "job: pixels.images_per_request: got 0"),
-    ({"source.method": "getPixels"}, "job: source.method: getPixels knows no mask: band; write pixels.mask: none"),
+    (
+        {"source.method": "getPixels"},
+        "job: source.method: getPixels does not support mask: band; write pixels.mask: none",
+    ),
     (
         {"source.method": "getPixels", "pixels": {"mask": "none", "resample": "mean"}},
-        "getPixels knows no resample: mean",
+        "getPixels does not support resample: mean",
     ),
     (
         {"source.method": "getPixels", "pixels": {"mask": "none", "dtype": {"a": "int8"}}},
@@ -133,7 +142,7 @@ REFUSED = [
     ),
     (
         {"source.method": "getPixels", "pixels.mask": "none", "region.clip": True},
-        "job: source.method: getPixels knows no region.clip",
+        "job: source.method: getPixels does not support region.clip",
     ),
 ]
 

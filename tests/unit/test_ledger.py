@@ -59,7 +59,7 @@ def broken(change: dict[str, object]) -> bytes:
         (b"{}", "its ledger cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_name_and_the_way_out(value: bytes, why: str) -> None:
+def test_what_cannot_be_read_is_named_with_the_way_out(value: bytes, why: str) -> None:
     with pytest.raises(LedgerError, match=why) as caught:
         ledger.decode(value, "gs://b/pixels/part-9.parquet")
     assert str(caught.value).startswith("gs://b/pixels/part-9.parquet: ")

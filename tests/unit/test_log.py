@@ -248,7 +248,7 @@ class ChunkLogMachine(RuleBasedStateMachine):
         # What a writer that came to its end reported is there.
         committed = {key for entry in parts_of(self.store).values() for key in entry.tiles}
         told = [item.key for writer in self.ended if not writer.error for item in writer.mine]
-        assert len(told) == len(set(told)), "two writers both say that they made a tile final"
+        assert len(told) == len(set(told)), "two writers both say that they committed a tile"
         assert set(told) <= committed
         rows = {(found["tile_id"], found["image_id"]): found for found in tiles_of(self.store)}
         for writer in self.ended:
@@ -288,7 +288,7 @@ def store() -> MemoryStore:
     return made
 
 
-def test_a_crash_after_every_single_operation_is_healed_by_the_next_run(store: MemoryStore) -> None:
+def test_a_crash_after_any_operation_is_healed_by_the_next_run(store: MemoryStore) -> None:
     """Exhaustive: kill before and after operation k, for every k that a run has; then run again to the end."""
     outcomes = {0: "ok", 1: "empty", 2: "failed", 3: "ok", 4: "ok"}
     k, more = 0, True
@@ -312,7 +312,7 @@ def test_a_crash_after_every_single_operation_is_healed_by_the_next_run(store: M
     assert k > 12
 
 
-def test_an_overwrite_before_every_single_operation_leaves_nothing_of_the_old_job() -> None:
+def test_an_overwrite_before_any_operation_leaves_nothing_old() -> None:
     """Exhaustive: another run overwrites the job before operation k of a live lane; the lane stops and cleans up."""
     k, more, stopped = 0, True, 0
     while more:
@@ -334,7 +334,7 @@ def test_an_overwrite_before_every_single_operation_leaves_nothing_of_the_old_jo
     assert stopped > k // 2  # the others met a part that was gone, or had looked at the job for the last time
 
 
-def test_of_failures_the_newest_stays_until_the_tile_is_final(store: MemoryStore) -> None:
+def test_the_newest_failure_stays_until_the_tile_is_committed(store: MemoryStore) -> None:
     log = ChunkLog(store, LAYOUT, CHUNK)
     for message in ("first", "second"):
         failed = failed_table([row(LAYOUT, 0, "failed", error_message=message)], LAYOUT, f"run-{message}")
@@ -373,7 +373,7 @@ def test_a_torn_tiles_file_is_an_error_with_a_way_out(store: MemoryStore) -> Non
         extract(store, {1: "ok"}, 1)
 
 
-def test_logs_are_opened_ahead_in_order_with_what_is_final_and_failed() -> None:
+def test_logs_open_ahead_in_order_with_committed_and_failed() -> None:
     """100 chunks: each log holds what a log that was read alone holds."""
     store = MemoryStore()
     store.create(JOB, JOB_TEXT)

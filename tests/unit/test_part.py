@@ -65,7 +65,7 @@ def test_statistics_and_checksum_are_numpys_and_the_rfcs(number: int, dtype: str
     assert ledger["crc32c"] == crc32c(raw)
 
 
-def test_the_checksums_bytes_are_little_endian_samples_in_band_order() -> None:
+def test_checksums_are_of_little_endian_samples_in_band_order() -> None:
     mine = layout([("a", "uint16"), ("b", "float32")], mask="none", side=1)
     planes = {"a": np.array([[0x1234]], np.uint16), "b": np.array([[1.5]], np.float32)}
     entry = part(mine, [replace(row(mine, 0), block=planes)]).ledger.committed
@@ -120,7 +120,7 @@ def test_pixels_order_and_schema_are_deterministic() -> None:
     )
 
 
-def test_a_part_of_empty_tiles_has_no_rows_and_their_whole_tiles_rows() -> None:
+def test_a_part_of_empty_tiles_has_only_their_tiles_rows() -> None:
     mine = layout()
     made = part(mine, [row(mine, n, "empty") for n in range(3)])
     assert read(made.data).num_rows == 0

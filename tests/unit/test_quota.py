@@ -82,7 +82,7 @@ def test_half_on_a_refusal_once_for_all_that_were_sent_before() -> None:
         time.sleep(0.002)
 
 
-def test_the_window_comes_back_within_as_many_windows_as_it_has_steps() -> None:
+def test_the_window_is_back_after_as_many_windows_as_steps() -> None:
     quota = Quota(40, 1e6, window=1)
     answers = 0
     while quota.window < 40:
@@ -93,7 +93,7 @@ def test_the_window_comes_back_within_as_many_windows_as_it_has_steps() -> None:
     assert quota.window == 40
 
 
-def test_restricted_mode_halves_what_may_be_used_and_its_end_gives_it_back() -> None:
+def test_restricted_mode_halves_the_limit_until_it_ends() -> None:
     quota = Quota(10, 1e6)
     for _ in range(30):
         quota.acquire(NEVER)

@@ -13,6 +13,7 @@ import pytest
 import shapely
 from store_data import FINGERPRINT, LATTICE, layout, part, row, tiles
 
+from ee_spark.planner.columns import is_own
 from ee_spark.store.part import zero_rows
 from ee_spark.store.schema import GROUP_BYTES
 
@@ -94,3 +95,13 @@ def test_row_groups_stay_within_32_mib_of_raw_pixels(side: int, dtype: str, rows
     assert mine.group_rows() == rows
     raw = side * side * (np.dtype(dtype).itemsize + 1)
     assert rows == 1 or (rows * raw <= GROUP_BYTES < (rows + 1) * raw)
+
+
+def test_no_column_of_the_tables_can_be_a_bands_name() -> None:
+    for mask in ("band", "bands", "none"):
+        mine = layout([("a", "uint16")], mask=mask)
+        for schema in (mine.pixels, mine.tiles):
+            taken = [name for name in schema.names if name != "a" and not name.startswith("a_")]
+            assert all(is_own(name) and is_own(name.upper()) for name in taken)
+    assert is_own("Point_ID")
+    assert not is_own("a")

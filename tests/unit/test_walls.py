@@ -1,97 +1,99 @@
-"""The walls of the house: which room may import which. Arrows run one way; each foreign thing has one door."""
+"""The walls of the house: imports run one way, without a circle, and each foreign thing has one door."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import pytest
+from places import REPO
+from walls import Rules, violations
 
-PACKAGE = Path(__file__).parents[2] / "ee_spark"
-# Each room may import itself and rooms further to the right.
-FLOORS = (
-    ("cli", "submit", "batch"),
-    ("show", "export", "check", "datasource"),
-    ("read", "extract", "doctor", "emulator"),
-    ("progress", "lane", "java", "cluster"),
-    ("store", "fetch"),
-    ("planner",),
-    ("dataproc",),
-    ("config", "metrics"),
-    ("job", "objects", "client"),
-    ("errors", "logs", "gdal", "version"),
+PACKAGE = REPO / "ee_spark"
+HTTP = frozenset({"ee_spark.client", "ee_spark.hosts", "ee_spark.objects.gs", "ee_spark.objects.s3"})
+SPARK = frozenset({"ee_spark.cluster", "ee_spark.read.sql", "ee_spark.datasource"})
+RULES = Rules(
+    package="ee_spark",
+    floors=(
+        ("batch", "submit", "metrics"),  # old names of what has moved
+        ("cli",),
+        ("check", "show", "export", "datasource", "doctor"),
+        ("extract", "read"),
+        ("cluster",),
+        ("lane", "report", "progress", "java"),
+        ("store", "fetch"),
+        ("planner",),
+        ("dataproc",),
+        ("config", "emulator"),
+        ("objects", "client"),
+        ("job", "boundary"),
+        ("logs", "hosts", "limits", "status", "gdal"),
+        ("errors", "version"),
+    ),
+    neighbours=frozenset({("report", "lane")}),
+    doors={
+        "pyspark": SPARK,
+        "ee": frozenset({"ee_spark.planner.source"}),
+        "ee_emulator": frozenset({"ee_spark.cli", "ee_spark.extract", "ee_spark.emulator"}),
+        "urllib3": HTTP,
+        "boto3": frozenset({"ee_spark.objects.s3"}),
+        **{name: frozenset() for name in ("requests", "http", "httplib2", "googleapiclient", "pickle", "cloudpickle")},
+    },
+    faces=frozenset({"ee_spark", "ee_spark.read.export"}),
+    loaders=frozenset({"ee_spark.planner.source"}),
 )
-LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
-# Rooms of one floor that may see each other.
-NEIGHBOURS = {("cluster", "lane"), ("cluster", "java"), ("lane", "progress"), ("read", "extract")}
-DOORS = {
-    "pyspark": {"cluster.py", "read/sql.py", "datasource.py"},
-    "ee": {"planner/source.py"},
-    "urllib3": {"client.py", "objects/gs.py", "objects/s3.py"},
-    "requests": set(),
-}
 
 
-def files() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.relative_to(PACKAGE).parts)
+def test_the_walls_stand() -> None:
+    assert violations(PACKAGE, RULES) == []
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield (module, whether it is imported only for the type checker)."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
-        for node in ast.walk(block)
-    }
-    package = ["ee_spark", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((name.name, id(node) in typing_only) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *(node.module or "").split(".")]).strip(".")
-            if module in ("ee_spark", *(".".join(package),)):
-                yield from ((f"{module}.{name.name}", id(node) in typing_only) for name in node.names)
-            else:
-                yield module, id(node) in typing_only
-
-
-def room(module: str) -> str:
-    return module.split(".")[1] if module.count(".") else ""
-
-
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_one_way(path: Path) -> None:
-    mine = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module, typing_only in imports(path):
-        if not module.startswith("ee_spark") or typing_only:
-            continue
-        theirs = room(module)
-        if mine == "emulator":
-            assert theirs == "emulator", f"{path.name} imports {module}: the emulator stands alone"
-        elif theirs == "emulator":
-            assert mine in ("cli", "extract"), (
-                f"{path.name} imports {module}: only the command line and the program may"
-            )
-        elif mine in LEVEL and theirs in LEVEL and mine != theirs:
-            down = LEVEL[mine] < LEVEL[theirs] or (mine, theirs) in NEIGHBOURS
-            assert down, f"{path.name} ({mine}) imports {module} ({theirs}): that runs against the stream"
-
-
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_foreign_things_have_one_door(path: Path) -> None:
-    name = str(path.relative_to(PACKAGE))
-    if name.startswith("emulator/"):
-        return
-    for module, typing_only in imports(path):
-        top = module.split(".")[0]
-        if top in DOORS and not typing_only and not (top == "ee" and module.startswith("ee_spark")):
-            assert name in DOORS[top] or name.startswith("objects/"), f"{name} imports {module}"
-
-
-def test_every_room_stands_on_a_floor() -> None:
-    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files()} - {"__init__", "emulator"}
-    assert rooms <= set(LEVEL), f"rooms without a floor: {rooms - set(LEVEL)}"
+@pytest.mark.parametrize(
+    ("module", "plant", "told"),
+    [
+        ("objects/file.py", "import pyspark", "ee_spark.objects.file:1 imports pyspark: it has no door there"),
+        ("objects/file.py", "import ee", "ee_spark.objects.file:1 imports ee: it has no door there"),
+        (
+            "lane/work.py",
+            "def f():\n    from pyspark.sql import Row",
+            "lane.work:2 imports pyspark.sql: it has no door",
+        ),
+        ("lane/work.py", "from ee_emulator import start", "ee_spark.lane.work:1 imports ee_emulator: it has no door"),
+        ("store/part.py", "import pickle", "ee_spark.store.part:1 imports pickle: it has no door there"),
+        (
+            "fetch/quota.py",
+            "import_module('requests')",
+            "quota:1 imports requests by a string: it has no door",
+        ),
+        ("fetch/quota.py", "__import__('ee')", "ee_spark.fetch.quota:1 imports ee by a string: it has no door there"),
+        ("fetch/quota.py", "import_module(name)", "ee_spark.fetch.quota:1 imports a module whose name is known only"),
+        ("objects/file.py", "from ee_spark.extract import run", "objects.file:1 imports ee_spark.extract: upward"),
+        ("objects/file.py", "from ee_spark import extract", "objects.file:1 imports ee_spark.extract: upward"),
+        ("objects/file.py", "from ..extract import run", "objects.file:1 imports ee_spark.extract: upward"),
+        ("errors.py", "def f():\n    import ee_spark.config", "ee_spark.errors:2 imports ee_spark.config: upward"),
+        ("errors.py", "if TYPE_CHECKING:\n    from ee_spark.job import JobConfig", "errors:2 imports ee_spark.job: up"),
+        (
+            "planner/crs.py",
+            "import_module('ee_spark.extract')",
+            "crs:1 imports ee_spark.extract by a string: up",
+        ),
+        ("planner/crs.py", "HOMES = {'run': 'ee_spark.extract.run'}", "imports ee_spark.extract by a string: upward"),
+        (
+            "planner/window.py",
+            "from ee_spark.planner.lattice import Lattice",
+            "circle: ee_spark.planner.lattice ->",
+        ),
+        (
+            "planner/crs.py",
+            "if TYPE_CHECKING:\n    from ee_spark.planner import window",
+            "circle: ee_spark.planner.",
+        ),
+        ("helpers.py", "", "helpers: stands on no floor"),
+    ],
+)
+def test_a_planted_violation_is_found(module: str, plant: str, told: str, tmp_path: Path) -> None:
+    copy = tmp_path / "ee_spark"
+    shutil.copytree(PACKAGE, copy, ignore=lambda folder, names: [name for name in names if name == "__pycache__"])
+    path = copy / module
+    path.write_text(f"{plant}\n" + (path.read_text().partition('"""\n\n')[2] if path.exists() else ""))
+    assert [line for line in violations(copy, RULES) if told in line]

@@ -1,0 +1,202 @@
+"""Stored images: the versions of an asset with their bands, as images and as the REST API's resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import CatalogError, ServiceError
+from ..values import date as dates
+from ..values.band import Band, Canvas, Dimensions
+from ..values.crs import parse_crs
+from ..values.geometry import Geometry, from_geojson
+from ..values.grid import Grid, Pixels
+from ..values.image import Image
+from ..values.pixeltype import PixelType
+from ..values.projection import TERMS
+from ..values.pyramid import POLICIES
+from ..values.raster import RasterBand, open_bands
+from .entry import checked, file_of, properties_of, update_of
+from .footprint import outline
+
+
+@dataclass(frozen=True)
+class StoredBand:
+    """A band of an asset: its id and its raster."""
+
+    id: str
+    raster: RasterBand
+
+
+@dataclass(frozen=True, eq=False)
+class Asset:
+    """One version of a stored image. Times are milliseconds since 1970 or None, `version` microseconds."""
+
+    id: str
+    start: int | None
+    end: int | None
+    update_time: str
+    version: int
+    properties: Mapping[str, Any]
+    geometry: Geometry
+    bands: tuple[StoredBand, ...]
+
+    @property
+    def collection(self) -> str | None:
+        """The id of the collection it is in."""
+        return self.id.rpartition("/")[0] or None
+
+    @cached_property
+    def image(self) -> Image:
+        """The image that `Image.load` gives."""
+        index = self.id.rpartition("/")[2]
+        properties: dict[str, Any] = {**self.properties, "system:index": index}
+        if self.start is not None:
+            properties["system:time_start"] = self.start
+        if self.end is not None:
+            properties["system:time_end"] = self.end
+        properties["system:footprint"] = self.geometry
+        return Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.version)
+
+    @cached_property
+    def resource(self) -> dict[str, Any]:
+        """The asset as the REST API writes it (view FULL)."""
+        times = {"startTime": self.start, "endTime": self.end}
+        return {
+            "type": "IMAGE",
+            "name": asset_name(self.id),
+            "id": self.id,
+            "updateTime": self.update_time,
+            **{key: dates.rfc3339(value) for key, value in times.items() if value is not None},
+            **({"properties": dict(self.properties)} if self.properties else {}),
+            "geometry": self.geometry.geojson(),
+            "bands": [_band_resource(band) for band in self.bands],
+        }
+
+
+def public_id(name: str) -> str:
+    """The id of an asset from its resource name: `projects/earthengine-public/assets/X` is `X`."""
+    for prefix in ("projects/earthengine-public/assets/", "projects/earthengine-legacy/assets/"):
+        if name.startswith(prefix):
+            return name[len(prefix) :].strip("/")
+    return name.strip("/")
+
+
+def asset_name(asset_id: str) -> str:
+    """The resource name of an asset id, as the official client derives it."""
+    parts = asset_id.split("/")
+    if len(parts) > 3 and parts[0] == "projects" and parts[2] == "assets":
+        return asset_id
+    owner = "earthengine-legacy" if parts[0] in ("users", "projects") else "earthengine-public"
+    return f"projects/{owner}/assets/{asset_id}"
+
+
+def _band(stored: StoredBand) -> Band:
+    raster = stored.raster
+
+    def read(canvas: Canvas) -> Pixels:
+        return raster.seen_from(canvas.centre).sample(canvas.grid, canvas.cache)
+
+    return Band(
+        stored.id,
+        raster.type,
+        read,
+        raster.projection,
+        lambda canvas: raster.seen_from(canvas.centre).inside(canvas.grid),
+        Dimensions(raster.width, raster.height),
+    )
+
+
+def _band_resource(stored: StoredBand) -> dict[str, Any]:
+    raster = stored.raster
+    return {
+        "id": stored.id,
+        "dataType": raster.type.resource(),
+        "grid": {
+            ("crsWkt" if len(raster.crs) > 40 else "crsCode"): raster.crs,
+            "dimensions": {"width": raster.width, "height": raster.height},
+            "affineTransform": {name: v for name, v in zip(TERMS, raster.transform, strict=True) if v},
+        },
+        "pyramidingPolicy": raster.policy,
+    }
+
+
+def native_grid(band: Band) -> Grid:
+    """The whole of a stored band on its own pixels; a 400 for a computed band, which has no bounds."""
+    if band.dimensions is None:
+        raise ServiceError("The image has no bounds of its own; the request needs a grid with dimensions.")
+    return Grid(band.projection, *band.dimensions)
+
+
+_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
+_BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
+
+
+def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, str | None], list[RasterBand]]) -> Asset:
+    """An image from its catalog entry; `rasters` are the files that were opened before, by name and `crs`."""
+    asset_id = checked(entry, where, _ASSET_KEYS)
+    where = f"{where} ('{asset_id}')"
+    listed = entry.get("bands")
+    if not isinstance(listed, list) or not listed:
+        raise CatalogError(f"{where}: needs a list 'bands' with at least one band")
+    bands = tuple(_stored(b, f"{where}: bands[{i}]", folder, entry.get("crs"), rasters) for i, b in enumerate(listed))
+    names = [band.id for band in bands]
+    if len(set(names)) < len(names):
+        raise CatalogError(f"{where}: two bands have the same id: {names}")
+    properties = properties_of(entry, where)
+    try:
+        times = {
+            key: None if entry.get(key) is None else dates.parse(entry[key]).millis for key in ("startTime", "endTime")
+        }
+        update_time, version = update_of(entry)
+        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
+    except (ServiceError, AttributeError, TypeError) as error:
+        raise CatalogError(f"{where}: {error}") from error
+    return Asset(
+        public_id(asset_id), times["startTime"], times["endTime"], update_time, version, properties, geometry, bands
+    )
+
+
+def _stored(
+    entry: Any,
+    where: str,
+    folder: Path,
+    crs: str | None,
+    rasters: dict[tuple[str, str | None], list[RasterBand]],
+) -> StoredBand:
+    band_id = checked(entry, where, _BAND_KEYS)
+    file, index = file_of(entry, where), entry.get("index", 1)
+    if (file, crs) not in rasters:
+        try:
+            if crs is not None:
+                parse_crs(crs)
+            rasters[file, crs] = open_bands(folder / file, crs)
+        except Exception as error:  # rasterio and GDAL have no common public error class
+            raise CatalogError(f"{where}: cannot open raster '{file}': {' '.join(str(error).split())}") from error
+    opened = rasters[file, crs]
+    if not isinstance(index, int) or isinstance(index, bool) or not 1 <= index <= len(opened):
+        raise CatalogError(f"{where}: index {index} is not a band of '{file}', which has {len(opened)}")
+    policy = entry.get("pyramidingPolicy", "MEAN")
+    if policy not in POLICIES:
+        raise CatalogError(f"{where}: pyramidingPolicy '{policy}'; use one of {', '.join(POLICIES)}")
+    raster = opened[index - 1]
+    nodata = entry.get("nodata", raster.nodata)
+    if nodata is not None:
+        try:
+            nodata = float(nodata)
+        except (TypeError, ValueError):
+            raise CatalogError(f"{where}: nodata '{nodata}' is not a number") from None
+    pixel_type = _ranged(raster, entry.get("range"), where)
+    return StoredBand(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
+
+
+def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:
+    if given is None:
+        return raster.type
+    numbers = isinstance(given, list) and len(given) == 2 and all(isinstance(v, (int, float)) for v in given)
+    if not numbers or given[0] > given[1]:
+        raise CatalogError(f"{where}: range must be [min, max], got {given}")
+    return PixelType(raster.type.precision, given[0], given[1])

@@ -1,0 +1,53 @@
+"""What a lane says of itself when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ee_spark.fetch.telemetry import Traffic
+
+
+@dataclass(frozen=True)
+class LaneRecord:
+    """Counts over a lane's planned pairs, what its requests came to, and why it stopped, if it did.
+
+    ``left`` are the indices of chunks that it left to the next round; ``unclosed`` of those that it did not close, with
+    what their pairs had become. ``errors`` counts messages.
+    """
+
+    lane: int
+    ok: int = 0
+    empty: int = 0
+    failed: int = 0
+    skipped: int = 0
+    missing: int = 0
+    left: tuple[int, ...] = ()
+    unclosed: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
+    rejected: int = 0
+    bytes_in: int = 0
+    parts: int = 0
+    peak_in_flight: int = 0
+    restricted: bool = False
+    errors: Mapping[str, int] = field(default_factory=dict)
+    stopped: str | None = None
+    stop_kind: str | None = None
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LaneRecord:
+        """Return what :meth:`to_json` was called on, after a way through JSON."""
+        return cls(
+            **{
+                **data,
+                "left": tuple(data["left"]),
+                "unclosed": {int(index): counts for index, counts in data["unclosed"].items()},
+                "traffic": Traffic.from_json(data["traffic"]),
+            }
+        )

@@ -1,0 +1,94 @@
+"""Points kept beside a dataset, named by their content: those of runs' records, and of samples that were drawn once.
+
+``_ee_spark/points/<16 hex digits of the SHA-256>.arrow`` holds two Arrow IPC streams, one after the other: id, lon and
+lat, then the points' own columns. It is created once, whoever comes first, and never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from ee_spark.errors import StoreError
+from ee_spark.objects import Store
+from ee_spark.planner.points import Points
+
+POINTS = "_ee_spark/points"
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+_PLACES = pa.schema([("id", pa.large_string()), ("lon", pa.float64()), ("lat", pa.float64())])
+
+
+def keep(store: Store, points: Points) -> dict[str, Any]:
+    """Keep points beside the dataset, unless they are there; return what a record says of them."""
+    data = encode(points)
+    name = hashlib.sha256(data).hexdigest()[:16]
+    store.create(f"{POINTS}/{name}.arrow", data)
+    return {"file": f"{name}.arrow", "count": len(points.ids)}
+
+
+def kept(store: Store, record: Mapping[str, Any]) -> Points:
+    """Return the points that a record tells of: kept by their content's name, or, by older versions, in the record.
+
+    Raises:
+        StoreError: if they are gone or damaged.
+    """
+    if not isinstance(record.get("file"), str):
+        return _inline(record)
+    stem = record["file"].removesuffix(".arrow")
+    name = f"{POINTS}/{stem}.arrow"
+    found = store.read(name) if stem.isalnum() else None
+    if found is None:
+        raise StoreError(f"{store.root}/{name}: is missing")
+    if hashlib.sha256(found[0]).hexdigest()[:16] != stem:
+        raise StoreError(f"{store.root}/{name}: is damaged: its content has another name")
+    return decode(found[0])
+
+
+def encode(points: Points) -> bytes:
+    """Return points as bytes."""
+    sink = io.BytesIO()
+    for table in tables_of(points):
+        write_table(sink, table)
+    return sink.getvalue()
+
+
+def decode(data: bytes) -> Points:
+    """Return what :func:`encode` was given."""
+    reader = pa.BufferReader(data)
+    return of_tables(read_table(reader), read_table(reader))
+
+
+def tables_of(points: Points) -> Iterable[pa.Table]:
+    """Return points as two tables: their places and their own columns."""
+    places = [pa.array(points.ids, pa.large_string()), pa.array(points.lon), pa.array(points.lat)]
+    return pa.Table.from_arrays(places, schema=_PLACES), points.columns
+
+
+def of_tables(places: pa.Table, columns: pa.Table) -> Points:
+    """Return what :func:`tables_of` was given."""
+    lon, lat = (places[name].combine_chunks().to_numpy() for name in ("lon", "lat"))
+    return Points(tuple(places["id"].to_pylist()), lon, lat, columns.combine_chunks())
+
+
+def write_table(sink: BinaryIO, table: pa.Table) -> None:
+    """Append a table to ``sink`` as an Arrow IPC stream."""
+    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+        writer.write_table(table)
+
+
+def read_table(source: pa.NativeFile) -> pa.Table:
+    """Return the table of the next stream in ``source``."""
+    with pa.ipc.open_stream(source) as reader:
+        return reader.read_all()
+
+
+def _inline(record: Mapping[str, Any]) -> Points:
+    """Return the points of a record that holds their table."""
+    columns = dict(record)
+    ids, lon, lat = (columns.pop(name) for name in ("id", "lon", "lat"))
+    return Points(tuple(ids), np.asarray(lon, np.float64), np.asarray(lat, np.float64), pa.table({}))

@@ -1,0 +1,41 @@
+"""Errors: one table of ways out, one form of one line."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from ee_spark.errors import Kind, MissingExtraError, ServiceError, missing_extra, one_line, way_out
+from ee_spark.planner.images import refused
+
+HOPELESS = {"permanent", "too_big"}
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_each_kind_of_refusal_has_a_way_out(kind: Kind) -> None:
+    error = ServiceError("it said no", kind=kind, status=400)
+    assert bool(way_out(error)) is (kind not in HOPELESS)
+    line = refused("source.asset", "A", error)
+    assert line == f"source.asset: 'A': it said no{'; ' + way_out(error) if way_out(error) else ''}"
+
+
+def test_no_answer_and_no_login_come_before_the_kind() -> None:
+    assert "HTTPS_PROXY" in way_out(ServiceError("gone", kind="unavailable", status=0))
+    assert "application-default login" in way_out(ServiceError("who?", kind="access", status=401))
+
+
+def test_one_line_is_short_and_never_empty_for_an_error() -> None:
+    assert one_line("a\n  b\tc\u2028d") == "a b c d"
+    assert one_line("x" * 1000) == "x" * 500
+    assert one_line("x" * 1000, None) == "x" * 1000
+    assert one_line(KeyError()) == "KeyError"
+    assert one_line("") == ""
+
+
+def test_a_missing_extra_is_an_import_error_that_names_it() -> None:
+    error = missing_extra("s3://", "boto3", "s3")
+    assert isinstance(error, ImportError)
+    assert isinstance(error, MissingExtraError)
+    assert str(error) == "s3://: boto3 is not installed; pip install 'ee-spark[s3]'"
+    assert error.exit_code == 2
