@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from ee_emulator import main as emulator
 from ee_spark import extract as program
@@ -20,6 +21,7 @@ from ee_spark.check.verify import verify as check
 from ee_spark.config import load, storage_of
 from ee_spark.errors import EESparkError, JobError
 from ee_spark.export.split import CELL, parse
+from ee_spark.job import Storage
 from ee_spark.logs import LEVELS, Logs, log_as
 from ee_spark.objects import check_output, open_store, write_output
 from ee_spark.planner.plot import picture
@@ -50,6 +52,22 @@ def _job(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_job_options):
         command = option(command)
     return command
+
+
+def _storage(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Return the storage settings that ``--set storage.KEY=VALUE`` gives."""
+    known = ", ".join(Storage.model_fields)
+    given: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key.removeprefix("storage.") not in Storage.model_fields or not key.startswith("storage."):
+            raise JobError(f"--set {setting}: write storage.KEY=VALUE; the keys are {known}")
+        given[key.removeprefix("storage.")] = value
+    try:
+        return Storage.model_validate(given).model_dump()
+    except ValidationError as error:
+        [problem] = error.errors()[:1]
+        raise JobError(f"--set storage.{problem['loc'][0]}: got {problem['input']!r}: {problem['msg']}") from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,13 +142,15 @@ def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool,
 @main.command()
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset.")
 @click.option("--out", required=True, metavar="PAGE.html", help="The page to write, or PICTURE.png: one picture.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="How storage is reached: storage.KEY=VALUE."
+)
 @in_one_line
-def report(dataset: str, out: str) -> None:
+def report(dataset: str, out: str, settings: tuple[str, ...]) -> None:
     """Show a dataset: a self-contained page with a map, quick looks, charts, failures and numbers; or one picture."""
-    from ee_spark.show import page as pages
-    from ee_spark.show import picture
+    from ee_spark.show.write import write
 
-    click.echo(picture.draw(dataset, out) if out.endswith(".png") else pages.write(dataset, out), err=True)
+    click.echo(write(dataset, out, _storage(settings)), err=True)
 
 
 @main.command()

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import base64
 import html
-import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ee_spark.errors import JobError
-from ee_spark.read.dataset import Dataset, open_dataset
-from ee_spark.show import quicklook
-from ee_spark.store.schema import RUNS
+from ee_spark.read.dataset import Dataset
+from ee_spark.show import charts, quicklook
+from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
+from ee_spark.store.runs import read_runs
 from ee_spark.version import __version__
 
 LOOKS = 6
 PATCHES = 36
 FAILURES = 20
+MOST = 256
+"""Row groups of at most 32 MiB that the numbers are made of; of more, so many are read, and the page says so."""
+NAMED = 5
+UNMASKED = (
+    "Masks were not fetched (mask: none): every pixel counts as valid, masked ones with what stands in their place."
+)
 _STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{font:16px/1.45 system-ui,sans-serif;color:#27303d;background:#f4f5f7;margin:0;padding:16px}
@@ -42,68 +46,86 @@ footer{color:#667;font-size:.85em;margin:16px 0}
 """
 
 
-def write(path: str, out: str, storage: Mapping[str, Any] | None = None) -> str:
-    """Write the page of the dataset at ``path`` to the file ``out`` and say what it shows.
+@dataclass(frozen=True)
+class Numbers:
+    """What the page says of the pixels: of each image, of each band, and how much of the dataset that was made of."""
 
-    Raises:
-        JobError: if there is no dataset, the page cannot be written, or there is no matplotlib to draw with.
-    """
-    try:
-        from ee_spark.show import charts  # noqa: F401 (needs matplotlib)
-    except ImportError:
-        raise JobError("report: matplotlib is not installed; pip install 'ee-spark[local]'") from None
-    dataset = open_dataset(path, storage)
-    text = page(dataset)
-    try:
-        target = Path(out)
-        scratch = target.with_name(f".{target.name}.{os.getpid()}")
-        scratch.write_text(text)
-        scratch.replace(target)
-    except OSError as error:
-        raise JobError(f"--out: cannot write {out!r}: {error.strerror}") from None
-    counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts.items())
-    return f"page: {out}: {counts}; {len(text) / 1e6:.1f} MB"
+    images: pa.Table
+    bands: dict[str, Spread]
+    reading: Reading
+
+    @property
+    def of_what(self) -> str:
+        """What to say where not every row group was read; else nothing."""
+        reading = self.reading
+        return "" if reading.whole else f", from {reading.read:,} of {reading.row_groups:,} row groups"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The records of the dataset's runs, oldest first, and the names of those that cannot be read."""
+
+    records: list[dict[str, Any]]
+    torn: list[str]
 
 
 def page(dataset: Dataset) -> str:
     """Return the page as HTML that asks for nothing from outside."""
-    tiles, runs = dataset.tiles(), run_records(dataset)
+    tiles, runs, numbers = dataset.tiles(), runs_of(dataset), numbers_of(dataset)
     name = html.escape(str(dataset.job["name"]))
-    charts = "".join(
+    drawn = "".join(
         f"<section><h2>{html.escape(title)}</h2>{_image(svg, title)}</section>"
-        for title, svg in _charts(dataset, tiles, runs)
+        for title, svg in _charts(dataset, tiles, runs, numbers)
     )
     return (
         f"<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>{name}</title>"
         f'<meta name=viewport content="width=device-width,initial-scale=1"><link rel=icon href="data:,">'
         f"<style>{_STYLE}</style></head><body><main><h1>{name}</h1><p>{html.escape(dataset.path)}</p>"
-        f"<div class=cards>{_cards(dataset, tiles)}</div><div class=charts>{charts}</div>"
-        f"{_failures(tiles)}{_bands(dataset, tiles)}{_runs(runs)}{_facts(dataset)}"
+        f"<div class=cards>{_cards(dataset, tiles)}</div><div class=charts>{drawn}</div>"
+        f"{_failures(tiles)}{_bands(dataset, numbers)}{_runs(runs)}{_facts(dataset)}"
         f"<footer>ee_spark {__version__}</footer></main></body></html>\n"
     )
 
 
-def run_records(dataset: Dataset) -> list[dict[str, Any]]:
-    """Return the records of the dataset's runs, oldest first."""
-    names = [entry.name for entry in dataset.store.list(f"{RUNS}/") if entry.name.endswith(".json")]
-    found = [json.loads(item[0]) for name in names if (item := dataset.store.read(name))]
-    return sorted(found, key=lambda record: str(record.get("started_at", "")))
+def runs_of(dataset: Dataset) -> Runs:
+    """Return the records of the dataset's runs."""
+    found = read_runs(dataset.store)
+    records = [record for record in found.values() if record is not None]
+    records.sort(key=lambda record: str(record.get("started_at", "")))
+    return Runs(records, [name for name, record in found.items() if record is None])
 
 
-def _charts(dataset: Dataset, tiles: pa.Table, runs: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    from ee_spark.show import charts
+def numbers_of(dataset: Dataset, most: int = MOST) -> Numbers:
+    """Return what the page says of the pixels, from one reading of them."""
+    images, bands = ImageCounter(dataset), SpreadCounter(dataset)
+    reading = sweep(dataset, [images, bands], most)
+    return Numbers(images.table(), bands.spreads(), reading)
 
+
+def valid_shares(images: pa.Table, reading: Reading) -> tuple[Any, Any]:
+    """Return the times of the images that have one, and which share of their planned pixels is valid in every band.
+
+    Pixels of failed tiles are not. Where not all row groups were read, an image's stored pixels are taken to be as
+    those that were read.
+    """
+    known = images.filter(pc.is_valid(images["image_time"]))
+    shares = known["valid"].to_numpy() / np.maximum(1, known["planned"].to_numpy())
+    if not reading.whole:
+        shares = shares * known["ok"].to_numpy() / np.maximum(1, known["stored"].to_numpy())
+    return known["image_time"].to_numpy(), shares
+
+
+def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> Iterator[tuple[str, str]]:
     if tiles.num_rows:
         boxes, statuses = places(tiles)
-        yield "Tiles over their region", charts.tile_map(boxes, statuses, outline(runs))
+        yield "Tiles over their region", charts.tile_map(boxes, statuses, outline(runs.records))
     if dataset.counts["ok"]:
         yield _look(dataset, tiles)
-        times, shares, what = by_image(dataset, tiles)
+        times, shares = valid_shares(numbers.images, numbers.reading)
         if len(times):
-            yield f"{len(times):,} images over time", charts.time_axis(times, shares, what)
-        values = quicklook.samples(dataset)
-        if any(found.size for found in values.values()):
-            yield "Values of each band", charts.histograms(values)
+            yield f"{len(times):,} images over time{numbers.of_what}", charts.time_axis(times, shares)
+        if any(spread.count for spread in numbers.bands.values()):
+            yield f"Values of each band{numbers.of_what}", charts.histograms(numbers.bands)
         fetched = tiles.filter(pc.equal(tiles["status"], "ok"))
         moments = {
             run: fetched.filter(pc.equal(fetched["run_id"], run))["created_at"].to_numpy()
@@ -114,17 +136,16 @@ def _charts(dataset: Dataset, tiles: pa.Table, runs: list[dict[str, Any]]) -> It
 
 
 def _look(dataset: Dataset, tiles: pa.Table) -> tuple[str, str]:
-    from ee_spark.show import charts
-
-    bands = ", ".join(quicklook.colours(list(dataset.bands)))
-    if dataset.points:
-        stacks = list(quicklook.patches(dataset, PATCHES))
-        return f"{len(stacks)} patches: {bands}", charts.pictures(stacks, [""] * len(stacks))
+    if dataset.points and (found := quicklook.patches(dataset, PATCHES)):
+        title = f"{len(found.ids)} patches: {', '.join(found.bands)}"
+        return title, charts.pictures(list(found.values), [""] * len(found.ids))
     images = quicklook.best_images(tiles, LOOKS)
     times = dict(zip(tiles["image_id"].to_pylist(), tiles["image_time"].to_pylist(), strict=True))
     titles = [f"{times[image]:%Y-%m-%d}" if times[image] else image for image in images]
-    stacks = [quicklook.mosaic(dataset, image) for image in images]
-    return f"The clearest images: {bands}", charts.pictures(stacks, titles)
+    looks = [quicklook.mosaic(dataset, image) for image in images]
+    stacks = [look.values for look in looks]
+    where = ", each on its largest lattice" if len(lattices(dataset)) > 1 else ""
+    return f"The clearest images: {', '.join(looks[0].bands)}{where}", charts.pictures(stacks, titles)
 
 
 def places(tiles: pa.Table) -> tuple[Any, list[str]]:
@@ -148,18 +169,6 @@ def outline(runs: list[dict[str, Any]]) -> list[Any]:
         return []
     polygons = [region["coordinates"]] if region["type"] == "Polygon" else region["coordinates"]
     return [ring for polygon in polygons for ring in polygon]
-
-
-def by_image(dataset: Dataset, tiles: pa.Table) -> tuple[Any, Any, str]:
-    """Return the images' times, and the share of each image's pixels that are valid (tiles ok, where masks are not)."""
-    pixels = dataset.shape[0] * dataset.shape[1]
-    masked = dataset.frozen.mask != "none"
-    ok = pc.equal(tiles["status"], "ok").cast(pa.float64())
-    good = pc.divide(tiles["valid_count"].cast(pa.float64()).fill_null(0), float(pixels)) if masked else ok
-    table = pa.table({"image_id": tiles["image_id"], "time": tiles["image_time"], "good": good})
-    found = table.group_by(["image_id", "time"]).aggregate([("good", "mean")])
-    found = found.filter(pc.is_valid(found["time"])).sort_by("time")
-    return found["time"].to_numpy(), found["good_mean"].to_numpy(), "valid" if masked else "ok"
 
 
 def _cards(dataset: Dataset, tiles: pa.Table) -> str:
@@ -192,21 +201,19 @@ def _failures(tiles: pa.Table) -> str:
     return _table("Failures", ("tiles", "class", "HTTP", "reason"), rows)
 
 
-def _bands(dataset: Dataset, tiles: pa.Table) -> str:
+def _bands(dataset: Dataset, numbers: Numbers) -> str:
     rows = []
-    for band, kind in dataset.bands.items():
-        low, high = pc.min(tiles[f"{band}_min"]).as_py(), pc.max(tiles[f"{band}_max"]).as_py()
-        weights = tiles["valid_count"].cast(pa.float64())
-        total = pc.sum(pc.multiply(tiles[f"{band}_mean"], weights)).as_py()
-        count = pc.sum(pc.if_else(pc.is_valid(tiles[f"{band}_mean"]), weights, None)).as_py()
-        mean = total / count if count else None
-        rows.append((band, kind.name, *("–" if value is None else f"{value:.6g}" for value in (low, mean, high))))
-    return _table("Bands", ("band", "type", "min", "mean", "max"), rows)
+    for band, spread in numbers.bands.items():
+        ends = (spread.low, spread.mean, spread.high) if spread.count else ()
+        texts = [f"{value:.6g}" for value in ends] or ["–"] * 3
+        rows.append((band, dataset.bands[band].name, f"{spread.count:,}", *texts))
+    note = "" if dataset.frozen.mask != "none" else UNMASKED
+    return _table(f"Bands{numbers.of_what}", ("band", "type", "valid", "min", "mean", "max"), rows, note)
 
 
-def _runs(runs: list[dict[str, Any]]) -> str:
+def _runs(runs: Runs) -> str:
     rows = []
-    for record in runs:
+    for record in runs.records:
         report = record.get("report") or {}
         names = ("ok", "empty", "failed", "skipped", "missing", "requests", "retries")
         rows.append(
@@ -218,7 +225,15 @@ def _runs(runs: list[dict[str, Any]]) -> str:
             )
         )
     heads = ("run", "status", "ok", "empty", "failed", "skipped", "missing", "requests", "retries", "seconds")
-    return _table("Runs", heads, rows)
+    return _table("Runs", heads, rows, _torn(runs.torn))
+
+
+def _torn(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    are = "run record cannot" if len(names) == 1 else "run records cannot"
+    return f"{len(names):,} {are} be read: {', '.join(names[:NAMED])}{more}"
 
 
 def _facts(dataset: Dataset) -> str:
@@ -237,11 +252,12 @@ def _facts(dataset: Dataset) -> str:
     return _table("The job", ("", ""), rows)
 
 
-def _table(title: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+def _table(title: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]], note: str = "") -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads) if any(heads) else ""
     body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    told = f"<p>{html.escape(note)}</p>" if note else ""
     return (
-        f"<section class=table><h2>{html.escape(title)}</h2><div class=wide><table><thead><tr>{head}</tr></thead>"
+        f"<section class=table><h2>{html.escape(title)}</h2>{told}<div class=wide><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div></section>"
     )
 

@@ -22,11 +22,17 @@ def read_runs(store: Store) -> dict[str, dict[str, Any] | None]:
     runs: dict[str, dict[str, Any] | None] = {}
     for entry in store.list(f"{RUNS}/"):
         found = store.read(entry.name)
-        try:
-            runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = json.loads(found[0]) if found else None
-        except ValueError:
-            runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = None
+        runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = _record(found[0]) if found else None
     return runs
+
+
+def _record(data: bytes) -> dict[str, Any] | None:
+    """Return a run's record, or None where the bytes are not one."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def is_over(store: Store, run_id: str) -> bool:

@@ -27,6 +27,7 @@ import ee_spark
 from ee_spark.cli import main
 from ee_spark.show import page as report
 from ee_spark.show import quicklook
+from ee_spark.store.schema import RUNS
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
@@ -173,17 +174,78 @@ def test_a_page_of_nothing_yet(tmp_path: Path) -> None:
     assert "–" in page, "bands without a value"
 
 
+def rows_of(page: str, title: str) -> list[list[str]]:
+    """The rows of one of the page's tables."""
+    section = next(text for text in page.split("<section class=table>") if text.startswith(f"<h2>{title}"))
+    body = section.partition("<tbody>")[2].partition("</tbody>")[0]
+    return [re.findall(r"<td>(.*?)</td>", row) for row in body.split("</tr>") if row]
+
+
+def test_bands_with_masks_of_their_own_are_numpys(failing: Path) -> None:
+    shape = (128, 192)
+    known = np.ones((3, *shape), np.bool_)
+    for number in range(3):
+        for row, column in ((1, 1), (3, number)):  # the tiles that failed
+            known[number, row * 32 : row * 32 + 32, column * 32 : column * 32 + 32] = False
+    good = np.stack([holes(shape, number) for number in range(3)]).astype(np.bool_) & known
+    values = np.stack([texture(shape, "uint16", number) for number in range(3)])[good]
+    page = report.page(ee_spark.open_dataset(failing))
+    ends = [f"{value:.6g}" for value in (values.min(), values.mean(dtype=np.float64), values.max())]
+    assert rows_of(page, "Bands") == [[band, "uint16", f"{good.sum():,}", *ends] for band in ("red", "nir")]
+
+
+def test_bands_with_different_masks_are_weighed_each(tmp_path: Path) -> None:
+    shape = (64, 64)
+    good = {"valid_a": holes(shape, 1, 0.1), "valid_b": holes(shape, 2, 0.8)}
+    planes = {band: texture(shape, "int16", seed) * good[f"valid_{band}"] for seed, band in enumerate("ab")}
+    write_dataset(tmp_path / "data", [Image("i", None, planes, good)], tile=(16, 16), mask="bands")
+    page = report.page(ee_spark.open_dataset(tmp_path / "data"))
+    for row, band in zip(rows_of(page, "Bands"), "ab", strict=True):
+        values = planes[band][good[f"valid_{band}"] == 1]
+        assert row[2:] == [f"{len(values):,}", *(f"{one:.6g}" for one in (values.min(), values.mean(), values.max()))]
+
+
+def test_a_page_says_that_masks_were_not_fetched(patches: Path, series: Path) -> None:
+    assert "Masks were not fetched" in report.page(ee_spark.open_dataset(patches))
+    assert "Masks were not fetched" not in report.page(ee_spark.open_dataset(series))
+
+
+@pytest.mark.parametrize("torn", [b'{"run_id": "20', b"[]", b"\xff\xfe", b""])
+def test_a_torn_run_record_is_named(failing: Path, tmp_path: Path, torn: bytes) -> None:
+    shutil.copytree(failing, tmp_path / "data")
+    runs = tmp_path / "data" / RUNS
+    runs.mkdir(parents=True, exist_ok=True)
+    (runs / "good.json").write_text(json.dumps({"run_id": "good", "started_at": "2021-01-01T00:00:00Z"}))
+    (runs / "torn<b>.json").write_bytes(torn)
+    page = report.page(ee_spark.open_dataset(tmp_path / "data"))
+    assert "1 run record cannot be read: torn&lt;b&gt;" in page
+    assert [row[:2] for row in rows_of(page, "Runs")] == [["good", "not ended"]]
+
+
+def test_a_large_dataset_is_read_in_part_and_says_so(series: Path) -> None:
+    dataset = ee_spark.open_dataset(series)
+    whole, part = report.numbers_of(dataset), report.numbers_of(dataset, most=1)
+    assert whole.reading.whole
+    assert whole.of_what == ""
+    assert part.of_what == f", from 1 of {whole.reading.row_groups} row groups"
+    assert part.bands["NDVI"].count < whole.bands["NDVI"].count
+    exact = report.valid_shares(whole.images, whole.reading)[1]
+    times, shares = report.valid_shares(part.images, part.reading)
+    assert times.shape == shares.shape == exact.shape
+    assert (shares <= 1).all()
+
+
 def test_quick_looks_are_the_image(series: Path) -> None:
     dataset = ee_spark.open_dataset(series)
     [clearest] = quicklook.best_images(dataset.tiles(), 1)
     year = {name: valid for name, (_, valid) in landsat().items() if name[-8:-4] == "2010"}
     assert year[clearest].sum() == max(valid.sum() for valid in year.values())
     ndvi, valid = landsat()[clearest]
-    whole = quicklook.mosaic(dataset, clearest, side=10_000)[..., 0]
+    whole = quicklook.mosaic(dataset, clearest, side=10_000).values[..., 0]
     row, column = round((4462575 - SCENE[1]) / 30), round((SCENE[0] - 336015) / 30)
     part = whole[row : row + 61, column : column + 61]
     np.testing.assert_array_equal(np.isfinite(part), valid)
     np.testing.assert_array_equal(part[valid], ndvi[valid])
     for side in (40, 27, 16):
         thin = -(-80 // side)
-        np.testing.assert_array_equal(quicklook.mosaic(dataset, clearest, side)[..., 0], whole[::thin, ::thin])
+        np.testing.assert_array_equal(quicklook.mosaic(dataset, clearest, side).values[..., 0], whole[::thin, ::thin])

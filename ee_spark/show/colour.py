@@ -1,0 +1,63 @@
+"""How pixels become colours, in every picture alike: which bands are red, green and blue, the stretch, the palettes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+
+INK, GREY, LINE, PAPER = "#27303d", "#c9ced6", "#e3e6ea", "#f4f5f7"
+"""Text; what is masked; grid lines; what was not asked for."""
+STATUS = {"ok": "#3f8f4f", "empty": GREY, "failed": "#c8102e", "missing": "#f0b400"}
+DATE, MEAN = "#7a9e5f", "#2f6b2f"
+"""One date of a curve, and the curve."""
+BARS = "#4477aa"
+STRETCH = (2, 98)
+"""The percentiles between which values are stretched."""
+_MASKED = 0.79
+_RED_GREEN_BLUE = tuple(re.compile(text, re.I) for text in ("(B0?4|red)(_|$)", "(B0?3|green)(_|$)", "(B0?2|blue)(_|$)"))
+
+
+def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    """Return the bands to show: red, green and blue where their names say so, else the first."""
+    found = [next((band for band in bands if pattern.match(band)), None) for pattern in _RED_GREEN_BLUE]
+    return tuple(band for band in found if band) if all(found) else (bands[0],)
+
+
+def limits(values: Floats) -> tuple[Floats, Floats]:
+    """Return what is shown darkest and brightest in each band of ``values`` (…, bands), of which NaN are not valid."""
+    flat = values.reshape(-1, values.shape[-1])
+    flat = flat[np.isfinite(flat).all(1)]
+    if not len(flat):
+        return np.zeros(values.shape[-1]), np.ones(values.shape[-1])
+    low, high = np.percentile(flat, STRETCH, axis=0)
+    return low, high
+
+
+def stretched(values: Floats, ends: tuple[Floats, Floats]) -> Floats:
+    """Return ``values`` (…, bands) between their :func:`limits` as 0 to 1; NaN stays."""
+    low, high = ends
+    return np.asarray(np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1))
+
+
+def palette() -> Any:
+    """Return the colours of single bands: grey where nothing is valid."""
+    from matplotlib import colormaps
+
+    return colormaps["YlGn"].with_extremes(bad=GREY)
+
+
+def paint(axis: Axes, values: Floats) -> Any:
+    """Draw stretched values (height, width, 3 or 1): in true colour or by the palette, grey where a band is masked."""
+    if values.shape[-1] == 3:
+        good = np.isfinite(values).all(-1, keepdims=True)
+        return axis.imshow(np.where(good, values, _MASKED), interpolation="nearest")
+    return axis.imshow(values[..., 0], cmap=palette(), vmin=0, vmax=1, interpolation="nearest")
