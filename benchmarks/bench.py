@@ -83,7 +83,7 @@ def shares_of(data: dict[str, Any]) -> list[Share]:
     """Plan a job and return what its lanes get, ready to work."""
     parsed = config.parse(data)
     store = open_store(parsed.output.path)
-    plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
+    plan = extract.join_dataset(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     manifest.open_tables(store, manifest.layout_of(plan))
     run_id = runs.start_run(store, plan, "bench")
     return make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))

@@ -66,7 +66,7 @@ def run(
     job, options, started = as_config(config), options or Options(), time.monotonic()
     store = open_store(job.output.path, config_files.storage_of(job))
     with service_of(job) as service:
-        plan = settle(job, service, store, remote_code=options.remote_code)
+        plan = join_dataset(job, service, store, remote_code=options.remote_code)
         spark = spark or _session(job)
         refuse_remote_emulator(job, spark)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else task_slots(spark)
@@ -139,7 +139,7 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         yield Service.of(job, emulator=running.url)
 
 
-def settle(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
+def join_dataset(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
     """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
 
     Raises:

@@ -85,7 +85,7 @@ class Progress:
         )
 
     def _rate(self, now: float, answers: int) -> float:
-        """Return answers a second since the first look that is young enough, at most since lanes were first heard."""
+        """Return answers per second since the first look that is young enough, at most since lanes were first heard."""
         if not self._answered:
             return 0.0
         self._answered.append((now, answers))

@@ -20,6 +20,7 @@ from ee_spark.objects import Store
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.request import TileRequest
 from ee_spark.planner.window import Window
+from ee_spark.status import TileStatus
 from ee_spark.store import manifest, runs
 from ee_spark.store.measure import checksums
 from ee_spark.store.schema import TILES
@@ -83,7 +84,7 @@ def _drawn(store: Store, plan: Plan, count: int, seed: int) -> list[dict[str, An
     for entry in store.list(f"{TILES}/{manifest.layout_of(plan).prefix}"):
         with store.open(entry.name) as file:
             table = pq.read_table(file, columns=[*COLUMNS, "status"])
-        tables.append(table.filter(pc.equal(table["status"], "ok")).select(COLUMNS))
+        tables.append(table.filter(pc.equal(table["status"], TileStatus.OK)).select(COLUMNS))
     table = pa.concat_tables(tables)
     table = table.filter(pc.is_in(table["image_id"], pa.array(plan.images.ids, pa.string())))
     table = table.set_column(table.column_names.index("version"), "version", table["version"].cast(pa.int64()))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ee_spark.check.verify import REPAIRABLE, Problem
-from ee_spark.errors import EESparkError, JobError
+from ee_spark.errors import EESparkError
 from ee_spark.objects import Store
 from ee_spark.store import manifest
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.part import build, failed_table
-from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
+from ee_spark.store.schema import PIXELS, SUCCESS, TILES, Layout
 
 
 def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
@@ -19,9 +19,7 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
     A part that cannot be trusted is replaced, on the generation read, by one without rows and with an empty ledger: its
     number stays taken. A file in ``tiles`` is folded anew from its parts. What an overwritten job left is removed.
     """
-    job = manifest.read(store)
-    if job is None:
-        raise JobError(f"{store.root}: holds no dataset: there is no {JOB}")
+    job = manifest.required(store)
     layout = manifest.layout_of_dataset(store, job)
     done: list[str] = []
     parts = {problem.name for problem in problems if problem.kind in ("torn", "checksum", "schema", "rows", "doubled")}
@@ -35,15 +33,15 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
         done.append("wrote the parts that show the schema")
     chunks: set[str] = set()
     for name in sorted(parts - schema):
-        if name.startswith(f"{PIXELS}/{layout.prefix}"):
-            chunks.add(_chunk_of(name, layout))
+        if (chunk := layout.chunk_of(name)) and name.startswith(f"{PIXELS}/"):
+            chunks.add(chunk)
             done.append(_empty_part(store, layout, name))
     for problem in problems:
         if problem.kind == "leftover":
             store.delete(problem.name)
             done.append(f"removed {problem.name}, of a job that was overwritten")
-        elif problem.kind == "tiles":
-            chunks.add(_chunk_of(problem.name, layout))
+        elif problem.kind == "tiles" and (chunk := layout.chunk_of(problem.name)):
+            chunks.add(chunk)
     done += [_fold(store, layout, chunk) for chunk in sorted(chunks)]
     return done
 
@@ -66,7 +64,3 @@ def _fold(store: Store, layout: Layout, chunk: str) -> str:
         store.delete(log.tiles_name)
         log.fold(failed_table([], layout, "repair"))
     return f"folded {log.tiles_name} anew"
-
-
-def _chunk_of(name: str, layout: Layout) -> str:
-    return name.partition("/")[2].removeprefix(layout.prefix).removesuffix(".parquet").partition("-")[0]

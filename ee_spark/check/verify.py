@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.errors import EESparkError, JobError, LedgerError, StoreError
+from ee_spark.errors import EESparkError, LedgerError, StoreError
 from ee_spark.objects import TEMP, Entry, Store
 from ee_spark.objects.file import LOCKS
+from ee_spark.status import IN_TILES, TileStatus
 from ee_spark.store import ledger, manifest, planned, runs
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.log import ChunkLog
@@ -58,7 +58,7 @@ class Findings:
     runs: int = 0
     planned: int = 0
     parts: int = 0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ok", "empty", "failed", "missing"), 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*IN_TILES, TileStatus.MISSING), 0))
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -84,11 +84,9 @@ def verify(store: Store) -> Findings:
     """Check every object of the dataset at ``store`` against what the others say of it.
 
     Raises:
-        JobError: if there is no dataset.
+        ReadError: if there is no dataset.
     """
-    job = manifest.read(store)
-    if job is None:
-        raise JobError(f"{store.root}: holds no dataset: there is no {JOB}")
+    job = manifest.required(store)
     layout = manifest.layout_of_dataset(store, job)
     findings = Findings(store.root)
     chunks = _sorted_out(store, layout, job, findings)
@@ -102,10 +100,10 @@ def verify(store: Store) -> Findings:
             findings.problems += problems
             wanted = plans.get(chunk, set())
             images |= {image for _, image in status}
-            seen += [hash(key) for key, what in status.items() if what != "failed"]
+            seen += [hash(key) for key, what in status.items() if what != TileStatus.FAILED]
             findings.planned += len(wanted)
             for key in wanted:
-                findings.counts[status.get(key, "missing")] += 1
+                findings.counts[status.get(key, TileStatus.MISSING)] += 1
             for key in sorted(wanted - status.keys()):
                 findings.say(
                     "missing", "/".join(key), f"planned in {chunk}, neither committed nor failed; run the job again"
@@ -123,17 +121,14 @@ def verify(store: Store) -> Findings:
 def _sorted_out(store: Store, layout: Layout, job: Manifest, findings: Findings) -> dict[str, dict[str, Entry]]:
     """Return the job's objects in ``pixels`` and ``tiles`` by chunk; say what else lies in the dataset."""
     chunks: dict[str, dict[str, Entry]] = defaultdict(dict)
-    ours = re.compile(
-        rf"{PIXELS}/{layout.prefix}(?P<chunk>[^-]+)-\d+\.parquet|{TILES}/{layout.prefix}(?P<tiles>[^-]+)\.parquet"
-    )
     replaced = tuple(f"{table}/part-{old[:8]}-" for old in job.replaced for table in (PIXELS, TILES))
     wanted = {f"{PIXELS}/{layout.schema_part}": layout.pixels, f"{TILES}/{layout.schema_part}": layout.tiles}
     known = {IMAGES, JOB, SUCCESS}
     for entry in store.list(""):
         if entry.name in wanted:
             _check_schema_part(store, entry.name, wanted.pop(entry.name), findings)
-        elif match := ours.fullmatch(entry.name):
-            chunks[match["chunk"] or match["tiles"]][entry.name] = entry
+        elif chunk := layout.chunk_of(entry.name):
+            chunks[chunk][entry.name] = entry
         elif entry.name.startswith(replaced):
             findings.say("leftover", entry.name, "of a job that was overwritten")
         elif entry.name not in known and not entry.name.startswith((f"{RUNS}/", f"{TEMP}/", f"{LOCKS}/", "_ee_spark/")):
@@ -192,7 +187,7 @@ def _check_chunk(
     if not any(problem.kind == "doubled" for problem in found.problems):
         _check_tiles(log, log.tiles_name in objects, found)
     for key in log.failed:
-        status.setdefault(key, "failed")
+        status.setdefault(key, TileStatus.FAILED)
     return chunk, found.problems, status, len(names)
 
 
@@ -200,7 +195,7 @@ def _check_part(store: Store, layout: Layout, name: str, found: Findings) -> Led
     """Check one part: its ledger, its schema, its rows' keys, lengths and checksums."""
     try:
         entry = ledger.read(store, name)
-        ok = entry.committed.filter(pa.compute.equal(entry.committed["status"], "ok"))
+        ok = entry.committed.filter(pa.compute.equal(entry.committed["status"], TileStatus.OK))
         with store.open(name) as file:
             part = pq.ParquetFile(file)
             if not _same_schema(part.schema_arrow, layout.pixels):

@@ -74,7 +74,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not self.staging.startswith("gs://"):
-            raise JobError(f"staging: {self.staging!r} is no gs:// folder; write gs://BUCKET/PATH")
+            raise JobError(f"staging: {self.staging!r} is not a gs:// folder; write gs://BUCKET/PATH")
         if self.network and self.subnet:
             raise JobError(f"network {self.network} and subnet {self.subnet} are given; write one of them")
         if self.image and self.archive:

@@ -19,6 +19,7 @@ from ee_spark.lane.notes import Notes, Watch
 from ee_spark.lane.record import LaneRecord
 from ee_spark.lane.tally import tally
 from ee_spark.objects import Store
+from ee_spark.status import TileStatus
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row, build, failed_table, pixel_table
 from ee_spark.store.schema import Layout
@@ -236,7 +237,7 @@ class QueuedChunk:
 
     def publish(self, rows: Sequence[Row]) -> list[Row]:
         """Hand on the pixels of ``rows``, in their order, some rows at a time."""
-        ok = [row for row in sorted(rows, key=lambda row: row.order) if row.status == "ok"]
+        ok = [row for row in sorted(rows, key=lambda row: row.order) if row.status == TileStatus.OK]
         step = self.layout.group_rows()
         for first in range(0, len(ok), step):
             for batch in pixel_table(ok[first : first + step], self.layout).combine_chunks().to_batches():

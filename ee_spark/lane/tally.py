@@ -14,6 +14,7 @@ from ee_spark.errors import StoreError
 from ee_spark.lane.deal import Share
 from ee_spark.objects import Store
 from ee_spark.planner.chunk import Chunk
+from ee_spark.status import TileStatus
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import failed_table
 
@@ -37,8 +38,8 @@ def tally(
     committed, ours = chunk.committed & planned, dict(mine or {})
     if len(committed) > len(ours):
         ours |= _done_by(chunk, run_id)
-    counts = Counter(ours.get(key, "skipped") for key in committed)
-    counts["failed"] = len((chunk.failed & planned) - committed)
+    counts = Counter(ours.get(key, TileStatus.SKIPPED) for key in committed)
+    counts[TileStatus.FAILED] = len((chunk.failed & planned) - committed)
     return counts
 
 

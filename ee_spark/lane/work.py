@@ -26,6 +26,7 @@ from ee_spark.lane.slice import Slice
 from ee_spark.logs import log_as
 from ee_spark.objects import open_store
 from ee_spark.planner.request import TileRequest, is_nothing
+from ee_spark.status import TileStatus
 from ee_spark.store.log import Key
 from ee_spark.store.part import Row
 
@@ -34,7 +35,7 @@ DEATHS = 2
 """How many workers a tile may cost, alone, before it is failed without being asked for again."""
 WORKER_DIED = "worker_died"
 DROPPED = "dropped"
-COUNTS = ("ok", "empty", "failed", "skipped", "missing")
+COUNTS = tuple(TileStatus)
 MESSAGES = 200
 """Different error messages that a lane counts; all of them are in its rows."""
 
@@ -237,11 +238,15 @@ class _Run:
             empty = self.brief.layout.validity.is_empty(answer.planes)
             self.empty += empty
             block = None if empty else answer.block(self.brief.layout.fill)
-            chunk.rows.append(self._row(answer, "empty" if empty else "ok", block=block, http_status=200))
+            chunk.rows.append(
+                self._row(answer, TileStatus.EMPTY if empty else TileStatus.OK, block=block, http_status=200)
+            )
             chunk.waiting_bytes += 0 if empty else self.brief.layout.frozen.tile_bytes
         elif answer.error is not None and is_nothing(answer.error, wanted.image_id, wanted.graph):
             self.empty += 1  # there is no image: there are no pixels, and never will be
-            chunk.rows.append(self._row(answer, "empty", error_class=DROPPED, error_message=answer.error.message))
+            chunk.rows.append(
+                self._row(answer, TileStatus.EMPTY, error_class=DROPPED, error_message=answer.error.message)
+            )
         elif answer.error is not None:
             self._fail(answer, answer.error)
         return chunk
@@ -253,7 +258,7 @@ class _Run:
             self.errors[error.message] += 1
         row = self._row(
             answer,
-            "failed",
+            TileStatus.FAILED,
             error_class=error.label,
             error_message=error.message,
             http_status=error.status or None,

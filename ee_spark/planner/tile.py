@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from ee_spark.planner.crs import Floats, Ints, crs_of
+from ee_spark.planner.crs import Floats, Ints, crs_of, wkt_of
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.window import Window
@@ -71,7 +71,7 @@ class Tiles:
         columns = {
             "tile_id": pa.array(self.ids, pa.string()),
             "crs": _constant(self.lattice.crs, count),
-            "crs_wkt": _constant(_wkt(self.lattice.crs), count),
+            "crs_wkt": _constant(wkt_of(self.lattice.crs), count),
             "transform": pa.ListArray.from_arrays(
                 pa.array(np.arange(count + 1, dtype=np.int32) * 6), pa.array(transforms.ravel())
             ),
@@ -133,7 +133,3 @@ def _constant(text: str, count: int) -> pa.Array:
 
 def _counts(values: Ints | None, count: int) -> pa.Array:
     return pa.nulls(count, pa.int32()) if values is None else pa.array(values.astype(np.int32))
-
-
-def _wkt(crs: str) -> str:
-    return str(crs_of(crs).to_wkt(version="WKT2_2019"))

@@ -1,4 +1,4 @@
-"""A dataset as a torch ``IterableDataset``: each row group is read once an epoch, by one worker of one rank."""
+"""A dataset as a torch ``IterableDataset``: each row group is read once per epoch, by one worker of one rank."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ee_spark.status import TileStatus
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -16,7 +18,12 @@ Floats = npt.NDArray[np.float64]
 
 INK, GREY, LINE, PAPER = "#27303d", "#c9ced6", "#e3e6ea", "#f4f5f7"
 """Text; what is masked; grid lines; what was not asked for."""
-STATUS = {"ok": "#3f8f4f", "empty": GREY, "failed": "#c8102e", "missing": "#f0b400"}
+STATUS: dict[str, str] = {
+    TileStatus.OK: "#3f8f4f",
+    TileStatus.EMPTY: GREY,
+    TileStatus.FAILED: "#c8102e",
+    TileStatus.MISSING: "#f0b400",
+}
 DATE, MEAN = "#7a9e5f", "#2f6b2f"
 """One date of a curve, and the curve."""
 BARS = "#4477aa"

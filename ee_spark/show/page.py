@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import charts, quicklook
 from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
+from ee_spark.status import TileStatus
 from ee_spark.store.runs import read_runs
 from ee_spark.version import __version__
 
@@ -126,7 +127,7 @@ def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> 
             yield f"{len(times):,} images over time{numbers.of_what}", charts.time_axis(times, shares)
         if any(spread.count for spread in numbers.bands.values()):
             yield f"Values of each band{numbers.of_what}", charts.histograms(numbers.bands)
-        fetched = tiles.filter(pc.equal(tiles["status"], "ok"))
+        fetched = tiles.filter(pc.equal(tiles["status"], TileStatus.OK))
         moments = {
             run: fetched.filter(pc.equal(fetched["run_id"], run))["created_at"].to_numpy()
             for run in pc.unique(fetched["run_id"]).to_pylist()
@@ -150,7 +151,7 @@ def _look(dataset: Dataset, tiles: pa.Table) -> tuple[str, str]:
 
 def places(tiles: pa.Table) -> tuple[Any, list[str]]:
     """Return the box of each distinct tile as (n, 4), and its worst status over all images: failed, ok, empty."""
-    rank = {"empty": 0, "ok": 1, "failed": 2}
+    rank = {TileStatus.EMPTY: 0, TileStatus.OK: 1, TileStatus.FAILED: 2}
     order = pa.array([rank[status] for status in tiles["status"].to_pylist()])
     edges = {name: pc.struct_field(tiles["bbox"], name) for name in ("xmin", "ymin", "xmax", "ymax")}
     table = pa.table({"tile_id": tiles["tile_id"], "rank": order, **edges})
@@ -190,7 +191,7 @@ def _cards(dataset: Dataset, tiles: pa.Table) -> str:
 
 
 def _failures(tiles: pa.Table) -> str:
-    failed = tiles.filter(pc.equal(tiles["status"], "failed"))
+    failed = tiles.filter(pc.equal(tiles["status"], TileStatus.FAILED))
     if not failed.num_rows:
         return ""
     names = ("error_class", "http_status", "error_message")
@@ -215,7 +216,7 @@ def _runs(runs: Runs) -> str:
     rows = []
     for record in runs.records:
         report = record.get("report") or {}
-        names = ("ok", "empty", "failed", "skipped", "missing", "requests", "retries")
+        names = (*TileStatus, "requests", "retries")
         rows.append(
             (
                 record.get("run_id", ""),
@@ -224,7 +225,7 @@ def _runs(runs: Runs) -> str:
                 f"{report['seconds']:,.1f}" if "seconds" in report else "",
             )
         )
-    heads = ("run", "status", "ok", "empty", "failed", "skipped", "missing", "requests", "retries", "seconds")
+    heads = ("run", "status", *names, "seconds")
     return _table("Runs", heads, rows, _torn(runs.torn))
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from ee_spark.read.dataset import Dataset
 from ee_spark.show.colour import shown_bands
 from ee_spark.show.series import Mosaic, mosaics
+from ee_spark.status import TileStatus
 
 Floats = npt.NDArray[np.float64]
 SIDE = 420
@@ -57,7 +58,7 @@ def best_images(tiles: pa.Table, count: int) -> list[str]:
 
     Where masks were not fetched, those with the most tiles that are ok.
     """
-    ok = tiles["status"].to_numpy(zero_copy_only=False) == "ok"
+    ok = tiles["status"].to_numpy(zero_copy_only=False) == TileStatus.OK
     rows = tiles.select(["image_id", "image_time", "valid_count"]).append_column("ok", pa.array(ok.astype(np.int64)))
     sums = rows.group_by(["image_id", "image_time"]).aggregate([("valid_count", "sum"), ("ok", "sum")])
     ranked = sums.sort_by([("valid_count_sum", "descending"), ("ok_sum", "descending"), ("image_id", "ascending")])

@@ -24,6 +24,7 @@ from ee_spark.read.canvas import PLACE, Canvas, canvases
 from ee_spark.read.dataset import Dataset
 from ee_spark.show.colour import shown_bands
 from ee_spark.show.thin import Thinned, thinned
+from ee_spark.status import TileStatus
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -239,7 +240,7 @@ class ImageCounter:
             tiles = tiles.filter(pa.array(self._canvas.holds(tiles)))
         shape = self._dataset.frozen.shape
         pixels = np.full(tiles.num_rows, shape.width * shape.height)
-        statuses = {status: pixels * _is(tiles, status) for status in ("ok", "empty")}
+        statuses = {str(status): pixels * _is(tiles, status) for status in (TileStatus.OK, TileStatus.EMPTY)}
         planned = _summed(pa.table({**{name: tiles[name] for name in _KEYS}, "planned": pixels, **statuses}))
         found = _summed(
             pa.concat_tables([self._schema.empty_table(), planned, *self._found], promote_options="default")
@@ -276,7 +277,7 @@ class MonthCounter:
     def months(self) -> Months:
         """Return what was counted."""
         tiles = self._dataset.tiles([*PLACE, *_KEYS, "status"])
-        tiles = tiles.filter(pa.array(self._canvas.holds(tiles) & _is(tiles, "empty")))
+        tiles = tiles.filter(pa.array(self._canvas.holds(tiles) & _is(tiles, TileStatus.EMPTY)))
         every = {*_months(tiles.group_by(_KEYS).aggregate([])), *self._found}
         order = sorted(every, key=lambda month: (month is None, month or (0, 0)))
         shape = self._thinned.shape

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ee_spark.errors import StoppedError, StoreError
 from ee_spark.objects import Store
+from ee_spark.status import TileStatus
 from ee_spark.store import ledger
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.part import Part, Row
@@ -128,7 +129,7 @@ class ChunkLog:
             table = self._folded(self.layout.tiles.empty_table() if old is None else old, failed)
             if not table.num_rows and not current and not self.ledgers:
                 break
-            keys = _keys(table.filter(pc.equal(table["status"], "failed")))
+            keys = _failed(table)
             data = _tiles_bytes(table, self.parts, len(keys), self.layout)
             if self.store.replace(self.tiles_name, data, current[1] if current else None):
                 self.folded, self.failed = self.parts, keys
@@ -178,7 +179,7 @@ class ChunkLog:
         except (pa.ArrowException, OSError) as error:
             raise self._torn(error) from None
         self.folded = json.loads(footer[FOLDED]) if FOLDED in footer else None
-        self.failed = _keys(table.filter(pc.equal(table["status"], "failed"))) if table is not None else frozenset()
+        self.failed = _failed(table) if table is not None else frozenset()
 
     def _append(self, part: Part, build: Callable[[Sequence[Row]], Part]) -> list[Row]:
         """Publish a part under the next number that nobody has taken; drop from it what others committed."""
@@ -221,7 +222,7 @@ class ChunkLog:
             raise self._torn(error) from None
         footer = file.metadata.metadata or {}
         self.folded = json.loads(footer[FOLDED]) if FOLDED in footer else None
-        self.failed = _keys(table.filter(pc.equal(table["status"], "failed")))
+        self.failed = _failed(table)
         return table
 
     def _torn(self, error: Exception) -> StoreError:
@@ -231,7 +232,7 @@ class ChunkLog:
     def _folded(self, old: pa.Table, failed: pa.Table) -> pa.Table:
         committed = self.committed
         plain = self.layout.tiles.remove_metadata()
-        was_failed = old.filter(pc.equal(old["status"], "failed")).replace_schema_metadata()
+        was_failed = old.filter(pc.equal(old["status"], TileStatus.FAILED)).replace_schema_metadata()
         candidates = pa.concat_tables([was_failed.cast(plain), failed.cast(plain)])
         newest: dict[Key, tuple[Any, int]] = {}
         keys = zip(candidates["tile_id"].to_pylist(), candidates["image_id"].to_pylist(), strict=True)
@@ -255,7 +256,7 @@ class ChunkLog:
             ok = entry.empty.slice(0, 0)
         plain = pa.schema(self.layout.keys)
         where = pa.concat_tables([ok.replace_schema_metadata().cast(plain), entry.empty.cast(plain)])
-        is_ok = pc.equal(entry.committed["status"], "ok")
+        is_ok = pc.equal(entry.committed["status"], TileStatus.OK)
         part = pc.if_else(is_ok, pa.scalar(name.removeprefix(f"{PIXELS}/")), pa.scalar(None, pa.string()))
         rest = entry.committed.drop_columns(["tile_id", "image_id"])
         arrays = [*where.columns, *rest.columns, part]
@@ -309,6 +310,10 @@ def _listing(store: Store, layout: Layout) -> dict[str, dict[str, list[str]]]:
             if part := parse_part(entry.name):
                 by_chunk.setdefault(part.chunk, []).append(entry.name)
     return found
+
+
+def _failed(table: pa.Table) -> frozenset[Key]:
+    return _keys(table.filter(pc.equal(table["status"], TileStatus.FAILED)))
 
 
 def _keys(table: pa.Table) -> frozenset[Key]:

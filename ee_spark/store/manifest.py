@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.errors import JobError, StoreError
+from ee_spark.errors import JobError, ReadError, StoreError
 from ee_spark.objects import Store
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.plan import Plan, difference
@@ -91,6 +91,19 @@ def read(store: Store) -> Manifest | None:
     """
     found = store.read(JOB)
     return None if found is None else parse(found[0], store.root)
+
+
+def required(store: Store) -> Manifest:
+    """Return the dataset's manifest.
+
+    Raises:
+        ReadError: if there is no dataset.
+        StoreError: if it cannot be read.
+    """
+    found = read(store)
+    if found is None:
+        raise ReadError(f"{store.root!r} is not a dataset: it has no {JOB}; write the output.path of a job that ran")
+    return found
 
 
 def claim(store: Store, plan: Plan) -> bool:

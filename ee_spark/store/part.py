@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.planner.images import NO_TIME
+from ee_spark.planner.images import timestamps
 from ee_spark.planner.tile import Tiles
+from ee_spark.status import TileStatus
 from ee_spark.store import ledger
 from ee_spark.store.measure import measure, no_measures
 from ee_spark.store.schema import Layout, list_of
@@ -63,8 +64,8 @@ class Part:
 def build(rows: Sequence[Row], layout: Layout, run_id: str) -> Part:
     """Return the part that commits ``rows`` (ok and empty), in the order of their chunk."""
     ordered = sorted(rows, key=lambda row: row.order)
-    ok = [row for row in ordered if row.status == "ok"]
-    empty = [row for row in ordered if row.status == "empty"]
+    ok = [row for row in ordered if row.status == TileStatus.OK]
+    empty = [row for row in ordered if row.status == TileStatus.EMPTY]
     sink = io.BytesIO()  # which gives its bytes away without a copy
     measured: list[pa.Table] = []
     with pq.ParquetWriter(sink, layout.pixels, **layout.writer_options(layout.pixels)) as writer:
@@ -141,7 +142,7 @@ def _key_columns(rows: Sequence[Row], layout: Layout) -> list[pa.Array]:
     """Return the key, georeference and point columns of rows."""
     columns: dict[str, pa.Array] = {
         "image_id": pa.array([row.image_id for row in rows], pa.string()),
-        "image_time": _times([row.image_time for row in rows]),
+        "image_time": timestamps([row.image_time for row in rows]),
     }
     groups: dict[int, Tiles] = {id(row.tiles): row.tiles for row in rows}
     starts, total = {}, 0
@@ -157,16 +158,12 @@ def _key_columns(rows: Sequence[Row], layout: Layout) -> list[pa.Array]:
     return [columns[item.name].cast(item.type) for item in layout.keys]
 
 
-def _times(values: Sequence[int]) -> pa.Array:
-    return pa.array([None if value in (NO_TIME, -1) else value for value in values], pa.timestamp("us", "UTC"))
-
-
 def _committed_table(rows: Sequence[Row], measured: pa.Table, layout: Layout, run_id: str) -> pa.Table:
     now = dt.datetime.now(dt.UTC)
     columns: dict[str, pa.Array] = {
         "tile_id": pa.array([row.key[0] for row in rows], pa.string()),
         "image_id": pa.array([row.image_id for row in rows], pa.string()),
-        "version": _times([row.version for row in rows]),
+        "version": timestamps([row.version for row in rows]),
         "run_id": pa.array([run_id] * len(rows), pa.string()),
         "created_at": pa.array([now] * len(rows), pa.timestamp("us", "UTC")),
         **{name: measured[name] for name in measured.column_names},

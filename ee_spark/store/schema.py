@@ -98,6 +98,13 @@ class Layout:
         """The name of the zero-row part that shows readers the full schema."""
         return f"{self.prefix}schema.parquet"
 
+    def chunk_of(self, name: str) -> str | None:
+        """Return the chunk of an object of this job in ``pixels`` or ``tiles``; None if it is another object."""
+        part, folder = parse_part(name), name.rpartition("/")[0]
+        if part is None or part.job != self.fingerprint[:8] or not part.chunk:
+            return None
+        return part.chunk if folder == (TILES if part.number is None else PIXELS) else None
+
     @cached_property
     def keys(self) -> list[pa.Field]:
         """Keys, georeference and point columns: what both tables begin with."""

@@ -312,4 +312,4 @@ def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_
     assert set(json.loads(mended.stdout.splitlines()[-1])["problems"]) == {"missing"}
     nothing = CliRunner().invoke(main, ["verify", "--dataset", str(tmp_path / "absent")])
     assert nothing.exit_code == 2
-    assert "holds no dataset" in nothing.stderr
+    assert "is not a dataset" in nothing.stderr
