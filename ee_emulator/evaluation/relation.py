@@ -55,7 +55,7 @@ def gap(left: Geometry, right: Geometry, proj: Projection | None = None) -> floa
 
 
 def at_least(left: Geometry, right: Geometry) -> float:
-    """A lower bound of the distance between two geometries, by their boxes alone: cheap enough for every pair of a join."""
+    """A lower bound of the distance between two geometries, by their boxes alone: cheap enough for every pair."""
     for side in (left, right):
         if side.planar is not None or side.parts or side.box is None:
             return 0.0
