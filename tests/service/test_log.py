@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,11 +24,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from object_servers import BUCKET, Flaky, gcs_server, s3_server, settings_for
-from store_data import FINGERPRINT, layout, row
+from store_data import FINGERPRINT, layout, row, tiles
 from store_data import part as build_part
 
 from ee_spark.errors import EESparkError, LedgerError, StoppedError, StoreError
-from ee_spark.objects import Entry, Store, open_store
+from ee_spark.objects import Entry, FileStore, Store, open_store
 from ee_spark.store import ledger
 from ee_spark.store.log import ChunkLog, open_logs
 from ee_spark.store.part import Row, failed_table
@@ -431,3 +432,19 @@ def test_two_writers_race_through_a_server(kind: str, faults: dict[str, float], 
     table = pq.read_table(io.BytesIO(straight.read(straight.list("tiles/")[0].name)[0]))  # type: ignore[index]
     assert sorted(zip(table["tile_id"].to_pylist(), table["image_id"].to_pylist(), strict=True)) == sorted(KEYS)
     assert not faults or flaky.met["lose"] > 0
+
+
+def test_a_part_whose_ledger_would_pass_4_mb_becomes_several(tmp_path: Path) -> None:
+    """500 bands have 2,000 statistics per tile: 400 such tiles are more than a footer should hold."""
+    mine, store = layout([(f"b{n}", "float64") for n in range(500)], side=1), FileStore(tmp_path)
+    store.create(JOB, json.dumps({"fingerprint": FINGERPRINT}).encode())
+    of = tiles(mine.frozen.shape, 400)
+    rows = [row(mine, n, of=of) for n in range(400)]
+    assert build_part(mine, rows).ledger_bytes > ledger.MAX_BYTES
+    log = ChunkLog(store, mine, "k_r0c0_t0")
+    assert {done.key for done in log.publish(rows, lambda left: build_part(mine, left))} == {r.key for r in rows}
+    assert len(log.ledgers) > 1
+    for entry in store.list("pixels/"):
+        with store.open(entry.name) as file:
+            assert len(pq.ParquetFile(file).metadata.metadata[ledger.KEY]) <= ledger.MAX_BYTES
+    assert sum(len(entry.tiles) for entry in log.ledgers.values()) == 400

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 LOADERS = ("import_module", "__import__")
@@ -77,7 +78,7 @@ def violations(root: Path, rules: Rules) -> list[str]:
 
 def imports(name: str, path: Path, modules: Mapping[str, Path], rules: Rules) -> Iterator[Import]:
     """Yield what a module imports, by any way."""
-    tree = ast.parse(path.read_text())
+    tree = _parsed(path.read_text())
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     docstrings = {
         id(node.body[0].value)
@@ -136,6 +137,11 @@ def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
         if node not in index:
             visit(node)
     return found
+
+
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _name(path: Path, root: Path, package: str) -> str:

@@ -18,6 +18,8 @@ from ee_spark.planner.lattice import Lattice, aligned
 from ee_spark.planner.region import Points
 from ee_spark.planner.tile import Shape, patches
 
+TO_LONLAT = pyproj.Transformer.from_crs("EPSG:32610", "OGC:CRS84", always_xy=True)
+
 SINUSOIDAL = pyproj.CRS.from_proj4("+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m")
 
 
@@ -145,7 +147,7 @@ def test_lattices_that_differ_have_different_keys():
 def test_the_point_formula(x, y, width, height, resolution, offset):
     """CONTRACT: u = (x − x0)/res, v = (y0 − y)/res; left = floor(u − w/2 + ½), top = floor(v − h/2 + ½)."""
     lattice = Lattice("EPSG:32610", resolution, resolution, offset, offset)
-    lon, lat = pyproj.Transformer.from_crs("EPSG:32610", "OGC:CRS84", always_xy=True).transform(x, y)
+    lon, lat = TO_LONLAT.transform(x, y)
     tiles = patches(
         lattice, Shape(width, height), Points(("p",), np.array([lon]), np.array([lat]), pa.table({})), snap=True
     )

@@ -16,7 +16,6 @@ from store_data import layout, part, row
 from ee_spark.errors import LedgerError, StoreError
 from ee_spark.objects import FileStore
 from ee_spark.store import ledger
-from ee_spark.store.log import ChunkLog
 
 
 def footer(data: bytes) -> bytes:
@@ -78,21 +77,3 @@ def test_torn_and_foreign_parts_have_no_ledger(tmp_path: Path) -> None:
             ledger.read(store, f"pixels/{name}")
     with pytest.raises(StoreError):
         ledger.read(store, "pixels/absent")
-
-
-def test_a_part_whose_ledger_would_pass_4_mb_becomes_several(tmp_path: Path) -> None:
-    """500 bands have 2,000 statistics a tile: 400 such tiles are more than a footer should hold."""
-    from store_data import FINGERPRINT, tiles
-
-    mine, store = layout([(f"b{n}", "float64") for n in range(500)], side=1), FileStore(tmp_path)
-    store.create("_ee_spark/job.json", json.dumps({"fingerprint": FINGERPRINT}).encode())
-    of = tiles(mine.frozen.shape, 400)
-    rows = [row(mine, n, of=of) for n in range(400)]
-    assert part(mine, rows).ledger_bytes > ledger.MAX_BYTES
-    log = ChunkLog(store, mine, "k_r0c0_t0")
-    assert {done.key for done in log.publish(rows, lambda left: part(mine, left))} == {r.key for r in rows}
-    assert len(log.ledgers) > 1
-    for entry in store.list("pixels/"):
-        with store.open(entry.name) as file:
-            assert len(pq.ParquetFile(file).metadata.metadata[ledger.KEY]) <= ledger.MAX_BYTES
-    assert sum(len(entry.tiles) for entry in log.ledgers.values()) == 400
