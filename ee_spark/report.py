@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from ee_spark.fetch import telemetry
 from ee_spark.job import JobConfig
 from ee_spark.lane.record import LaneRecord
-from ee_spark.status import Status, TileStatus
+from ee_spark.status import Status, TileStatus, tile_counts
 
 T = TypeVar("T")
 
@@ -153,11 +153,6 @@ def _ending(
     if changes.mixed:
         return Status.CHANGED, 3
     return (Status.PARTIAL if failed else Status.COMPLETE), 0
-
-
-def tile_counts(report: Mapping[str, Any]) -> str:
-    """Return a report's counts of tiles for people: ``1,024 ok, 0 empty, …``."""
-    return ", ".join(f"{report[status]:,} {status}" for status in TileStatus)
 
 
 def how_to_open(report: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class Status(StrEnum):
@@ -31,3 +33,8 @@ class TileStatus(StrEnum):
 
 IN_TILES = (TileStatus.OK, TileStatus.EMPTY, TileStatus.FAILED)
 """What the column ``status`` of ``tiles`` holds."""
+
+
+def tile_counts(report: Mapping[str, Any]) -> str:
+    """Return a report's counts of tiles for people: ``1,024 ok, 0 empty, …``."""
+    return ", ".join(f"{report[status]:,} {status}" for status in TileStatus)

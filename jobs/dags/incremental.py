@@ -10,8 +10,7 @@ from typing import Any
 from ee_spark.config import load, storage_of
 from ee_spark.dataproc import batch
 from ee_spark.objects import open_store, read_input
-from ee_spark.report import tile_counts
-from ee_spark.status import Status
+from ee_spark.status import Status, tile_counts
 
 JOBS = Path(__file__).resolve().parents[1]
 POOL = "earth_engine"
