@@ -213,10 +213,9 @@ def _bands(dataset: Dataset, numbers: Numbers) -> str:
 
 
 def _runs(runs: Runs) -> str:
-    rows = []
+    rows, names = [], (*TileStatus, "requests", "retries")
     for record in runs.records:
         report = record.get("report") or {}
-        names = (*TileStatus, "requests", "retries")
         rows.append(
             (
                 record.get("run_id", ""),

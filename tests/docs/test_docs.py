@@ -99,7 +99,11 @@ def test_queries(tmp_path: Path) -> None:
         "error_message": ["a", "a", None],
     }
     pq.write_table(pa.table(rows), tmp_path / "tiles" / "part-1.parquet")
+    sql = (REPO / "tests" / "cluster" / "test_sql.py").read_text()
     for _, text in blocks("sql"):
+        if "out/filled" in text:
+            assert 'replace("out/filled"' in sql, "run there"
+            continue
         assert duckdb.sql(text.replace("out/quickstart", str(tmp_path))).fetchall() == [("dtype", "a", 2)]
 
 

@@ -48,9 +48,9 @@ def test_a_null_result_is_empty_and_dropped(tmp_path: Path, month: int, packed: 
         store = open_store(parsed.output.path)
         if dropped == 3:
             with pytest.raises(config.JobError, match=r"source\.map: .* gave no image for any of the 3 images"):
-                extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
+                extract.join_dataset(parsed, Service(service.url, "local", "anonymous"), store)
             return
-        plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
+        plan = extract.join_dataset(parsed, Service(service.url, "local", "anonymous"), store)
         manifest.open_tables(store, manifest.layout_of(plan))
         run_id = runs.start_run(store, plan, "run")
         (share,) = make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
@@ -105,7 +105,7 @@ def test_periods_without_images_are_empty_and_asked_for_once(tmp_path: Path, pac
         }
         parsed = config.parse(data, base=str(tmp_path))
         store, place = open_store(parsed.output.path), Service(service.url, "local", "anonymous")
-        plan = extract.settle(parsed, place, store)
+        plan = extract.join_dataset(parsed, place, store)
         manifest.open_tables(store, manifest.layout_of(plan))
         (share,) = make_shares(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
         record = work(share.lane(None))
@@ -114,7 +114,7 @@ def test_periods_without_images_are_empty_and_asked_for_once(tmp_path: Path, pac
             base=str(tmp_path),
         )
         with pytest.raises(config.JobError, match=r"source\.image: .*newest gave no bands for any of the 4 periods"):
-            extract.settle(winter, place, open_store(winter.output.path))
+            extract.join_dataset(winter, place, open_store(winter.output.path))
     assert (record.failed, record.missing, record.stopped) == (0, 0, None)
     rows = pq.read_table(tmp_path / "out" / "tiles").to_pylist()
     tiles = len(rows) // 12
@@ -151,7 +151,7 @@ def test_an_image_that_lacks_what_map_joins_to_it_fails(tmp_path: Path) -> None:
         }
         parsed = config.parse(data, base=str(tmp_path))
         store = open_store(parsed.output.path)
-        plan = extract.settle(parsed, Service(service.url, "local", "anonymous"), store)
+        plan = extract.join_dataset(parsed, Service(service.url, "local", "anonymous"), store)
         manifest.open_tables(store, manifest.layout_of(plan))
         (share,) = make_shares(plan, plan.images.version, runs.start_run(store, plan, "run"), slots=1)
         record = work(share.lane(None))

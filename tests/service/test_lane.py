@@ -89,7 +89,7 @@ def prepared(data: dict[str, Any], run_id: str = "run") -> list[Share]:
     """Do what a run does before its lanes begin; one lane."""
     parsed = config.parse(data)
     store = open_store(parsed.output.path)
-    plan = extract.settle(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
+    plan = extract.join_dataset(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     manifest.open_tables(store, manifest.layout_of(plan))
     run_id = runs.start_run(store, plan, run_id)
     return make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))

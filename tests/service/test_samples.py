@@ -110,10 +110,10 @@ def test_an_image_of_classes_that_changes_moves_no_point(tmp_path: Path) -> None
     with emulator.start(folder) as service:
         parsed = config.parse({**job, "earth_engine": {"endpoint": service.url}}, base=str(tmp_path))
         place = Service(service.url, "local", "anonymous")
-        first = extract.settle(parsed, place, open_store(str(out)))
+        first = extract.join_dataset(parsed, place, open_store(str(out)))
         catalog("later")
-        again = extract.settle(parsed, place, open_store(str(out)))
-        drawn_now = extract.settle(parsed, place, open_store(str(tmp_path / "elsewhere")))
+        again = extract.join_dataset(parsed, place, open_store(str(out)))
+        drawn_now = extract.join_dataset(parsed, place, open_store(str(tmp_path / "elsewhere")))
     assert isinstance(first.region, Points)
     assert isinstance(again.region, Points)
     assert isinstance(drawn_now.region, Points)
