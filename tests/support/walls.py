@@ -76,10 +76,23 @@ def violations(root: Path, rules: Rules) -> list[str]:
     return wrong + [f"circle: {' -> '.join(circle)}" for circle in circles(arrows)]
 
 
-def imports(name: str, path: Path, modules: Mapping[str, Path], rules: Rules) -> Iterator[Import]:
-    """Yield what a module imports, by any way."""
-    tree = _parsed(path.read_text())
-    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+def imports(name: str, path: Path, modules: Mapping[str, Path], rules: Rules) -> Sequence[Import]:
+    """Return what a module imports, by any way."""
+    package = path.name == "__init__.py"
+    return _imports(name, package, path.read_text(), frozenset(modules), rules.package, name in rules.faces)
+
+
+@cache
+def _imports(
+    name: str, is_package: bool, source: str, modules: frozenset[str], root: str, is_face: bool
+) -> Sequence[Import]:
+    return tuple(_found(name, is_package, ast.parse(source), modules, root, is_face))
+
+
+def _found(
+    name: str, is_package: bool, tree: ast.Module, modules: frozenset[str], root: str, is_face: bool
+) -> Iterator[Import]:
+    package = name.split(".") if is_package else name.split(".")[:-1]
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -96,7 +109,7 @@ def imports(name: str, path: Path, modules: Mapping[str, Path], rules: Rules) ->
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
                 yield Import(name, inner if inner in modules else module, node.lineno)
-        elif name in rules.faces:
+        elif is_face:
             continue
         elif isinstance(node, ast.Call) and _called(node) in LOADERS:
             first = node.args[0] if node.args else None
@@ -106,7 +119,7 @@ def imports(name: str, path: Path, modules: Mapping[str, Path], rules: Rules) ->
                 yield Import(name, str(first.value), node.lineno, "string")
         elif isinstance(node, ast.Constant) and id(node) not in docstrings:
             text = str(node.value)
-            if re.fullmatch(rf"{rules.package}(\.\w+)+", text):
+            if re.fullmatch(rf"{root}(\.\w+)+", text):
                 known = [module for module in modules if f"{text}.".startswith(f"{module}.")]
                 yield Import(name, max(known, key=len), node.lineno, "string")
 
@@ -137,11 +150,6 @@ def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
         if node not in index:
             visit(node)
     return found
-
-
-@cache
-def _parsed(source: str) -> ast.Module:
-    return ast.parse(source)
 
 
 def _name(path: Path, root: Path, package: str) -> str:
