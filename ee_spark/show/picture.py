@@ -137,7 +137,8 @@ def _words(dataset: Dataset, found: Sequence[Panel]) -> Iterator[str]:
     for each in found:
         shown = sum(bool(np.isfinite(one).any()) for one in each.maps.values())
         where = f" on {each.name}" if len(found) > 1 else ""
-        yield f"{shown} months of {each.band}{where} in {len(each.years)} years, {len(each.dates)} dates on the curve"
+        years = "1 year" if len(each.years) == 1 else f"{len(each.years)} years"
+        yield f"{shown} months of {each.band}{where} in {years}, {len(each.dates)} dates on the curve"
     rest = [named(canvas) for canvas in lattices(dataset)[LATTICES:]]
     if rest:
         more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
