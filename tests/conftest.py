@@ -11,10 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 from places import REPO
 
-import ee_emulator
-from ee_spark.extract import Options
-from ee_spark.java import java_home
-
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -45,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def service_url() -> Iterator[str]:
     """The packaged scenes, served without latency."""
+    import ee_emulator
+
     with ee_emulator.start() as service:
         yield service.url
 
@@ -52,6 +50,8 @@ def service_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """Spark on two cores of this machine."""
+    from ee_spark.java import java_home
+
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -84,6 +84,7 @@ def patches(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def _extract(job: str, spark: SparkSession, folders: pytest.TempPathFactory, *settings: str) -> Path:
     import ee_spark
+    from ee_spark.extract import Options
 
     path = folders.mktemp(job) / "out"
     config = ee_spark.load(
