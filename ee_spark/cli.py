@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from ee_emulator import main as emulator
 from ee_spark import extract as program
 from ee_spark.boundary import in_one_line
+from ee_spark.check import asked
 from ee_spark.check import refetch as again
+from ee_spark.check.forget import forget as forgotten
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify as check
 from ee_spark.config import load, storage_of
@@ -27,6 +29,7 @@ from ee_spark.objects import check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 from ee_spark.report import how_to_open, openmetrics
+from ee_spark.store.manifest import required
 from ee_spark.version import __version__
 
 SHOWN = 50
@@ -157,19 +160,42 @@ def report(dataset: str, out: str, settings: tuple[str, ...]) -> None:
 @click.option("--dataset", required=True, metavar="PATH", help="The dataset: a path, gs:// or s3://.")
 @click.option("--refetch", type=click.IntRange(min=0), default=0, metavar="N", help="Fetch N tiles again and compare.")
 @click.option("--repair", "mend", is_flag=True, help="Put right what can be; what is lost becomes missing.")
+@click.option("--forget", metavar="RUN_ID", help="Take a run out of the account: what it planned is expected no more.")
+@click.option("--config", "path", metavar="JOB.yaml", help="With --refetch: the job, whose functions may be called.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Whom to ask, as whom: earth_engine.KEY, storage.KEY."
+)
+@_remote_code
 @in_one_line
-def verify(dataset: str, refetch: int, mend: bool) -> None:
-    """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3."""
-    store = open_store(dataset)
+def verify(
+    dataset: str,
+    refetch: int,
+    mend: bool,
+    forget: str | None,
+    path: str | None,
+    settings: tuple[str, ...],
+    remote_code: bool,
+) -> None:
+    """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3.
+
+    With --refetch N tiles are asked for again, of the service that --set or --config name (high-volume without), with
+    the user's own credentials; nothing that the dataset names is called or sent to.
+    """
+    config = asked.job_of(path, settings, dataset)
+    store = open_store(dataset, storage_of(config))
+    if forget is not None:
+        for line in forgotten(store, forget):
+            click.echo(line, err=True)
     findings = check(store)
     if mend and findings.problems:
         for line in repair(store, findings.problems):
             click.echo(line, err=True)
         findings = check(store)
     if refetch:
-        config = again.last_job(store)
-        with program.service_of(config) as service:
-            findings.problems += again.refetch(store, program.preview(config, service), refetch)
+        with program.service_of(config) as given:
+            service = asked.same_service(required(store), config, given, store.root)
+            plan = program.plan_again(config, service, store, remote_code=remote_code) if path else None
+            findings.problems += again.refetch(store, config, service, refetch, plan)
     for problem in findings.problems[:SHOWN]:
         click.echo(str(problem), err=True)
     if len(findings.problems) > SHOWN:

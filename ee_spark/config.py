@@ -47,6 +47,14 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
     return _absolute(config, base or str(Path.cwd()))
 
 
+def with_settings(data: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return a job given as a mapping, with ``settings`` such as ``output.path=/data`` over it."""
+    copy = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
+    for setting in settings:
+        _override(copy, setting)
+    return copy
+
+
 def storage_in(settings: Sequence[str]) -> Settings:
     """Return how the job file itself is reached: by those of the ``settings`` that are of ``storage``."""
     data: dict[str, Any] = {}

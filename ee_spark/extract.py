@@ -30,7 +30,7 @@ from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
 from ee_spark.report import Changes, RunReport, build
 from ee_spark.status import Status
-from ee_spark.store import manifest, pins, runs, samples
+from ee_spark.store import account, manifest, pins, runs, samples
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def run(
         runs.finish_run(store, run_id, report)
         log.info("%s after %.1f s", report.status, report.seconds)
         if report.status == Status.COMPLETE:
-            runs.succeed(store, report)
+            account.settle(store, layout, report)
         manifest.remove_replaced(store)
         clear_dead(store)
         store.clear_temp()
@@ -158,7 +158,8 @@ def join_dataset(job: JobConfig, service: Service, store: Store, *, remote_code:
         if not job.output.overwrite:
             manifest.refuse_other(store, plan, found)
         plan = draft()
-        manifest.take_over(store, plan)
+        if not manifest.take_over(store, plan):
+            return join_dataset(job, service, store, remote_code=remote_code)  # another driver did the same meanwhile
         pins.publish(store, plan.images, fresh=True)
     manifest.remove_replaced(store)
     others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
@@ -187,6 +188,19 @@ def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> P
             manifest.refuse_other(store, plan, found)
         plan = draft()
     return plan
+
+
+def plan_again(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
+    """Plan the job as the dataset at ``store`` has it, wherever the job would write.
+
+    Raises:
+        JobError: if the dataset is another job's.
+    """
+    found = manifest.required(store)
+    held = samples.held(store, job.region.sample)
+    again = make(job, service, found.frozen, remote_code=remote_code, region=held)
+    manifest.refuse_other(store, again, found)
+    return again
 
 
 def look_again(plan: Plan, store: Store, run_id: str) -> Changes:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ee_spark.check.verify import REPAIRABLE, Problem
 from ee_spark.errors import EESparkError
 from ee_spark.objects import Store
-from ee_spark.store import manifest
+from ee_spark.store import account, manifest
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.part import build, failed_table
-from ee_spark.store.schema import PIXELS, SUCCESS, TILES, Layout
+from ee_spark.store.schema import PIXELS, TILES, Layout
 
 
 def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
@@ -25,7 +25,7 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
     parts = {problem.name for problem in problems if problem.kind in ("torn", "checksum", "schema", "rows", "doubled")}
     schema = {f"{table}/{layout.schema_part}" for table in (PIXELS, TILES)}
     if any(problem.kind in REPAIRABLE or problem.kind == "missing" for problem in problems):
-        store.delete(SUCCESS)
+        account.reopen(store)
     if parts & schema:
         for name in parts & schema:
             store.delete(name)
@@ -36,6 +36,8 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
         if (chunk := layout.chunk_of(name)) and name.startswith(f"{PIXELS}/"):
             chunks.add(chunk)
             done.append(_empty_part(store, layout, name))
+    if chunks:
+        account.reopen(store)  # a run that ended meanwhile may have counted what was in them
     for problem in problems:
         if problem.kind == "leftover":
             store.delete(problem.name)

@@ -17,8 +17,9 @@ from ee_spark.errors import EESparkError, LedgerError, StoreError
 from ee_spark.objects import TEMP, Entry, Store
 from ee_spark.objects.file import LOCKS
 from ee_spark.status import IN_TILES, TileStatus
-from ee_spark.store import ledger, manifest, planned, runs
+from ee_spark.store import ledger, manifest, runs
 from ee_spark.store.ledger import Ledger
+from ee_spark.store.life import prefix_of
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.manifest import Manifest
 from ee_spark.store.measure import checksums
@@ -90,7 +91,7 @@ def verify(store: Store) -> Findings:
     layout = manifest.layout_of_dataset(store, job)
     findings = Findings(store.root)
     chunks = _sorted_out(store, layout, job, findings)
-    plans, complete = _plans(store, layout, findings)
+    plans, forgotten, complete = _plans(store, layout, findings)
     images: set[str] = set()
     seen: list[int] = []
     with ThreadPoolExecutor(THREADS, "verify") as pool:
@@ -109,7 +110,7 @@ def verify(store: Store) -> Findings:
                     "missing", "/".join(key), f"planned in {chunk}, neither committed nor failed; run the job again"
                 )
             if complete:
-                for key in sorted(status.keys() - wanted):
+                for key in sorted(status.keys() - wanted - forgotten.get(chunk, set())):
                     findings.say("unplanned", "/".join(key), f"is in {chunk}, and no run planned it")
     if len(np.unique(np.array(seen, np.int64))) != len(seen):
         findings.say("doubled", PIXELS, "a tile is committed in two chunks")
@@ -121,7 +122,7 @@ def verify(store: Store) -> Findings:
 def _sorted_out(store: Store, layout: Layout, job: Manifest, findings: Findings) -> dict[str, dict[str, Entry]]:
     """Return the job's objects in ``pixels`` and ``tiles`` by chunk; say what else lies in the dataset."""
     chunks: dict[str, dict[str, Entry]] = defaultdict(dict)
-    replaced = tuple(f"{table}/part-{old[:8]}-" for old in job.replaced for table in (PIXELS, TILES))
+    replaced = tuple(f"{table}/{prefix_of(old, '')}" for old in job.replaced for table in (PIXELS, TILES))
     wanted = {f"{PIXELS}/{layout.schema_part}": layout.pixels, f"{TILES}/{layout.schema_part}": layout.tiles}
     known = {IMAGES, JOB, SUCCESS}
     for entry in store.list(""):
@@ -138,26 +139,29 @@ def _sorted_out(store: Store, layout: Layout, job: Manifest, findings: Findings)
     return chunks
 
 
-def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, set[Key]], bool]:
-    """Return what all runs planned together, by chunk, and whether every record could be read."""
+def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, set[Key]], dict[str, set[Key]], bool]:
+    """Return what all runs planned together, by chunk, what forgotten ones did, and whether all of it is known."""
     union: dict[str, set[Key]] = defaultdict(set)
+    forgotten: dict[str, set[Key]] = defaultdict(set)
     complete = True
     for run_id, run in runs.read_runs(store).items():
-        if run is not None and run["fingerprint"] != layout.fingerprint:
+        counts = run is None or runs.counts(run, layout)
+        if run is not None and not counts and not runs.is_forgotten(run):
             continue
-        findings.runs += 1
+        findings.runs += counts
         try:
             if run is None:
                 raise ValueError("it is not valid JSON")
-            pairs, points = planned.unpack(run["pairs"]), runs.read_points(store, run["region"])
-            snap = bool(run["job"]["grid"]["snap"])
-            for chunk, keys in planned.chunk_keys(pairs, run["images"], layout.frozen.shape, points, snap=snap):
-                union[chunk] |= keys
+            if counts or runs.is_of(run, layout):
+                for chunk, keys in runs.plan_of(store, run).chunks(layout.frozen.shape):
+                    (union if counts else forgotten)[chunk] |= keys
         except (EESparkError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            complete = False
+            if not counts:
+                continue
             told = str(error) if isinstance(error, EESparkError) else repr(error)
             findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({told})")
-            complete = False
-    return union, complete
+    return union, forgotten, complete
 
 
 def _check_chunk(

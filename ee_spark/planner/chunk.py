@@ -190,7 +190,7 @@ def cut(
     pairs = Pairs(
         tuple(lattices), lattice, block_row, block_column, np.full(len(row), NO_TIME), image, row, start, stop, _NONE
     )
-    return _grouped(pairs)
+    return grouped(pairs)
 
 
 def bucket_days(pairs: Pairs, time: Ints, tile_bytes: int, *, packed: bool) -> int:
@@ -224,7 +224,7 @@ def by_time(pairs: Pairs, time: Ints, days: int) -> Pairs:
     """Return the same pairs with each chunk cut into buckets of ``days`` days since 1970."""
     times = time[pairs.image] if len(pairs.image) else pairs.image
     bucket = np.where(times == NO_TIME, NO_TIME, times // (days * DAY))
-    return _grouped(replace(pairs, bucket=bucket))
+    return grouped(replace(pairs, bucket=bucket))
 
 
 def morton(row: Ints, column: Ints) -> Ints:
@@ -232,11 +232,8 @@ def morton(row: Ints, column: Ints) -> Ints:
     return (_spread(row) << 1) | _spread(column)
 
 
-_NONE: Ints = np.zeros(0, np.int64)
-
-
-def _grouped(pairs: Pairs) -> Pairs:
-    """Return the pairs with their runs sorted by lattice, block and bucket, and the chunks' edges."""
+def grouped(pairs: Pairs) -> Pairs:
+    """Return the pairs with their runs sorted by lattice, block and bucket, and the chunks' edges found anew."""
     keys = (pairs.bucket, pairs.block_column, pairs.block_row, pairs.lattice)
     order = np.lexsort(keys)
     sorted_keys = np.column_stack([key[order] for key in keys]) if len(order) else np.zeros((0, 4), np.int64)
@@ -244,6 +241,9 @@ def _grouped(pairs: Pairs) -> Pairs:
     edges = np.concatenate([[0], changes, [len(order)]]) if len(order) else np.zeros(1, np.int64)
     names = ("lattice", "block_row", "block_column", "bucket", "image", "row", "start", "stop")
     return replace(pairs, edges=edges, **{name: getattr(pairs, name)[order] for name in names})
+
+
+_NONE: Ints = np.zeros(0, np.int64)
 
 
 def _paired(first: Ints, second: Ints) -> Ints:

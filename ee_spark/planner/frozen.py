@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+import re
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
-from ee_spark.job import Pixels
+from ee_spark.job import NAME, Pixels
+from ee_spark.limits import MAX_SIDE
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.tile import Shape
 from ee_spark.planner.validity import Validity
 
+METHODS = ("getPixels", "computePixels")
+MASKS = ("band", "bands", "fill", "none")
+DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) - {"float8"}
+LONGEST = 1024
+"""Characters of a name."""
 Note = tuple[str, str, str]
 """A decision for people: what, its value, why."""
 
@@ -38,7 +46,7 @@ class Frozen:
     """Bands, types, method, lattice and chunks of a dataset.
 
     ``lattice`` is None where every image keeps its own (``native``). ``side`` is the blocks' side in tiles, ``days``
-    the length of a time bucket.
+    the length of a time bucket. ``life`` is the nonce of the dataset's life; "" in what older versions wrote.
     """
 
     method: str
@@ -49,6 +57,7 @@ class Frozen:
     align: str
     side: int
     days: int
+    life: str = ""
 
     @property
     def validity(self) -> tuple[str, ...]:
@@ -77,8 +86,12 @@ class Frozen:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Frozen:
-        """Return the value that ``data`` was made from."""
-        return cls(
+        """Return the value that ``data`` was made from.
+
+        Raises:
+            ValueError, TypeError, KeyError: if it is not one: whoever can write job.json decides no more than it says.
+        """
+        found = cls(
             **{
                 **data,
                 "bands": tuple(Band(**band) for band in data["bands"]),
@@ -86,3 +99,39 @@ class Frozen:
                 "lattice": Lattice(**data["lattice"]) if data["lattice"] else None,
             }
         )
+        _check(found)
+        return found
+
+
+def _check(found: Frozen) -> None:
+    """Refuse values of wrong types or out of range."""
+    shape, lattice = found.shape, found.lattice
+    texts = [
+        found.method,
+        found.mask,
+        found.align,
+        found.life,
+        *(text for band in found.bands for text in astuple(band)),
+    ]
+    wholes = [shape.width, shape.height, shape.margin, found.side, found.days]
+    numbers = [] if lattice is None else [lattice.res_x, lattice.res_y, lattice.x0, lattice.y0]
+    if not all(isinstance(text, str) and len(text) <= LONGEST for text in texts):
+        raise ValueError("a name is not a text, or too long")
+    for name, value, known in (("method", found.method, METHODS), ("mask", found.mask, MASKS)):
+        if value not in known:
+            raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
+    for band in found.bands:
+        if not re.fullmatch(NAME, band.name) or band.dtype not in DTYPES:
+            raise ValueError(f"the band {band.name!r} of type {band.dtype!r} is none that a table can have")
+    if len({band.name.lower() for band in found.bands}) != len(found.bands):
+        raise ValueError("two bands have one name")
+    if not all(type(number) is int and 0 <= number <= MAX_SIDE for number in wholes):
+        raise ValueError("a side, margin or number of days is out of range")
+    if min(shape.width, shape.height, found.side, found.days) < 1:
+        raise ValueError("a side or a number of days is 0")
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ValueError("its lattice has a number that is none")
+    if lattice and not (isinstance(lattice.crs, str) and lattice.res_x > 0 and lattice.res_y > 0):
+        raise ValueError("its lattice has no CRS, or a pixel without a size")
+    if not re.fullmatch(r"(?:[0-9a-f]{16,64})?", found.life):
+        raise ValueError(f"its life {found.life!r} is not a nonce")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from ee_spark.client import Client, Service
 from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.hosts import is_google
-from ee_spark.job import DEFAULT_TILE, JobConfig
+from ee_spark.job import DEFAULT_TILE, EarthEngine, JobConfig
 from ee_spark.limits import MAX_BYTES
 from ee_spark.objects import Inputs
 from ee_spark.planner import source as ee_source
@@ -153,7 +154,8 @@ def make(
     bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen)
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
-    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0)
+    life = frozen.life if frozen else uuid.uuid4().hex
+    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
     pairs, tiles, possible = _pairs(region, images, alignment.layers, fixed, snap=config.grid.snap)
     packed = method == "computePixels" and config.pixels.images_per_request != 1
@@ -278,9 +280,8 @@ def _identity(
     """Return what makes this job the one that a dataset belongs to, in keys that a person can compare."""
     grid, pixels, source, lattice = config.grid, config.pixels, config.source, frozen.lattice
     columns = region.columns.schema if isinstance(region, Points) else ()
-    where = service_identity(config, service)
     return {
-        "earth_engine": where,
+        "earth_engine": service_identity(config.earth_engine, service),
         f"source.{source.kind}": source.name
         if source.kind in ("collection", "asset")
         else source.name.rpartition("/")[2],
@@ -299,7 +300,7 @@ def _identity(
         "grid.margin": frozen.shape.margin,
         "grid.snap": grid.snap,
         "region": "points" if isinstance(region, Points) else "tiles",
-        "region.clip": _digest(region.geojson()) if config.region.clip else None,
+        "region.clip": area_digest(region.geojson()) if config.region.clip else None,
         "region.columns": {field.name: str(field.type) for field in columns},
         "pixels.format": pixels.format,
         "pixels.mask": pixels.mask,
@@ -309,13 +310,13 @@ def _identity(
     }
 
 
-def _digest(area: dict[str, Any]) -> str:
+def area_digest(area: dict[str, Any]) -> str:
     """Return 16 hex digits that name an area: what is clipped to one holds no pixels of another."""
     return hashlib.sha256(json.dumps(area, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def service_identity(config: JobConfig, service: Service) -> str:
+def service_identity(engine: EarthEngine, service: Service) -> str:
     """Return Earth Engine, the emulator with its catalog, or the URL of another endpoint."""
-    if config.earth_engine.endpoint == "emulator":
-        return f"emulator, catalog {config.earth_engine.emulator.get('catalog') or 'of the package'}"
+    if engine.endpoint == "emulator":
+        return f"emulator, catalog {engine.emulator.get('catalog') or 'of the package'}"
     return "Earth Engine" if is_google(service.url) else service.url

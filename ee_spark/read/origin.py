@@ -61,7 +61,7 @@ def _of_footer(store: Store, name: str) -> Validity | None:
 
 def _of_job(store: Store, job: str) -> Validity | None:
     found = manifests.read(store)
-    if found is None or not found.fingerprint.startswith(job):
+    if found is None or found.prefix != f"part-{job}-":
         return None
     return Validity(found.frozen.mask, tuple(band.name for band in found.frozen.bands), found.fill)
 

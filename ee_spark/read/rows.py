@@ -212,8 +212,7 @@ class Rows:
 
 def part_names(store: Store, table: str, job: Manifest) -> tuple[str, ...]:
     """Return the names of the parts of one of a job's tables that are there now."""
-    prefix = f"{table}/part-{job.fingerprint[:8]}-"
-    return tuple(entry.name for entry in store.list(prefix) if entry.name.endswith(".parquet"))
+    return tuple(entry.name for entry in store.list(f"{table}/{job.prefix}") if entry.name.endswith(".parquet"))
 
 
 def images_by_time(rows: pa.Table) -> pa.Table:

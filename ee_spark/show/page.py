@@ -6,6 +6,7 @@ import base64
 import html
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ee_spark.errors import StoreError
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import charts, quicklook
 from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
 from ee_spark.status import TileStatus
-from ee_spark.store.runs import read_runs
+from ee_spark.store.runs import read_region, read_runs
 from ee_spark.version import __version__
 
 LOOKS = 6
@@ -119,7 +121,7 @@ def valid_shares(images: pa.Table, reading: Reading) -> tuple[Any, Any]:
 def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> Iterator[tuple[str, str]]:
     if tiles.num_rows:
         boxes, statuses = places(tiles)
-        yield "Tiles over their region", charts.tile_map(boxes, statuses, outline(runs.records))
+        yield "Tiles over their region", charts.tile_map(boxes, statuses, outline(dataset, runs.records))
     if dataset.counts["ok"]:
         yield _look(dataset, tiles)
         times, shares = valid_shares(numbers.images, numbers.reading)
@@ -163,9 +165,11 @@ def places(tiles: pa.Table) -> tuple[Any, list[str]]:
     return boxes, [names[value] for value in found["rank_max"].to_pylist()]
 
 
-def outline(runs: list[dict[str, Any]]) -> list[Any]:
-    """Return the rings of the last run's region, in lon and lat; none for points."""
-    region = runs[-1].get("region", {}).get("geojson") if runs else None
+def outline(dataset: Dataset, runs: list[dict[str, Any]]) -> list[Any]:
+    """Return the rings of the last run's region, in lon and lat; none for points, or where it is lost."""
+    region = None
+    with suppress(StoreError):
+        region = read_region(dataset.store, runs[-1].get("region", {})) if runs else None
     if not region:
         return []
     polygons = [region["coordinates"]] if region["type"] == "Polygon" else region["coordinates"]

@@ -25,8 +25,9 @@ from ee_spark.objects import Store
 from ee_spark.status import TileStatus
 from ee_spark.store import ledger
 from ee_spark.store.ledger import Ledger
+from ee_spark.store.life import goes_on
 from ee_spark.store.part import Part, Row
-from ee_spark.store.schema import JOB, PIXELS, TILES, Layout, parse_part
+from ee_spark.store.schema import PIXELS, TILES, Layout, parse_part
 
 FOLDED = b"ee_spark.folded"
 FAILED = b"ee_spark.failed"
@@ -130,6 +131,7 @@ class ChunkLog:
             if not table.num_rows and not current and not self.ledgers:
                 break
             keys = _failed(table)
+            self._stand_down()
             data = _tiles_bytes(table, self.parts, len(keys), self.layout)
             if self.store.replace(self.tiles_name, data, current[1] if current else None):
                 self.folded, self.failed = self.parts, keys
@@ -184,6 +186,7 @@ class ChunkLog:
     def _append(self, part: Part, build: Callable[[Sequence[Row]], Part]) -> list[Row]:
         """Publish a part under the next number that nobody has taken; drop from it what others committed."""
         number = max(self.ledgers, default=-1) + 1
+        self._stand_down()
         while True:
             name = self.part_name(number)
             created = self._create(name, part.data)
@@ -206,11 +209,14 @@ class ChunkLog:
                 raise  # the outcome was ambiguous, and it is settled: nothing was published
             return False
 
-    def _stand_down(self, published: str) -> None:
-        """Stop if another run has replaced the job meanwhile, and take back what was published too late."""
-        found = self.store.read(JOB)
-        if found is None or json.loads(found[0])["fingerprint"] != self.layout.fingerprint:
-            self.store.delete(published)
+    def _stand_down(self, published: str | None = None) -> None:
+        """Stop if another run has replaced the job meanwhile, and take back what was published too late.
+
+        It is looked at before each publish too, so that readers see little of such a part.
+        """
+        if not goes_on(self.store, self.layout.fingerprint, self.layout.frozen.life):
+            if published is not None:
+                self.store.delete(published)
             raise StoppedError(f"{self.store.root}: another run has overwritten this job; nothing more is written")
 
     def _parse(self, data: bytes) -> pa.Table:
@@ -263,8 +269,8 @@ class ChunkLog:
         return pa.Table.from_arrays(arrays, schema=self.layout.tiles.remove_metadata())
 
 
-def open_logs(store: Store, layout: Layout, chunks: Sequence[str]) -> Iterator[ChunkLog]:
-    """Yield the log of each chunk in turn, its ledgers and the footer of its ``tiles`` file read.
+def open_logs(store: Store, layout: Layout, chunks: Iterable[str], *, tiles: bool = True) -> Iterator[ChunkLog]:
+    """Yield the log of each chunk in turn, its ledgers and, with ``tiles``, the footer of its ``tiles`` file read.
 
     One listing serves all chunks whose turn comes soon; footers are read by several threads, ahead of their turn.
     """
@@ -292,7 +298,7 @@ def open_logs(store: Store, layout: Layout, chunks: Sequence[str]) -> Iterator[C
             now = time.monotonic()
             if now > expires:
                 listed, expires = _listing(store, layout), now + FRESH_SECONDS
-            names, has_tiles = listed[PIXELS].get(chunk, []), chunk in listed[TILES]
+            names, has_tiles = listed[PIXELS].get(chunk, []), tiles and chunk in listed[TILES]
             ahead.append((pool.submit(opened, chunk, names, has_tiles), now))
             if len(ahead) == AHEAD:
                 yield ready()

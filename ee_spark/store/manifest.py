@@ -16,8 +16,9 @@ from ee_spark.objects import Store
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.plan import Plan, difference
 from ee_spark.planner.points import Points
+from ee_spark.store.life import prefix_of
 from ee_spark.store.part import zero_rows
-from ee_spark.store.schema import JOB, PIXELS, TILES, Layout
+from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
 from ee_spark.version import __version__
 
 SPEC = 1
@@ -27,9 +28,9 @@ SPEC = 1
 class Manifest:
     """The content of job.json.
 
-    ``identity`` is what the fingerprint is made of, in keys that a person can compare; ``replaced`` are the
-    fingerprints of jobs that were overwritten. ``raw`` is the object as it was read, with what a later version may
-    have added.
+    ``identity`` is what the fingerprint is made of, in keys that a person can compare; ``replaced`` are the lives that
+    were overwritten, or the fingerprints of the jobs of those that had no nonce. ``raw`` is the object as it was read,
+    with what a later version may have added.
     """
 
     name: str
@@ -38,6 +39,11 @@ class Manifest:
     frozen: Frozen
     replaced: tuple[str, ...]
     raw: Mapping[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all parts of this life begin with, e.g. ``part-1a2b3c4d-``."""
+        return prefix_of(self.fingerprint, self.frozen.life)
 
     @property
     def points(self) -> bool:
@@ -127,23 +133,33 @@ def refuse_other(store: Store, plan: Plan, manifest: Manifest) -> None:
         )
 
 
-def take_over(store: Store, plan: Plan) -> None:
-    """Replace another job's job.json, naming the fingerprints it replaces."""
+def take_over(store: Store, plan: Plan) -> bool:
+    """Replace another job's job.json, naming the lives it replaces: a new life begins.
+
+    False if another driver has done so for the same job meanwhile: its life goes on.
+    """
     while True:
         found = store.read(JOB)
         old = parse(found[0], store.root) if found else None
-        replaced = [*old.replaced, old.fingerprint] if old else []
-        names = [name for name in dict.fromkeys(replaced) if name != plan.fingerprint]
+        if old and old.fingerprint == plan.fingerprint:
+            return old.frozen.life == plan.frozen.life  # also where the answer to our replace was lost
+        replaced = [*old.replaced, old.frozen.life or old.fingerprint] if old else []
+        mine = prefix_of(plan.fingerprint, plan.frozen.life)
+        names = [name for name in dict.fromkeys(replaced) if prefix_of(name, "") != mine]
+        store.delete(SUCCESS)
         if store.replace(JOB, encoded(plan, names), found[1] if found else None):
-            return
+            return True
 
 
 def remove_replaced(store: Store) -> None:
-    """Remove what jobs that were overwritten left: their parts and tiles, and what their last lanes still wrote."""
+    """Remove what lives that were overwritten left: their parts and tiles, and what their last lanes still wrote.
+
+    A life that is over never comes back, so nothing that is written from now on is removed.
+    """
     manifest = read(store)
-    for fingerprint in manifest.replaced if manifest else ():
+    for life in manifest.replaced if manifest else ():
         for table in (PIXELS, TILES):
-            for entry in store.list(f"{table}/part-{fingerprint[:8]}-"):
+            for entry in store.list(f"{table}/{prefix_of(life, '')}"):
                 store.delete(entry.name)
 
 

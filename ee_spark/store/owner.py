@@ -24,7 +24,7 @@ def owner() -> dict[str, Any]:
 
 def is_gone(run: dict[str, Any] | None) -> bool:
     """Return True if a run, given by its record, has ended, or its driver has died: here, or long ago."""
-    if run is None or run.get("report") is not None:
+    if run is None or run.get("report") is not None or "started_at" not in run:
         return True
     began = dt.datetime.fromisoformat(run["started_at"])
     if dt.datetime.now(dt.UTC) - began > LONGEST:

@@ -6,7 +6,6 @@ lat, then the points' own columns. It is created once, whoever comes first, and 
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
@@ -14,9 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from ee_spark.errors import StoreError
 from ee_spark.objects import Store
 from ee_spark.planner.points import Points
+from ee_spark.store import content
 
 POINTS = "_ee_spark/points"
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -25,10 +24,7 @@ _PLACES = pa.schema([("id", pa.large_string()), ("lon", pa.float64()), ("lat", p
 
 def keep(store: Store, points: Points) -> dict[str, Any]:
     """Keep points beside the dataset, unless they are there; return what a record says of them."""
-    data = encode(points)
-    name = hashlib.sha256(data).hexdigest()[:16]
-    store.create(f"{POINTS}/{name}.arrow", data)
-    return {"file": f"{name}.arrow", "count": len(points.ids)}
+    return {"file": content.keep(store, POINTS, encode(points)), "count": len(points.ids)}
 
 
 def kept(store: Store, record: Mapping[str, Any]) -> Points:
@@ -39,14 +35,7 @@ def kept(store: Store, record: Mapping[str, Any]) -> Points:
     """
     if not isinstance(record.get("file"), str):
         return _inline(record)
-    stem = record["file"].removesuffix(".arrow")
-    name = f"{POINTS}/{stem}.arrow"
-    found = store.read(name) if stem.isalnum() else None
-    if found is None:
-        raise StoreError(f"{store.root}/{name}: is missing")
-    if hashlib.sha256(found[0]).hexdigest()[:16] != stem:
-        raise StoreError(f"{store.root}/{name}: is damaged: its content has another name")
-    return decode(found[0])
+    return decode(content.kept(store, POINTS, record["file"]))
 
 
 def encode(points: Points) -> bytes:

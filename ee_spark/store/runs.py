@@ -1,29 +1,93 @@
-"""The records of a dataset's runs: what each planned, who drives it, how it ended; and ``_SUCCESS``."""
+"""The records of a dataset's runs: what each planned and asked with, who drives it, how it ended."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ee_spark.errors import StoreError
+from ee_spark.job import JobConfig
 from ee_spark.objects import Store
+from ee_spark.planner.chunk import Pairs
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.region import Points, Polygons
+from ee_spark.planner.tile import Shape
 from ee_spark.store import planned, points
+from ee_spark.store.content import INLINE, note, noted
+from ee_spark.store.graphs import keep_graphs
 from ee_spark.store.owner import is_gone, owner
-from ee_spark.store.schema import RUNS, SUCCESS
+from ee_spark.store.planned import Key
+from ee_spark.store.schema import RUNS, Layout
+
+THREADS = 16
+Record = dict[str, Any]
 
 
-def read_runs(store: Store) -> dict[str, dict[str, Any] | None]:
-    """Return the records of all runs by their ids, None for those that cannot be read."""
-    runs: dict[str, dict[str, Any] | None] = {}
-    for entry in store.list(f"{RUNS}/"):
-        found = store.read(entry.name)
-        runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = _record(found[0]) if found else None
-    return runs
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """What one run planned."""
+
+    pairs: Pairs
+    images: list[str]
+    points: Points | None
+    snap: bool
+
+    def keys(self, index: int, shape: Shape) -> set[Key]:
+        """Return the (tile_id, image_id) planned in one chunk of ``pairs``."""
+        return planned.keys_of(self.pairs, index, self.images, shape, self.points, snap=self.snap)
+
+    def chunks(self, shape: Shape) -> Iterator[tuple[str, set[Key]]]:
+        """Yield each chunk's key and the (tile_id, image_id) planned in it."""
+        return planned.chunk_keys(self.pairs, self.images, shape, self.points, snap=self.snap)
+
+
+def run_ids(store: Store) -> list[str]:
+    """Return the ids of all runs."""
+    return [entry.name.removeprefix(f"{RUNS}/").removesuffix(".json") for entry in store.list(f"{RUNS}/")]
+
+
+def read_runs(store: Store, ids: Iterable[str] | None = None) -> dict[str, Record | None]:
+    """Return the records of all runs, or of some, by their ids, None for those that cannot be read."""
+    names = list(run_ids(store) if ids is None else ids)
+    with ThreadPoolExecutor(THREADS, "records") as pool:
+        found = list(pool.map(lambda run_id: store.read(f"{RUNS}/{run_id}.json"), names))
+    return {name: _record(one[0]) if one else None for name, one in zip(names, found, strict=True)}
+
+
+def counts(record: Record, layout: Layout) -> bool:
+    """Return True if what a run planned is part of the dataset: it is of this life, and was not forgotten."""
+    return is_of(record, layout) and not is_forgotten(record)
+
+
+def is_of(record: Record, layout: Layout) -> bool:
+    """Return True if a run is of this life of the dataset, or was, before its record was torn."""
+    same = (record.get("fingerprint"), record.get("life", "")) == (layout.fingerprint, layout.frozen.life)
+    return same or bool(record.get("torn"))
+
+
+def is_forgotten(record: Record) -> bool:
+    """Return True if somebody said that a run was a mistake."""
+    return bool(record.get("forgotten"))
+
+
+def plan_of(store: Store, record: Record) -> Planned:
+    """Return what a run planned.
+
+    Raises:
+        StoreError: if an object that holds a part of it is gone or damaged.
+        ValueError, KeyError, TypeError, IndexError, OSError: if the record is no record.
+    """
+    pairs = planned.unpack(store, record["pairs"])
+    images = planned.unpack_images(store, record["images"])
+    if len(pairs.image) and not 0 <= int(pairs.image.min()) <= int(pairs.image.max()) < len(images):
+        raise IndexError(f"{len(images)} images, and others are planned")
+    return Planned(pairs, images, read_points(store, record["region"]), bool(record["job"]["grid"]["snap"]))
 
 
 def _record(data: bytes) -> dict[str, Any] | None:
@@ -48,11 +112,13 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
     body = {
         "attempt": attempt,
         "owner": owner(),
-        "job": plan.config.model_dump(mode="json"),
+        "job": _job(plan.config),
         "fingerprint": plan.fingerprint,
+        "life": plan.frozen.life,
         "region": _region(store, plan.region),
-        "images": plan.images.ids,
-        "pairs": planned.pack(plan.pairs),
+        "graphs": keep_graphs(store, plan.graphs),
+        "images": planned.pack_images(store, plan.images.ids),
+        "pairs": planned.pack(store, plan.pairs),
         "planned": plan.pairs.count,
         "started_at": _now(),
     }
@@ -76,25 +142,71 @@ def read_points(store: Store, region: Mapping[str, Any]) -> Points | None:
     return points.kept(store, region["points"]) if "points" in region else None
 
 
+def read_region(store: Store, region: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the GeoJSON geometry of a run's record, if its region is not one of points.
+
+    Raises:
+        StoreError: if the object that holds it is gone or damaged.
+    """
+    said = region.get("geojson")
+    if not isinstance(said, dict) or "type" in said:
+        return said if isinstance(said, dict) else None
+    try:
+        found = json.loads(zlib.decompress(noted(store, planned.PLANS, said)))
+        return found if isinstance(found, dict) else None
+    except (ValueError, RecursionError, zlib.error) as error:
+        raise StoreError(f"{store.root}/{RUNS}: a region cannot be read ({error!r})") from None
+
+
+def forget(store: Store, run_id: str, by: str) -> Record:
+    """Take a run out of the account, in its record, which may be torn; return what it is now.
+
+    Raises:
+        StoreError: if there is no such record.
+    """
+    name = f"{RUNS}/{run_id}.json"
+    while True:
+        found = store.read(name)
+        if found is None:
+            raise StoreError(f"{store.root}/{name}: is gone")
+        record = _record(found[0]) or {"run_id": run_id, "torn": True}
+        if is_forgotten(record):
+            return record
+        record = {**record, "forgotten": {"at": _now(), "by": by}}
+        if store.replace(name, _json(record), found[1]):
+            return record
+
+
 def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
     """Add the report to a run's record."""
     name = f"{RUNS}/{run_id}.json"
-    found = store.read(name)
-    record = _record(found[0]) if found else None
-    if found is None or record is None:
-        raise StoreError(f"{store.root}/{name}: the run's own record is {'gone' if found is None else 'damaged'}")
-    store.replace(name, _json({**record, "report": report, "ended_at": _now()}), found[1])
+    while True:  # somebody may take it out of the account meanwhile
+        found = store.read(name)
+        record = _record(found[0]) if found else None
+        if found is None or record is None:
+            raise StoreError(f"{store.root}/{name}: the run's own record is {'gone' if found is None else 'damaged'}")
+        if record.get("report") == json.loads(_json(report)):
+            return
+        if store.replace(name, _json({**record, "report": report, "ended_at": _now()}), found[1]):
+            return
 
 
-def succeed(store: Store, report: dict[str, Any]) -> None:
-    """Write ``_SUCCESS``."""
-    store.delete(SUCCESS)
-    store.create(SUCCESS, _json(report))
+def _job(config: JobConfig) -> dict[str, Any]:
+    """Return the job as a record has it: without where a key or a catalog lies on the machine that ran it."""
+    job = config.model_dump(mode="json")
+    engine = job["earth_engine"]
+    engine["credentials"] = engine["credentials"].partition(":")[0]
+    engine["emulator"].pop("catalog", None)
+    return job
 
 
 def _region(store: Store, region: Polygons | Points) -> dict[str, Any]:
-    """Return a region as a record has it; points lie in an object of their own, once for all runs that have them."""
-    return {"points": points.keep(store, region)} if isinstance(region, Points) else {"geojson": region.geojson()}
+    """Return a region as a record has it; what is large is kept once for all runs that have it."""
+    if isinstance(region, Points):
+        return {"points": points.keep(store, region)}
+    geometry = region.geojson()
+    text = json.dumps(geometry).encode()
+    return {"geojson": geometry if len(text) <= INLINE else note(store, planned.PLANS, zlib.compress(text))}
 
 
 def _json(value: dict[str, Any]) -> bytes:

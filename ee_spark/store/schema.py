@@ -20,11 +20,12 @@ from ee_spark.planner.columns import FETCHED, KEYS, PART, POINT_KEYS, WRITTEN
 from ee_spark.planner.columns import list_of as list_of
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.validity import Validity, validity_of_columns
+from ee_spark.store.life import JOB as JOB
+from ee_spark.store.life import prefix_of
 
 PIXELS = "pixels"
 TILES = "tiles"
 IMAGES = "images/part-0.parquet"
-JOB = "_ee_spark/job.json"
 RUNS = "_ee_spark/runs"
 SUCCESS = "_SUCCESS"
 GROUP_BYTES = 32 * 2**20
@@ -41,8 +42,8 @@ _PART = re.compile(r"(?:^|/)part-([0-9a-f]{8})-([^-/]+)(?:-([0-9]+))?\.parquet$"
 class PartName(NamedTuple):
     """What the name of an object in ``pixels`` or ``tiles`` says.
 
-    ``job`` has the first eight digits of the job's fingerprint; ``number`` counts the parts of a chunk in ``pixels``,
-    and is None in ``tiles``. The part that shows the schema has no chunk.
+    ``job`` has the first eight digits of the dataset's life, or of the job's fingerprint; ``number`` counts the parts
+    of a chunk in ``pixels``, and is None in ``tiles``. The part that shows the schema has no chunk.
     """
 
     job: str
@@ -90,8 +91,8 @@ class Layout:
 
     @property
     def prefix(self) -> str:
-        """The stem of all parts of this job, e.g. ``part-1a2b3c4d-``."""
-        return f"part-{self.fingerprint[:8]}-"
+        """The stem of all parts of this life of the dataset, e.g. ``part-1a2b3c4d-``."""
+        return prefix_of(self.fingerprint, self.frozen.life)
 
     @property
     def schema_part(self) -> str:
@@ -101,7 +102,7 @@ class Layout:
     def chunk_of(self, name: str) -> str | None:
         """Return the chunk of an object of this job in ``pixels`` or ``tiles``; None if it is another object."""
         part, folder = parse_part(name), name.rpartition("/")[0]
-        if part is None or part.job != self.fingerprint[:8] or not part.chunk:
+        if part is None or f"part-{part.job}-" != self.prefix or not part.chunk:
             return None
         return part.chunk if folder == (TILES if part.number is None else PIXELS) else None
 

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ from store_data import part as build_part
 
 from ee_spark.errors import EESparkError, LedgerError, StoppedError, StoreError
 from ee_spark.objects import Entry, FileStore, Store, open_store
-from ee_spark.store import ledger
+from ee_spark.store import ledger, manifest
 from ee_spark.store.log import ChunkLog, open_logs
 from ee_spark.store.part import Row, failed_table
-from ee_spark.store.schema import JOB
+from ee_spark.store.schema import JOB, Layout
 
 LAYOUT = layout([("a", "uint8")], side=1)
 CHUNK = "0a1b2c3d_r0c0_t0"
@@ -135,34 +136,34 @@ class Stepped:
         """Nothing is temporary here."""
 
 
-def extract(store: Store, outcomes: dict[int, str], batch: int) -> tuple[list[Row], list[Row]]:
+def extract(store: Store, outcomes: dict[int, str], batch: int, of: Layout = LAYOUT) -> tuple[list[Row], list[Row]]:
     """Do what a lane does with a chunk; return the rows it committed, and those it folded as failed."""
-    log = ChunkLog(store, LAYOUT, CHUNK)
+    log = ChunkLog(store, of, CHUNK)
     log.read()
     wanted = [row(LAYOUT, n, how) for n, how in outcomes.items() if row(LAYOUT, n, how).key not in log.committed]
     done = [item for item in wanted if item.status != "failed"]
     failed = [item for item in wanted if item.status == "failed"]
     mine = [item for at in range(0, len(done), batch) for item in log.publish(done[at : at + batch], build)]
-    log.fold(failed_table(failed, LAYOUT, "run"))
+    log.fold(failed_table(failed, of, "run"))
     return mine, failed
 
 
 class Writer:
     """One lane at work on the chunk, one store operation at a time."""
 
-    def __init__(self, store: MemoryStore, outcomes: dict[int, str], batch: int) -> None:
+    def __init__(self, store: MemoryStore, outcomes: dict[int, str], batch: int, of: Layout = LAYOUT) -> None:
         self.stepped = Stepped(store)
         self.over = False
         self.mine: list[Row] = []
         self.failed: list[Row] = []
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, args=(outcomes, batch), daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(outcomes, batch, of), daemon=True)
         self._thread.start()
         self._wait()
 
-    def _work(self, outcomes: dict[int, str], batch: int) -> None:
+    def _work(self, outcomes: dict[int, str], batch: int, of: Layout) -> None:
         try:
-            self.mine, self.failed = extract(self.stepped, outcomes, batch)
+            self.mine, self.failed = extract(self.stepped, outcomes, batch, of)
         except (Killed, EESparkError) as error:
             self.error = error
         except BaseException as error:
@@ -448,3 +449,85 @@ def test_a_part_whose_ledger_would_pass_4_mb_becomes_several(tmp_path: Path) -> 
         with store.open(entry.name) as file:
             assert len(pq.ParquetFile(file).metadata.metadata[ledger.KEY]) <= ledger.MAX_BYTES
     assert sum(len(entry.tiles) for entry in log.ledgers.values()) == 400
+
+
+# --- lives of a dataset ---
+
+LIVES = ("a" * 32, "b" * 32, "c" * 32)
+
+
+def life_of(life: str) -> Layout:
+    return replace(LAYOUT, frozen=replace(LAYOUT.frozen, life=life))
+
+
+def take_over(store: MemoryStore, number: int) -> None:
+    """Begin life ``number`` as a run does: job.json is replaced, then what earlier lives left is removed."""
+    name, job = ("a" * 64, "b" * 64, "a" * 64)[number], store.read(JOB)
+    frozen = replace(LAYOUT.frozen, life=LIVES[number]).to_json()
+    body = {"name": "test", "fingerprint": name, "identity": {}, "frozen": frozen, "replaced": LIVES[:number]}
+    assert store.replace(JOB, json.dumps(body).encode(), job and job[1])
+    manifest.remove_replaced(store)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["stands down", "dies after its publish"])
+@pytest.mark.parametrize("lanes", ["before", "between", "after"])
+def test_a_job_that_comes_back_is_another_life(dies: bool, lanes: str) -> None:
+    """Exhaustive: A, then B, then A again before operation k of a lane of the first A, which goes on or dies.
+
+    The lane of the second A works before the sleeper wakes, between its operations, or after it: nothing is doubled,
+    nothing lost, and nothing of the first life stays.
+    """
+    outcomes = {0: "ok", 1: "ok", 2: "failed", 3: "empty"}
+    k, more, late = 0, True, 0
+    while more:
+        store = MemoryStore()
+        take_over(store, 0)
+        sleeper = Writer(store, {0: "ok", 1: "empty", 2: "ok"}, 1, replace(life_of(LIVES[0]), fingerprint="a" * 64))
+        for _ in range(k):
+            sleeper.step()
+        more = not sleeper.over
+        take_over(store, 1)
+        take_over(store, 2)
+        mine = replace(life_of(LIVES[2]), fingerprint="a" * 64)
+        new = Writer(store, outcomes, 2, mine)
+        while lanes == "before" and not new.over:
+            new.step()
+        first = True
+        while not sleeper.over:
+            publishes = sleeper.stepped.next_is in ("create", "replace")
+            sleeper.step("kill after" if dies and publishes else "go")
+            if publishes and not first:
+                late += 1
+            first = False
+            if lanes == "between":
+                new.step()
+        while not new.over:
+            new.step()
+        assert new.error is None
+        assert sleeper.error is None or isinstance(sleeper.error, Killed | StoppedError | StoreError)
+        manifest.remove_replaced(store)  # as every run does at its end
+        names = [entry.name for entry in store.list("") if entry.name != JOB]
+        assert all(f"/{mine.prefix}" in name for name in names), (k, names)
+        keys = [key for entry in parts_of(store).values() for key in entry.tiles]
+        assert sorted(keys) == sorted(row(LAYOUT, n, how).key for n, how in outcomes.items() if how != "failed")
+        assert {found["tile_id"]: found["status"] for found in tiles_of(store)} == {
+            row(LAYOUT, n, how).key[0]: how for n, how in outcomes.items()
+        }
+        k += 1
+    assert k > 12
+    assert late == 0, "job.json is looked at before each publish"
+
+
+def test_a_lane_asks_job_json_before_it_publishes() -> None:
+    """A life that ended before a publish began leaves nothing for readers to see, not for a moment."""
+    store = MemoryStore()
+    take_over(store, 0)
+    log = ChunkLog(store, replace(life_of(LIVES[0]), fingerprint="a" * 64), CHUNK)
+    log.read()
+    take_over(store, 1)
+    take_over(store, 2)
+    created: list[str] = []
+    store.create = lambda name, data: created.append(name) or True  # type: ignore[method-assign, func-returns-value]
+    with pytest.raises(StoppedError, match="overwritten"):
+        log.publish([row(LAYOUT, 0)], build)
+    assert created == []

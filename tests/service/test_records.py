@@ -20,7 +20,7 @@ from ee_spark.errors import JobError, StoreError
 from ee_spark.lane.notes import clear_dead
 from ee_spark.objects import FileStore, Settings, Store, open_store
 from ee_spark.planner.plan import Plan
-from ee_spark.store import manifest, planned, runs
+from ee_spark.store import manifest, runs
 from ee_spark.store.schema import JOB, RUNS
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def test_a_run_whose_records_answer_was_lost_keeps_its_id(kind: str, plan: Plan,
 def test_a_record_enumerates_its_plan_again(plan: Plan, tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     found = record(store, runs.start_run(store, plan, None))
-    again = planned.unpack(found["pairs"])
-    assert again.count == plan.pairs.count
-    keys = planned.chunk_keys(again, found["images"], plan.frozen.shape, None, snap=True)
-    for index, (chunk, tiles) in enumerate(keys):
+    again = runs.plan_of(store, found)
+    assert again.pairs.count == plan.pairs.count
+    assert len(again.pairs) == len(plan.pairs)
+    for index, (chunk, tiles) in enumerate(again.chunks(plan.frozen.shape)):
         assert chunk == plan.pairs.key(index)
         truth, tile, image = plan.pairs.chunk(index).pairs(plan.frozen.shape, None, snap=True)
         wanted = {(truth.ids[t], plan.images.ids[i]) for t, i in zip(tile.tolist(), image.tolist(), strict=True)}

@@ -63,6 +63,12 @@ def parts(path: Path) -> list[Path]:
     return [part for part in found if pq.ParquetFile(part).metadata.num_rows]
 
 
+def emulator(catalog: Path) -> list[str]:
+    """The settings by which a user says whom to ask again."""
+    given = ("endpoint=emulator", f"emulator.catalog={catalog}", "requests_per_minute=60000")
+    return [word for one in given for word in ("--set", f"earth_engine.{one}")]
+
+
 def kinds(found: Findings) -> set[str]:
     return {problem.kind for problem in found.problems}
 
@@ -230,7 +236,7 @@ def test_refetch_finds_pixels_that_the_service_has_changed(spark: SparkSession, 
     engine = {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}, "requests_per_minute": 60_000}
     job = {"earth_engine": engine, "source": {"asset": "ONE/A"}, "pixels": {"mask": "none"}}
     assert run(spark, tmp_path / "out", **job)["status"] == "complete"
-    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "5"]
+    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "5", *emulator(catalog)]
     same = CliRunner().invoke(main, command)
     assert same.exit_code == 0, same.output
     write_raster(catalog / "v.tif", values + 1, [30, 0, 336_000, 0, -30, 4_462_920], "EPSG:32613")
@@ -261,7 +267,7 @@ def test_refetch_is_clean_across_180_degrees(spark: SparkSession, tmp_path: Path
     assert report["status"] == "complete"
     table = pq.read_table(tmp_path / "out" / "pixels")
     assert any(row["transform"][2] + 32 * 0.01 > 180.001 for row in table.to_pylist()), "some tiles go on beyond"
-    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "1000"]
+    command = ["verify", "--dataset", str(tmp_path / "out"), "--refetch", "1000", *emulator(catalog)]
     same = CliRunner().invoke(main, command)
     assert (same.exit_code, json.loads(same.stdout.splitlines()[-1])["problems"]) == (0, {}), same.output
     write_raster(folder / "east.tif", values + 1, *place)
