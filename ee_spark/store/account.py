@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +19,9 @@ from ee_spark.errors import EESparkError, StoreError
 from ee_spark.objects import Store
 from ee_spark.status import Status
 from ee_spark.store import runs
-from ee_spark.store.life import goes_on
+from ee_spark.store.life import JOB, goes_on
 from ee_spark.store.log import open_logs
-from ee_spark.store.runs import Planned
+from ee_spark.store.runs import THREADS, Planned
 from ee_spark.store.schema import SUCCESS, Layout
 
 DONE = "_ee_spark/done"
@@ -34,17 +35,15 @@ def settle(store: Store, layout: Layout, report: Mapping[str, Any]) -> bool:
     Returns whether it stands there now.
     """
     mark(store, str(report["run_id"]))
+    if store.read(JOB) is None:  # a day without images, before the first that has some: there is no dataset yet
+        _write(store, report)
+        return _stands(store, report, store.read(JOB) is None)
     while not outstanding(store, layout):
-        if not goes_on(store, layout.fingerprint, layout.frozen.life):
-            return False
         _write(store, report)
         if unmarked(store):  # a run that began meanwhile; if that has ended too, it is looked at again
             store.delete(SUCCESS)
-        elif goes_on(store, layout.fingerprint, layout.frozen.life):
-            return True
         else:
-            _take_back(store, report)
-            return False
+            return _stands(store, report, goes_on(store, layout.fingerprint, layout.frozen.life))
     return False
 
 
@@ -75,15 +74,19 @@ def unmarked(store: Store) -> list[str]:
 
 
 def outstanding(store: Store, layout: Layout) -> list[str]:
-    """Return the ids of the runs of which a planned tile is not committed, or nobody knows; mark the others."""
+    """Return the ids of the runs of which a planned tile is not committed, or nobody knows; mark the others.
+
+    Where the life of ``layout`` is over all are left to the life that goes on: its runs are none of this one's.
+    """
     waiting: dict[str, Planned] = {}
     lost: list[str] = []
+    done: list[str] = []
     for run_id, record in runs.read_runs(store, unmarked(store)).items():
         try:
             if record is None:
                 raise ValueError("it is not valid JSON")
             if not runs.counts(record, layout) or record.get("planned") == 0:
-                mark(store, run_id)
+                done.append(run_id)
             else:
                 waiting[run_id] = runs.plan_of(store, record)
         except (EESparkError, ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as error:
@@ -93,13 +96,16 @@ def outstanding(store: Store, layout: Layout) -> list[str]:
                 *(store.root, run_id, error, store.root, run_id),
             )
             lost.append(run_id)
+    if not goes_on(store, layout.fingerprint, layout.frozen.life):  # looked at after the records were read
+        return [*lost, *waiting, *done, "the life that goes on"]
     try:
         lacking = _lacking(store, layout, waiting)
     except StoreError as error:
         log.warning("%s; no _SUCCESS", error)
         lacking = set(waiting)
-    for run_id in waiting.keys() - lacking:
-        mark(store, run_id)
+    done += waiting.keys() - lacking
+    with ThreadPoolExecutor(THREADS, "marks") as pool:
+        list(pool.map(lambda run_id: mark(store, run_id), done))
     return [*lost, *lacking]
 
 
@@ -128,8 +134,9 @@ def _write(store: Store, report: Mapping[str, Any]) -> None:
         pass  # another run wrote its own meanwhile
 
 
-def _take_back(store: Store, report: Mapping[str, Any]) -> None:
+def _stands(store: Store, report: Mapping[str, Any], rightly: bool) -> bool:
     """Remove ``_SUCCESS`` of a job that was overwritten meanwhile, unless it is another run's by now."""
-    found = store.read(SUCCESS)
+    found = None if rightly else store.read(SUCCESS)
     if found is not None and json.loads(found[0]).get("run_id") == report["run_id"]:
         store.delete(SUCCESS)
+    return rightly

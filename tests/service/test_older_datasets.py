@@ -41,6 +41,7 @@ CENTRE = {"ndvi-band": (8, 8), "ndvi-fill": (6, 6), "patches": (8, 8), "native":
 # What rows of truth.json a dataset holds: as it was found, and after one and the other run.
 FOUND, RESUMED, EXTENDED = {"written"}, {"written", "missing"}, {"written", "missing", "later"}
 Key = tuple[str, str]
+EMULATOR = ("--set", "earth_engine.endpoint=emulator")
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,26 @@ def test_verify_reports_what_a_stopped_run_left(older: Older) -> None:
 
 @only("native")
 def test_verify_fetches_the_same_pixels_again(older: Older) -> None:
-    assert command("verify", "--dataset", older.path, "--refetch", "4")[0] == 0
+    assert command("verify", "--dataset", older.path, "--refetch", "4", *EMULATOR)[0] == 0
+
+
+@only("patches")
+def test_verify_fetches_computed_pixels_again(older: Older) -> None:
+    """Its runs kept no graphs: where no function made them, they are made anew from what job.json says."""
+    code, said = command("verify", "--dataset", older.path, "--refetch", "6", *EMULATOR)
+    assert (code, said["problems"]) == (0, {})
+
+
+@pytest.mark.parametrize("older", ["ndvi-band", "ndvi-fill"], indirect=True)
+def test_verify_calls_functions_of_ones_own_job(older: Older) -> None:
+    """What a function made, and no graph was kept of, is asked for again by the user's own job file alone."""
+    words = ["verify", "--dataset", str(older.path), "--refetch", "4"]
+    refused = CliRunner().invoke(main, [*words, *EMULATOR])
+    assert refused.exit_code == 2, refused.output
+    assert "write --config JOB.yaml" in refused.stderr
+    (run_id,) = (path.stem for path in (older.path / "_ee_spark" / "runs").iterdir())
+    assert run_id in refused.stderr
+    assert command(*words, "--config", older.folder / "job.yaml") == (0, command("verify", "--dataset", older.path)[1])
 
 
 @complete

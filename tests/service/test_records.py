@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from emulator_client import asset, write_catalog, write_raster
 from object_servers import BUCKET, Flaky, gcs_server, s3_server
 
 import ee_spark
@@ -185,3 +190,144 @@ def test_a_torn_record_stops_no_later_run(torn: bytes, tmp_path: Path) -> None:
     assert store.list("_ee_spark/lanes/") == []
     with pytest.raises(StoreError, match=r"old\.json: the run's own record is damaged"):
         runs.finish_run(store, "old", {})
+
+
+def sizes(path: Path) -> int:
+    """Bytes of all that lies in ``_ee_spark``."""
+    return sum(file.stat().st_size for file in (path / "_ee_spark").rglob("*") if file.is_file())
+
+
+def daily_catalog(folder: Path, days: int, side: int) -> tuple[Path, list[str]]:
+    """A collection with one image a day, all of one raster."""
+    folder.mkdir()
+    values = np.arange(side * side, dtype=np.int16).reshape(side, side)
+    write_raster(folder / "v.tif", values, [30, 0, 336_000, 0, -30, 4_462_920], "EPSG:32613")
+    dates = [str(dt.date(2020, 1, 1) + dt.timedelta(days=day)) for day in range(days + 1)]
+    images = [asset(f"DAILY/{date}", {"v": "v.tif"}, f"{date}T00:00:00Z") for date in dates[:days]]
+    return write_catalog(folder, images), dates
+
+
+def test_a_daily_job_grows_its_records_little(spark: SparkSession, tmp_path: Path) -> None:
+    """Twenty runs, each with one image more, over a region of 20,000 vertices, with a function's graph."""
+    catalog, dates = daily_catalog(tmp_path / "catalog", 20, 64)
+    turn = np.linspace(0, 2 * np.pi, 20_000)
+    circle = np.column_stack([-106.918 + 0.002 * np.cos(turn), 40.292 + 0.002 * np.sin(turn)])
+    ring = circle.round(9).tolist()
+    shape = {"type": "Polygon", "coordinates": [[*ring[:-1], ring[0]]]}
+    (tmp_path / "area.geojson").write_text(json.dumps(shape))
+    (tmp_path / "maps.py").write_text("def twice(image):\n    return image.multiply(2).toInt32()\n")
+    source = {"collection": "DAILY", "start": dates[0], "map": f"{tmp_path}/maps.py:twice"}
+    engine = {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}, "requests_per_minute": 60_000}
+    grown = [0]
+    for end in dates[1:]:
+        report = run(
+            spark,
+            tmp_path / "out",
+            source={**source, "end": end},
+            region={"geojson": str(tmp_path / "area.geojson")},
+            earth_engine=engine,
+        )
+        assert report["status"] == "complete"
+        grown.append(sizes(tmp_path / "out"))
+    each = np.diff(grown)
+    assert report["planned"] == 20 * report["ok"] > 20, "each day's tiles are new, all others skipped"
+    assert each[1:].max() < 20_000, each
+    assert grown[-1] < 20 * 50_000, each
+    assert verify(FileStore(tmp_path / "out")).problems == []
+    bodies = [path.read_text() for path in (tmp_path / "out" / RUNS).iterdir()]
+    assert not any(str(catalog) in body for body in bodies), "where a catalog lies is nobody's business"
+
+
+def test_a_daily_job_of_200000_points_keeps_them_once(tmp_path: Path) -> None:
+    """Planned, not fetched: five days' records of 200,000 points whose blocks lie scattered."""
+    catalog, dates = daily_catalog(tmp_path / "catalog", 5, 64)
+    random = np.random.default_rng(3)
+    place = np.column_stack([random.uniform(-106.928, -106.908, 200_000), random.uniform(40.285, 40.299, 200_000)])
+    lines = [f"p{number},{lon:.9f},{lat:.9f},{number % 9}" for number, (lon, lat) in enumerate(place.tolist())]
+    (tmp_path / "points.csv").write_text("\n".join(["id,lon,lat,crop", *lines]))
+    store, grown, planned = FileStore(tmp_path / "out"), [0], 0
+    for start, end in pairwise(dates):
+        job = config.parse(
+            {
+                **SPEC,
+                "earth_engine": {"endpoint": "emulator", "emulator": {"catalog": str(catalog)}},
+                "source": {"collection": "DAILY", "start": start, "end": end},
+                "region": {"points": str(tmp_path / "points.csv")},
+                "grid": {"crs": "EPSG:32613", "scale": 30, "tile": 1},
+                "output": {"path": str(tmp_path / "out")},
+            }
+        )
+        with extract.service_of(job) as service:
+            plan = extract.make(job, service)
+        found = record(store, runs.start_run(store, plan, start))
+        again = runs.plan_of(store, found)
+        assert again.pairs.count == plan.pairs.count == 200_000
+        assert [again.pairs.key(index) for index in range(len(again.pairs))] == [
+            plan.pairs.key(index) for index in range(len(plan.pairs))
+        ]
+        grown.append(sizes(tmp_path / "out"))
+        planned += 1
+    each = np.diff(grown)
+    assert planned == 5
+    assert each[1:].max() < 10_000, each
+    for (one, keys), (other, truth) in zip(again.chunks(plan.frozen.shape), chunks_of(plan), strict=True):
+        assert (one, len(keys)) == (other, len(truth))
+        assert keys == truth
+
+
+def chunks_of(plan: Plan) -> Iterator[tuple[str, set[tuple[str, str]]]]:
+    """What a plan itself plans in each chunk."""
+    for index in range(len(plan.pairs)):
+        truth, tile, image = plan.pairs.chunk(index).pairs(plan.frozen.shape, plan.points, snap=True)
+        pairs = zip(tile.tolist(), image.tolist(), strict=True)
+        yield plan.pairs.key(index), {(truth.ids[t], plan.images.ids[i]) for t, i in pairs}
+
+
+@pytest.mark.parametrize("credentials", ["service-account:/home/somebody/secret.json", "impersonate:robot@secret.iam"])
+def test_a_record_does_not_say_where_a_key_lies(credentials: str, plan: Plan, tmp_path: Path) -> None:
+    engine = plan.config.earth_engine.model_copy(update={"credentials": credentials})
+    job = plan.config.model_copy(update={"earth_engine": engine})
+    store = FileStore(tmp_path)
+    found = record(store, runs.start_run(store, replace(plan, config=job), "one"))
+    assert found["job"]["earth_engine"]["credentials"] == credentials.partition(":")[0]
+    assert not any(b"secret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_success_waits_for_a_larger_run(spark: SparkSession, tmp_path: Path) -> None:
+    """One run is stopped in the middle; what a smaller one then completes is not all that is planned."""
+    embedded = {"endpoint": "emulator", "requests_per_minute": 60_000}
+    larger = {**SPEC["source"], "end": "2009-08-01"}
+    daily = {**embedded, "emulator": {"faults": "daily-after:6"}}
+    stopped = run(spark, tmp_path, source=larger, earth_engine=daily)
+    assert stopped["status"] == "stopped"
+    assert stopped["missing"] > 0
+    assert run(spark, tmp_path, earth_engine=embedded)["status"] == "complete"
+    assert not (tmp_path / "_SUCCESS").exists()
+    last = run(spark, tmp_path, source=larger, earth_engine=embedded)
+    assert last["status"] == "complete"
+    assert json.loads((tmp_path / "_SUCCESS").read_text())["run_id"] == last["run_id"]
+    assert len(list((tmp_path / "_ee_spark" / "done").iterdir())) == 3
+
+
+def test_three_lives_of_a_dataset_share_no_name(spark: SparkSession, tmp_path: Path) -> None:
+    """A job, another, and the first again: what a lane of the first life left is nobody's, and is removed."""
+    other = {**SPEC["grid"], "tile": 32}
+    run(spark, tmp_path)
+    lives = [json.loads((tmp_path / JOB).read_text())]
+    late = next((tmp_path / "pixels").glob("part-*_*.parquet"))
+    name, data = late.name, late.read_bytes()
+    run(spark, tmp_path, grid=other, output={"overwrite": True})
+    lives.append(json.loads((tmp_path / JOB).read_text()))
+    report = run(spark, tmp_path, output={"overwrite": True})
+    lives.append(json.loads((tmp_path / JOB).read_text()))
+    assert lives[0]["fingerprint"] == lives[2]["fingerprint"] != lives[1]["fingerprint"]
+    assert len({life["frozen"]["life"][:8] for life in lives}) == 3
+    (tmp_path / "pixels" / name).write_bytes(data)  # a lane of the first life wakes, publishes and dies
+    rows = ee_spark.open_dataset(tmp_path).to_numpy()
+    assert len(rows) == report["ok"], "no reader of ours sees it"
+    assert [(one.kind, one.name) for one in verify(FileStore(tmp_path)).problems] == [("leftover", f"pixels/{name}")]
+    again = run(spark, tmp_path)
+    assert (again["status"], again["skipped"]) == ("complete", report["planned"])
+    assert not (tmp_path / "pixels" / name).exists()
+    found = verify(FileStore(tmp_path))
+    assert (found.problems, found.runs) == ([], 2), "runs of the first life do not count"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from emulator_client import asset, write_catalog, write_raster
 
 import ee_spark
@@ -319,3 +321,158 @@ def test_the_command_ends_with_0_or_3_and_says_what_it_found(dataset: Path, tmp_
     nothing = CliRunner().invoke(main, ["verify", "--dataset", str(tmp_path / "absent")])
     assert nothing.exit_code == 2
     assert "is not a dataset" in nothing.stderr
+
+
+MAPS = """
+import ee
+def doubled(image):
+    return image.multiply(2).toInt16()
+"""
+
+
+class Listening(BaseHTTPRequestHandler):
+    """A server that notes whatever comes."""
+
+    met: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.met.append(self.path)
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    Listening.met.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listening) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def mapped(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two runs of one job with a function."""
+    folder = tmp_path_factory.mktemp("mapped")
+    (folder / "maps.py").write_text(MAPS)
+    for end in ("2009-06-01", "2009-09-01"):
+        source = {**JOB["source"], "start": "2009-04-01", "end": end, "map": f"{folder}/maps.py:doubled"}
+        assert run(spark, folder / "dataset", source=source)["status"] == "complete"
+    return folder
+
+
+def refetched(path: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["verify", "--dataset", str(path), "--refetch", "9", *words])
+
+
+PACKAGE = ("--set", "earth_engine.endpoint=emulator", "--set", "earth_engine.requests_per_minute=60000")
+
+
+def hostile(path: Path, folder: Path, url: str) -> Path:
+    """Have every record name a function that leaves a mark, a key and another server."""
+    marker = folder / "was-run"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\ndef doubled(image):\n    return image\n")
+    (folder / "key.json").write_text("{}")
+    for file in (path / "_ee_spark" / "runs").iterdir():
+        body = json.loads(file.read_text())
+        body["job"]["source"]["map"] = f"{folder}/evil.py:doubled"
+        body["job"]["earth_engine"] |= {"endpoint": url, "credentials": f"service-account:{folder}/key.json"}
+        file.write_text(json.dumps(body))
+    return marker
+
+
+def test_refetch_runs_and_tells_nothing_that_records_name(mapped: Path, tmp_path: Path, elsewhere: str) -> None:
+    """Each row is asked for by the graph that its run kept, of the service that the user names."""
+    dataset = Path(shutil.copytree(mapped / "dataset", tmp_path / "dataset"))
+    marker = hostile(dataset, tmp_path, elsewhere)
+    found = refetched(dataset, *PACKAGE)
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout.splitlines()[-1])["problems"] == {}
+    assert not marker.exists()
+    assert Listening.met == []
+    for file in (dataset / "_ee_spark" / "runs").iterdir():  # as an older version's, without graphs
+        body = json.loads(file.read_text())
+        del body["graphs"]
+        file.write_text(json.dumps(body))
+    refused = refetched(dataset, *PACKAGE)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--config JOB.yaml" in refused.stderr
+    assert not marker.exists()
+    assert Listening.met == []
+
+
+def test_refetch_asks_nobody_but_whom_the_user_names(mapped: Path, tmp_path: Path, elsewhere: str) -> None:
+    """The dataset says that it came from another server: told with the line to write, and nothing is sent there."""
+    dataset = Path(shutil.copytree(mapped / "dataset", tmp_path / "dataset"))
+    file = dataset / "_ee_spark" / "job.json"
+    body = json.loads(file.read_text())
+    file.write_text(json.dumps({**body, "identity": {**body["identity"], "earth_engine": elsewhere}}))
+    for words in ((), PACKAGE):
+        refused = refetched(dataset, *words)
+        assert (refused.exit_code, refused.stdout) == (2, ""), refused.output
+        assert f"--set earth_engine.endpoint={elsewhere}" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    assert Listening.met == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("method", "exec"),
+        ("bands", [{"name": "a b", "old": "nir", "dtype": "int16"}]),
+        ("bands", [{"name": "nir", "old": "nir", "dtype": "object"}]),
+        ("shape", {"width": 10**9, "height": 16, "margin": 0}),
+        ("shape", {"width": "16", "height": 16, "margin": 0}),
+        ("days", 0),
+        ("life", "../../x"),
+        ("lattice", {"crs": "EPSG:32613", "res_x": float("nan"), "res_y": 30, "x0": 0, "y0": 0}),
+    ],
+)
+def test_what_job_json_froze_is_checked_before_use(key: str, value: Any, mapped: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(mapped / "dataset", tmp_path / "dataset"))
+    file = dataset / "_ee_spark" / "job.json"
+    body = json.loads(file.read_text())
+    file.write_text(json.dumps({**body, "frozen": {**body["frozen"], key: value}}))
+    refused = refetched(dataset, *PACKAGE)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "job.json: cannot be read as a job's manifest" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_graphs_are_kept_once_for_all_runs(mapped: Path) -> None:
+    assert len(list((mapped / "dataset" / "_ee_spark" / "graphs").iterdir())) == 1
+    assert len(list((mapped / "dataset" / "_ee_spark" / "runs").iterdir())) == 2
+
+
+def test_a_damaged_graph_is_not_sent(mapped: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(mapped / "dataset", tmp_path / "dataset"))
+    (kept,) = (dataset / "_ee_spark" / "graphs").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-5])
+    refused = refetched(dataset, *PACKAGE)
+    assert refused.exit_code == 2
+    assert "is damaged" in refused.stderr
+
+
+def test_a_mistaken_run_can_be_forgotten(dataset: Path) -> None:
+    """Somebody planned ten times too much, and stopped it: the others are whole without it."""
+    folder = dataset / "_ee_spark" / "runs"
+    first, second = sorted(folder.iterdir())
+    part = parts(dataset)[0]
+    assert (dataset / "_SUCCESS").exists()
+    command = ["verify", "--dataset", str(dataset), "--forget"]
+    unknown = CliRunner().invoke(main, [*command, f"{second.stem}x"])
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert second.stem in unknown.stderr
+    planned = {path: json.loads(path.read_text())["planned"] for path in (first, second)}
+    larger = max(planned, key=lambda path: planned[path])
+    done = CliRunner().invoke(main, [*command, larger.stem])
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (done.exit_code, said["problems"], said["runs"]) == (0, {}, 1), done.output
+    assert said["planned"] == min(planned.values())
+    assert json.loads((dataset / "_SUCCESS").read_text())["run_id"] != larger.stem
+    assert part.exists(), "what it committed stays"
