@@ -25,7 +25,7 @@ from ee_spark.errors import EESparkError, JobError
 from ee_spark.export.split import CELL, parse
 from ee_spark.job import Storage
 from ee_spark.logs import LEVELS, Logs, log_as
-from ee_spark.objects import check_output, open_store, write_output
+from ee_spark.objects import FUNCTION_SECONDS, check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 from ee_spark.report import how_to_open, openmetrics
@@ -46,9 +46,25 @@ _job_options = (
 )
 
 
-_remote_code = click.option(
-    "--allow-remote-code", "remote_code", is_flag=True, help="Import the job's functions from gs:// or s3:// too."
+_function_options = (
+    click.option(
+        "--allow-remote-code", "remote_code", is_flag=True, help="Import the job's functions from gs:// or s3:// too."
+    ),
+    click.option(
+        "--function-timeout",
+        type=click.FloatRange(min=0, min_open=True, max=86_400),
+        default=FUNCTION_SECONDS,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long each call of the job's function may take.",
+    ),
 )
+
+
+def _functions(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_function_options):
+        command = option(command)
+    return command
 
 
 def _job(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +101,7 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the plan and ask for no pixels but one.")
 @click.option("--skip-failed", is_flag=True, help="Do not ask again for tiles that failed before.")
 @click.option("--repin", is_flag=True, help="Take today's versions of images for tiles still to come.")
-@_remote_code
+@_functions
 @click.option("--run-id", metavar="ID", help="The name of the run; by default its time.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
@@ -106,8 +122,9 @@ def extract(
     log_as(logs)
     config = load(path, settings)
     if dry_run:
+        functions = {key: options[key] for key in ("remote_code", "function_timeout")}
         with program.service_of(config) as service:
-            click.echo(table(program.preview(config, service, remote_code=options["remote_code"])))
+            click.echo(table(program.preview(config, service, **functions)))
         return
     if metrics:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
@@ -125,15 +142,15 @@ def extract(
 
 @main.command()
 @_job
-@_remote_code
+@_functions
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.option("--plot", metavar="PICTURE.png", help="Draw tiles, footprints and region too.")
 @in_one_line
-def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool, plot: str | None) -> None:
+def plan(path: str, settings: tuple[str, ...], as_json: bool, plot: str | None, **functions: Any) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
     with program.service_of(config) as service:
-        planned = program.preview(config, service, remote_code=remote_code)
+        planned = program.preview(config, service, **functions)
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
     if plot:
         try:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from ee_spark.boundary import reading, shortened
+from ee_spark.boundary import SHOWN, plain, reading, shortened, shown
+from ee_spark.core_yaml import loads
 from ee_spark.errors import JobError, one_line
 from ee_spark.job import JobConfig
 from ee_spark.objects import Settings, read_input
+
+MOST_BYTES = 1_000_000
+"""Bytes of a job file."""
 
 
 def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
@@ -24,7 +27,7 @@ def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
-    data = _yaml(read_input(path, "--config", storage_in(settings)), path)
+    data = loads(read_input(path, "--config", storage_in(settings), MOST_BYTES), path)
     if not isinstance(data, dict):
         raise JobError(f"{path}: a job file is a mapping of name, earth_engine, source, region, grid, output")
     for setting in settings:
@@ -39,12 +42,13 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
+    data = plain(data, label)
     with reading(label):
         try:
             config = JobConfig.model_validate(dict(data))
         except ValidationError as error:
             raise JobError(f"{label}: {_explain(error)}") from None
-    return _absolute(config, base or str(Path.cwd()))
+        return _absolute(config, base or str(Path.cwd()))
 
 
 def with_settings(data: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -70,42 +74,19 @@ def storage_of(config: JobConfig) -> Settings:
     return Settings(**config.storage.model_dump())
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is not None and key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _yaml(text: bytes, path: str) -> Any:
-    with reading(path, what="not YAML"):
-        try:
-            return yaml.load(text, _Loader)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            raise JobError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or one_line(error)}") from None
-
-
 def _override(data: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise JobError(f"--set {setting}: write KEY=VALUE, e.g. --set output.path=/data/ndvi")
-    *sections, last = key.split(".")
-    for section in sections:
+    steps = key.split(".")
+    label = f"--set {shortened(setting)}"
+    if not equals or not all(steps):
+        raise JobError(f"{label}: write KEY=VALUE, e.g. --set output.path=/data/ndvi")
+    for section in steps[:-1]:
         if data.get(section) is None:
             data[section] = {}
         data = data[section]
         if not isinstance(data, dict):
-            raise JobError(f"--set {setting}: {section} is not a section")
-    with reading(f"--set {shortened(setting)}", what=f"{shortened(repr(text))} is not YAML"):
-        data[last] = yaml.load(text, _Loader)
+            raise JobError(f"{label}: {shortened(section)} is not a section")
+    data[steps[-1]] = loads(text, label, f"{shortened(repr(text))} is not YAML")
 
 
 def _explain(error: ValidationError) -> str:
@@ -113,10 +94,10 @@ def _explain(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     problem = next((item for item in problems if item["type"] == "extra_forbidden"), problems[0])
     path, section, field = _locate(problem["loc"])
-    where = ".".join(path) or "job"
+    where = shortened(".".join(path)) or "job"
     if problem["type"] == "extra_forbidden":
         known = list(section.model_fields) if section else []
-        close = difflib.get_close_matches(path[-1], known, n=1)
+        close = difflib.get_close_matches(path[-1][:SHOWN], known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
     wanted = f"; write {field}" if field else ""
@@ -126,7 +107,7 @@ def _explain(error: ValidationError) -> str:
     given = problem["input"]
     if isinstance(given, (dict, BaseModel)):  # a rule over a whole section says itself what was given
         return f"{where}: {message}" if path else message
-    return f"{where}: got {given!r}: {message[:1].lower()}{message[1:]}{wanted}"
+    return f"{where}: got {shown(given)}: {one_line(message[:1].lower() + message[1:], 150)}{wanted}"
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None, str]:

@@ -96,7 +96,7 @@ class ServiceError(EESparkError):
 
 REGISTER = "https://code.earthengine.google.com/register"
 APIS = "https://console.cloud.google.com/apis/library/earthengine.googleapis.com"
-_AGAIN = "try again; if it stays, look at earth_engine.endpoint"
+_AGAIN = "run again; if it stays, look at earth_engine.endpoint"
 _WAYS_OUT: dict[Kind, str] = {
     "transient": _AGAIN,
     "damaged": _AGAIN,
@@ -112,10 +112,28 @@ _WAYS_OUT: dict[Kind, str] = {
 def way_out(error: ServiceError) -> str:
     """Return what the user can do about a refused request; empty where only the request itself is wrong."""
     if error.status == 0:
-        return "look at earth_engine.endpoint, the network and its proxies (HTTPS_PROXY, NO_PROXY)"
+        return (
+            "run again if it is an outage, else look at earth_engine.endpoint and the proxies (HTTPS_PROXY, NO_PROXY)"
+        )
     if error.status == 401:
         return "run 'gcloud auth application-default login' again, or write other earth_engine.credentials"
     return _WAYS_OUT.get(error.kind, "")
+
+
+def stops(error: ServiceError) -> bool:
+    """Return True if a request was refused only for now: the service is away, or its quota is used up."""
+    return error.kind in ("transient", "damaged", "unavailable", "overload", "daily")
+
+
+def while_planning(text: str, error: ServiceError) -> EESparkError:
+    """Return the error of a plan that the service refused, with what can be done about it.
+
+    An outage and a used-up quota pass: run again (:class:`StoppedError`). The rest is wrong in the job. Nobody can tell
+    an outage from an endpoint that is misspelt, so both are named.
+    """
+    way = way_out(error)
+    kind = StoppedError if stops(error) else JobError
+    return kind(f"{text}: {error.message}" + (f"; {way}" if way else ""))
 
 
 def refusal(status: int, body: bytes, retry_after: str | None = None) -> ServiceError:
@@ -165,6 +183,15 @@ def _message(status: int, body: bytes) -> str:
 
 
 def one_line(thing: object, limit: int | None = 500) -> str:
-    """Return an error's or message's text as one line of at most ``limit`` characters; an error without one by name."""
-    text = " ".join(str(thing).split())[:limit]
+    """Return an error's or message's text as one line of at most ``limit`` characters; an error without one by name.
+
+    Characters that do not print, which may hide a message or end it, are written as escapes. Nothing is raised.
+    """
+    try:
+        text = str(thing)
+    except Exception:  # of the user's own error, or of a number of more digits than Python writes
+        text = f"{type(thing).__name__} that cannot be written"
+    text = " ".join(text[: 4 * limit if limit else None].split())[:limit]
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text or (type(thing).__name__ if isinstance(thing, BaseException) else "")

@@ -24,7 +24,7 @@ from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
-from ee_spark.objects import Store, open_store, probe
+from ee_spark.objects import FUNCTION_SECONDS, Store, open_store, probe
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
@@ -46,6 +46,7 @@ class Options:
     skip_failed: bool = False
     repin: bool = False
     remote_code: bool = False
+    function_timeout: float = FUNCTION_SECONDS
     run_id: str | None = None
     progress: str = "auto"
     logs: Logs | None = None
@@ -61,12 +62,12 @@ def run(
 
     Raises:
         JobError: if the job is wrong; nothing was asked for.
-        StoppedError: if the run cannot report.
+        StoppedError: if the service is away while the job is planned, or the run cannot report.
     """
     job, options, started = as_config(config), options or Options(), time.monotonic()
     store = open_store(job.output.path, config_files.storage_of(job))
     with service_of(job) as service:
-        plan = join_dataset(job, service, store, remote_code=options.remote_code)
+        plan = join_dataset(job, service, store, options)
         spark = spark or _session(job)
         refuse_remote_emulator(job, spark)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else task_slots(spark)
@@ -139,14 +140,21 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         yield Service.of(job, emulator=running.url)
 
 
-def join_dataset(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
+def join_dataset(job: JobConfig, service: Service, store: Store, options: Options = Options()) -> Plan:
     """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
 
     Raises:
         JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
     """
     found, sample = manifest.read(store), job.region.sample
-    draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, sample))
+    draft = partial(
+        make,
+        job,
+        service,
+        remote_code=options.remote_code,
+        function_seconds=options.function_timeout,
+        region=samples.held(store, sample),
+    )
     plan = draft(found.frozen if found else None)
     probe(store)  # after the plan: a wrong job writes nothing
     if found is None and not plan.decides:
@@ -166,22 +174,39 @@ def join_dataset(job: JobConfig, service: Service, store: Store, *, remote_code:
     return draft(plan.frozen, region=others) if others else plan
 
 
-def plan(config: JobConfig | Mapping[str, Any] | str, *, remote_code: bool = False) -> Plan:
+def plan(
+    config: JobConfig | Mapping[str, Any] | str,
+    *,
+    remote_code: bool = False,
+    function_timeout: float = FUNCTION_SECONDS,
+) -> Plan:
     """Plan a job (a job file's path, its content, or a validated one) as a run would, writing nothing.
+
+    ``remote_code``: functions may come from object storage; ``function_timeout``: seconds that each call may take.
 
     Raises:
         JobError: for everything that is wrong with the job, in one line.
+        StoppedError: if the service is away, or its quota is used up: run again.
     """
     job = as_config(config)
     with service_of(job) as service:
-        return preview(job, service, remote_code=remote_code)
+        return preview(job, service, remote_code=remote_code, function_timeout=function_timeout)
 
 
-def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> Plan:
+def preview(
+    job: JobConfig, service: Service, *, remote_code: bool = False, function_timeout: float = FUNCTION_SECONDS
+) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job))
     found = manifest.read(store)
-    draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, job.region.sample))
+    draft = partial(
+        make,
+        job,
+        service,
+        remote_code=remote_code,
+        function_seconds=function_timeout,
+        region=samples.held(store, job.region.sample),
+    )
     plan = draft(found.frozen if found else None)
     if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:

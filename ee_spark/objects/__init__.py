@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ee_spark.boundary import shown
 from ee_spark.errors import JobError, StoreError
 from ee_spark.objects.file import FileStore, replace_file
+from ee_spark.objects.input import MOST_BYTES, read_file
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
 
 __all__ = [
+    "FUNCTION_SECONDS",
     "INPUTS",
     "TEMP",
     "Entry",
@@ -29,12 +32,20 @@ __all__ = [
 ]
 
 
+FUNCTION_SECONDS = 300.0
+"""How long a call of a job's function may take."""
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """How the files that a job names are read: by which storage settings, and whether functions may come from there."""
+    """How the files that a job names are read, and its functions called.
+
+    By which storage settings; whether functions may come from there; how many seconds one may take.
+    """
 
     storage: Settings = field(default_factory=Settings)
     remote_code: bool = False
+    function_seconds: float = FUNCTION_SECONDS
 
     def read(self, path: str, key: str) -> bytes:
         """Return a file's bytes, as :func:`read_input` does."""
@@ -87,17 +98,18 @@ def local_path(path: str) -> Path:
     return Path(unquote(urlsplit(path).path)) if path.startswith("file:") else Path(path)
 
 
-def read_input(path: str, key: str, settings: Settings | None = None) -> bytes:
-    """Return the bytes of a file that the job file names under ``key``.
+def read_input(path: str, key: str, settings: Settings | None = None, most: int = MOST_BYTES) -> bytes:
+    """Return the bytes of a file that the job file names under ``key``, at most ``most``.
 
     Raises:
-        JobError: if it cannot be read.
+        JobError: if it cannot be read, or is larger.
     """
     if urlsplit(path).scheme in ("", "file"):
         try:
-            return local_path(path).read_bytes()
-        except OSError as error:
-            text = f"{key}: cannot read {path!r}: {error.strerror}; relative paths start at the job file"
+            return read_file(local_path(path), most)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            text = f"{key}: cannot read {shown(path)}: {why}; relative paths start at the job file"
             raise JobError(text) from None
     folder, _, name = path.rpartition("/")
     try:
@@ -106,6 +118,8 @@ def read_input(path: str, key: str, settings: Settings | None = None) -> bytes:
         raise JobError(f"{key}: cannot read {path!r}: {error}") from None
     if found is None:
         raise JobError(f"{key}: {path!r} does not exist; relative paths start at the job file")
+    if len(found[0]) > most:
+        raise JobError(f"{key}: {path!r} has {len(found[0]):,} bytes, and at most {most:,} are read")
     return found[0]
 
 

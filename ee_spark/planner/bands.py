@@ -101,7 +101,7 @@ def _probe_base(
         except ServiceError as error:
             if is_nothing(error, images.ids[image], graph):
                 continue
-            raise JobError(refused(f"source.{config.source.kind}", config.source.name, error)) from None
+            raise refused(f"source.{config.source.kind}", config.source.name, error) from None
         return tuple(StoredBand(field.name, field.dtype, layer.lattice) for field in fields)
     return ()
 

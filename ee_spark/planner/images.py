@@ -14,8 +14,9 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
+from ee_spark.boundary import shown
 from ee_spark.client import Client, asset_name
-from ee_spark.errors import JobError, ServiceError, way_out
+from ee_spark.errors import EESparkError, JobError, ServiceError, while_planning
 from ee_spark.job import Source
 from ee_spark.planner.columns import TIME
 from ee_spark.planner.crs import Ints
@@ -93,6 +94,7 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
 
     Raises:
         JobError: if the asset is not there, is not an image or collection, or an image of it is broken.
+        StoppedError: if the service is away.
     """
     name = source.name
     try:
@@ -105,15 +107,14 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
         found = gather(asset for asset in _listed(client, source, area) if dates.hold(asset))
         return replace(found, without_time=dates.without_time)
     except ServiceError as error:
-        raise JobError(refused(f"source.{source.kind}", name, error)) from None
+        raise refused(f"source.{source.kind}", name, error) from None
 
 
-def refused(key: str, name: str, error: ServiceError) -> str:
-    """Return one line for what the service refused while the job was planned."""
+def refused(key: str, name: str, error: ServiceError) -> EESparkError:
+    """Return the error of what the service refused while the job was planned; an outage says to run again."""
     if error.status == 404:
-        return f"{key}: asset {name!r} does not exist, or the caller may not read it ({error.message})"
-    way = way_out(error)
-    return f"{key}: {name!r}: {error.message}" + (f"; {way}" if way else "")
+        return JobError(f"{key}: asset {shown(name)} does not exist, or the caller may not read it ({error.message})")
+    return while_planning(f"{key}: {shown(name)}", error)
 
 
 def _expect(asset: dict[str, Any], kind: str, key: str, name: str) -> None:

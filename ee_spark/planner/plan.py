@@ -18,7 +18,7 @@ from ee_spark.errors import JobError, ServiceError
 from ee_spark.hosts import is_google
 from ee_spark.job import DEFAULT_TILE, EarthEngine, JobConfig
 from ee_spark.limits import MAX_BYTES
-from ee_spark.objects import Inputs
+from ee_spark.objects import FUNCTION_SECONDS, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
@@ -122,20 +122,23 @@ def make(
     frozen: Frozen | None = None,
     *,
     remote_code: bool = False,
+    function_seconds: float = FUNCTION_SECONDS,
     region: Polygons | Points | None = None,
 ) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
 
-    ``remote_code``: functions may come from object storage. ``region`` is the job's, where it was read before: a sample
+    ``remote_code``: functions may come from object storage; each of their calls may take ``function_seconds``.
+    ``region`` is the job's, where it was read before: a sample
     that was drawn and kept.
 
     Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
 
     Raises:
         JobError: for everything that is wrong with the job, in one line.
+        StoppedError: if the service is away, or its quota is used up: run again.
     """
     client = Client(service, config.earth_engine.concurrent_requests)
-    inputs = Inputs(storage_of(config), remote_code)
+    inputs = Inputs(storage_of(config), remote_code, function_seconds)
     region = region or load_region(config.region, client, inputs)
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
@@ -144,11 +147,11 @@ def make(
     area = region.geojson()
     graphs: ee_source.Graphs | None
     if computed:
-        images, graphs = ee_source.computed_images(config.source, area, inputs)
+        images, graphs = ee_source.computed_images(config.source, area, service, inputs)
     else:
         images = stored(client, config.source, area)
         computes = method == "computePixels"
-        graphs = ee_source.stored_graph(config.source, config.pixels, inputs) if computes else None
+        graphs = ee_source.stored_graph(config.source, config.pixels, service, inputs) if computes else None
     notes = [("method", method, why_method)]
     alignment = choose_lattices(config, images, frozen, region)
     bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen)
@@ -168,7 +171,7 @@ def make(
         region=region,
         images=images,
         frozen=fixed,
-        graphs=tuple(ee_source.select(image, bands, config.pixels, clip) for image in graphs.images) if graphs else (),
+        graphs=ee_source.select(graphs.images, bands, config.pixels, clip) if graphs else (),
         pairs=by_time(pairs, images.time, days),
         untouched=possible - pairs.count,
         tiles=tiles,
@@ -253,7 +256,7 @@ def _probe_last(plan: Plan, client: Client) -> None:
         except ServiceError as error:
             if not is_nothing(error, name, graph):
                 source = plan.config.source
-                raise JobError(refused(f"source.{source.kind}", source.name, error)) from None
+                raise refused(f"source.{source.kind}", source.name, error) from None
     for band, field in zip(plan.frozen.bands, fields, strict=False):
         if not np.can_cast(field.dtype, band.dtype, "safe"):
             raise JobError(

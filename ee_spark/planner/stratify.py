@@ -117,7 +117,7 @@ def _ask(
         block: npt.NDArray[np.void] = np.load(io.BytesIO(answer), allow_pickle=False)
         return block
     except ServiceError as error:
-        raise JobError(refused("region.sample.stratify", classes.image, error)) from None
+        raise refused("region.sample.stratify", classes.image, error) from None
 
 
 def _drawn(

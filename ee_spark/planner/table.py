@@ -34,7 +34,7 @@ def read_table(name: str, client: Client) -> Polygons | Points:
             raise JobError(f"region.table: {name!r} is of type {asset.get('type', '?')}, not TABLE")
         features = list(_listed(name, client))
     except ServiceError as error:
-        raise JobError(refused("region.table", name, error)) from None
+        raise refused("region.table", name, error) from None
     kinds = {str((feature.get("geometry") or {}).get("type")) for feature in features}
     if not features:
         raise JobError(f"{label}: contains no features")

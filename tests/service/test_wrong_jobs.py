@@ -73,7 +73,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tile too large": ({"grid": {"crs": "EPSG:32613", "scale": 30, "tile": 8192}}, "50331648"),
     "output that cannot be written": ({"output": {"path": "/proc/nowhere/out"}}, "output.path"),
-    "unreachable endpoint": ({"earth_engine": {"endpoint": "http://127.0.0.1:9"}}, "endpoint"),
     "project missing": ({"earth_engine": {"endpoint": "high-volume"}}, "project"),
     "a name with capitals": ({"name": "Wrong"}, "a-z"),
 }

@@ -16,8 +16,9 @@ HOPELESS = {"permanent", "too_big"}
 def test_each_kind_of_refusal_has_a_way_out(kind: Kind) -> None:
     error = ServiceError("it said no", kind=kind, status=400)
     assert bool(way_out(error)) is (kind not in HOPELESS)
-    line = refused("source.asset", "A", error)
-    assert line == f"source.asset: 'A': it said no{'; ' + way_out(error) if way_out(error) else ''}"
+    told = refused("source.asset", "A", error)
+    assert str(told) == f"source.asset: 'A': it said no{'; ' + way_out(error) if way_out(error) else ''}"
+    assert told.exit_code == (2 if kind in {*HOPELESS, "access"} else 1), "an outage passes: run again"
 
 
 def test_no_answer_and_no_login_come_before_the_kind() -> None:
@@ -31,6 +32,17 @@ def test_one_line_is_short_and_never_empty_for_an_error() -> None:
     assert one_line("x" * 1000, None) == "x" * 1000
     assert one_line(KeyError()) == "KeyError"
     assert one_line("") == ""
+    assert one_line("a\0b\x1b[1m\ud800") == "a\\x00b\\x1b[1m\\ud800"
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_what_cannot_be_written_is_named() -> None:
+    assert one_line(MuteError()) == "MuteError that cannot be written"
+    assert one_line(10**5000) == "int that cannot be written"
 
 
 def test_a_missing_extra_is_an_import_error_that_names_it() -> None:

@@ -26,21 +26,22 @@ RULES = Rules(
         ("dataproc",),
         ("config", "emulator"),
         ("objects", "client"),
-        ("job", "boundary"),
+        ("job", "core_yaml"),
+        ("boundary",),
         ("logs", "hosts", "limits", "status", "gdal"),
         ("errors", "version"),
     ),
     neighbours=frozenset({("report", "lane")}),
     doors={
         "pyspark": SPARK,
-        "ee": frozenset({"ee_spark.planner.source"}),
+        "ee": frozenset({"ee_spark.planner.source", "ee_spark.planner.function"}),
         "ee_emulator": frozenset({"ee_spark.cli", "ee_spark.extract", "ee_spark.emulator"}),
         "urllib3": HTTP,
         "boto3": frozenset({"ee_spark.objects.s3"}),
         **{name: frozenset() for name in ("requests", "http", "httplib2", "googleapiclient", "pickle", "cloudpickle")},
     },
     faces=frozenset({"ee_spark", "ee_spark.read.export"}),
-    loaders=frozenset({"ee_spark.planner.source"}),
+    loaders=frozenset({"ee_spark.planner.function"}),
 )
 
 
