@@ -25,6 +25,8 @@ DEFAULT_TILE = 256
 """Pixels per side of a tile, where the job file says nothing and so much fits."""
 LEAST_SHARE = 8
 """Requests in flight that a lane should have at least: fewer, larger lanes use a small quota better."""
+MOST_POINTS = 20_000_000
+"""Points of one job: their ids and places are in memory."""
 
 
 def _refuse(text: str) -> ValueError:
@@ -218,8 +220,8 @@ class Within(_Section):
 class Sample(_Section):
     """Points drawn uniformly by area, always the same ones for a seed."""
 
-    count: PositiveInt = Field(description="a number of points")
-    seed: int = Field(0, description="a whole number")
+    count: PositiveInt = Field(le=MOST_POINTS, description=f"a number of points, at most {MOST_POINTS:,}")
+    seed: int = Field(0, ge=0, description="a whole number from 0 on")
     within: Within
     stratify: Stratify | None = None
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ee_spark.boundary import reading
+from ee_spark.boundary import reading, shortened
 from ee_spark.errors import JobError
 from ee_spark.planner.crs import Floats
 
@@ -19,6 +19,8 @@ Polygon = tuple[Floats, ...]
 """Closed rings (n, 2) of lon, lat: the outer one, then its holes."""
 Box = tuple[float, float, float, float]
 """West, south, east, north."""
+MOST_LISTS = 10_000_000
+"""Lists and objects of one GeoJSON text: a position is one, of about a hundred bytes in memory."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ def boxes(bbox: Box) -> tuple[Polygon, ...]:
     return tuple(box(left, south, right, north) for left, right in sides if left < right)
 
 
+def parse_json(data: bytes) -> Any:
+    """Return what a JSON text holds.
+
+    Raises:
+        ValueError: if it is not one, or holds more lists and objects than memory should.
+        RecursionError: if it is too deep.
+    """
+    count = data.count(b"[") + data.count(b"{")
+    if count > MOST_LISTS:
+        raise ValueError(f"it holds {count:,} lists and objects, and at most {MOST_LISTS:,} are read: simplify it")
+    return json.loads(data)
+
+
 def polygons_of(data: bytes, label: str) -> Polygons:
     """Return the polygons of a GeoJSON text: Polygon, MultiPolygon, Feature, FeatureCollection, GeometryCollection.
 
@@ -61,7 +76,7 @@ def polygons_of(data: bytes, label: str) -> Polygons:
         JobError: if it is not GeoJSON, or holds no polygon or anything but polygons.
     """
     with reading(label, what="not GeoJSON"):
-        found = tuple(part for polygon in _polygons(json.loads(data), label) for part in at_both_sides(polygon))
+        found = tuple(part for polygon in _polygons(parse_json(data), label) for part in at_both_sides(polygon))
     if not found:
         raise JobError(f"{label}: contains no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
     return Polygons(found)
@@ -158,8 +173,12 @@ def around(boxes: Floats) -> Box:
 def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
     kind = thing["type"]
     if kind == "FeatureCollection":
-        for feature in thing["features"]:
-            yield from _polygons(feature, label)
+        features = thing["features"]
+        if not isinstance(features, list):
+            raise ValueError(f"its features are {shortened(features)}, and not a list")
+        for number, feature in enumerate(features, 1):
+            with reading(f"{label}: feature {number}", what="not GeoJSON"):
+                yield from _polygons(feature, label)
     elif kind == "Feature":
         if thing["geometry"]:
             yield from _polygons(thing["geometry"], label)
@@ -168,15 +187,23 @@ def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
             yield from _polygons(part, label)
     elif kind in ("Polygon", "MultiPolygon"):
         for rings in [thing["coordinates"]] if kind == "Polygon" else thing["coordinates"]:
-            yield tuple(_ring(ring) for ring in rings)
+            polygon = tuple(_ring(ring) for ring in rings)
+            if not polygon:
+                raise ValueError("a polygon without a ring")
+            yield polygon
     else:
-        raise JobError(f"{label}: a {kind} has no area; write polygons, or region.points for points")
+        raise JobError(f"{label}: a {shortened(kind)} has no area; write polygons, or region.points for points")
 
 
 def _ring(positions: Sequence[Sequence[float]]) -> Floats:
-    ring = np.array([position[:2] for position in positions], np.float64)
-    if len(ring) < 3 or not np.isfinite(ring).all():
-        raise ValueError(f"a ring of {len(ring)} positions")
+    found = np.array([position[:2] for position in positions])
+    if len(found) < 3:
+        raise ValueError(f"a ring of {len(found)} positions")
+    if found.ndim != 2 or found.dtype.kind not in "iuf" or found.shape[1] != 2:
+        raise ValueError("a ring with positions that are not two numbers")
+    ring = found.astype(np.float64)
+    if not np.isfinite(ring).all():
+        raise ValueError(f"{ring[~np.isfinite(ring).all(1)][0].tolist()} is not [longitude, latitude] in degrees")
     if np.abs(ring[:, 1]).max() > 90 or np.abs(ring[:, 0]).max() > 360:
         raise ValueError(f"{ring[np.abs(ring).max(1).argmax()].tolist()} is not [longitude, latitude] in degrees")
     return ring if (ring[0] == ring[-1]).all() else np.vstack([ring, ring[:1]])

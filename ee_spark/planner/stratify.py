@@ -41,6 +41,8 @@ ENOUGH_BLOCKS = 256
 """Of a larger area, so many blocks drawn at random stand for all, if every class that they hold has its points."""
 MOST_BLOCKS = 4096
 """Blocks read for a class that is still short then: 4 billion pixels, some hours of a busy service."""
+MOST_PLACES = 10_000_000
+"""Blocks that may be drawn from: the whole Earth at 10 m has 7.7 million."""
 MAX_CLASSES = 1000
 
 
@@ -59,6 +61,7 @@ def draw_by_class(sample: Sample, client: Client, inputs: Inputs = INPUTS, *, en
     assert classes is not None
     area = area_of(sample.within, inputs)
     resolution = metres_to_units(CRS, classes.scale)
+    _refuse_fine(area, resolution, classes.scale)
     lattice, shape = Lattice(CRS, resolution, resolution), Shape(SIDE, SIDE)
     graph = ee_source.class_graph(classes, area.geojson(), client.service, inputs)
     blocks = list(zip(*(axis.tolist() for axis in touched_tiles(area, lattice, shape)), strict=True))
@@ -91,6 +94,20 @@ def draw_by_class(sample: Sample, client: Client, inputs: Inputs = INPUTS, *, en
     return Points(
         point_ids(lon, lat), lon, lat, pa.table({classes.band: pa.array([row[0] for row in rows], pa.int64())})
     )
+
+
+def _refuse_fine(area: Polygons, resolution: float, scale: float) -> None:
+    """Refuse a scale at which there is no pixel, or no end of them."""
+    key = f"region.sample.stratify.scale: {scale:g} m per pixel"
+    if not resolution < 360:
+        raise JobError(f"{key} is larger than the Earth; write the class image's own scale, e.g. 10")
+    west, south, east, north = area.bounds
+    blocks = ((east - west) / resolution / SIDE + 1) * ((north - south) / resolution / SIDE + 1)
+    if not blocks <= MOST_PLACES:
+        raise JobError(
+            f"{key} makes {blocks:.2g} blocks of {SIDE} × {SIDE} pixels, and at most {MOST_PLACES:,} are counted; "
+            "write a larger scale"
+        )
 
 
 def _short(best: Mapping[int, Sequence[object]], count: int) -> dict[int, int]:
