@@ -17,8 +17,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,10 @@ from typing import Any
 
 import psutil
 from chaos_driver import Driver, alive, signalled
+from chaos_history import BLINDING, CALM, ENDS, History, Start, drawn
+from chaos_servers import flaky_proxy, stores
 from chaos_world import (
     BOX,
-    IMAGES,
     World,
     adopt,
     exchange,
@@ -41,96 +42,15 @@ from chaos_world import (
     watch,
     write_catalog,
 )
-from object_servers import Flaky, gcs_server, s3_server
 
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify
 
 CANARIES = ("canary", f".{'0' * 32}", "r0-l0-c0", "part-0.parquet")
 """Files outside the dataset, with names like those of the files in it."""
-ENDS = [f"2020-0{month}-01" for month in range(2, IMAGES + 2)]
 LONGEST = 150.0
 """Seconds after which the drivers of a history must have ended by themselves."""
 CLOSINGS = 8
-CALM = {"engine": "processes", "lanes": 2, "copies": 1, "retry": False, "skew": 0.0, "options": {}}
-
-
-@dataclass(frozen=True)
-class Act:
-    """Something that happens ``at`` seconds after a round has begun, by the name of a function of :class:`Round`."""
-
-    at: float
-    what: str
-    number: float = 0.0
-
-
-@dataclass(frozen=True)
-class Start:
-    """A run that begins ``at`` seconds after a round has begun: its job's changes, and how it is driven."""
-
-    at: float
-    tile: int
-    end: str
-    part_size: int
-    overwrite: bool
-    draw: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class History:
-    """What a seed draws."""
-
-    seed: int
-    kind: str
-    starts: tuple[Start, ...]
-    acts: tuple[Act, ...]
-    faults: dict[str, float]
-
-    @property
-    def overwrites(self) -> bool:
-        return len({start.tile for start in self.starts}) > 1
-
-    def __str__(self) -> str:
-        runs = " ".join(f"{one.tile}px<{one.end[5:7]}@{one.at:.1f}" for one in self.starts)
-        return f"seed {self.seed} {self.kind} [{runs}] " + " ".join(f"{act.what}@{act.at:.1f}" for act in self.acts)
-
-
-ANYWHERE = ("kill_lane", "kill_driver", "kill_all", "sleep_lane", "outage", "damage", "plant_notes", "plant_pickle")
-ON_FILES = ("full_disk", "link_temp", "link_lanes", "link_pixels", "tear_part", "tear_tiles", "tear_record")
-BLINDING = frozenset({"link_pixels", "tear_part"})
-"""What a reader of ``pixels`` meets at that moment, whatever we do."""
-ON_OBJECTS = ("store_outage",)
-
-
-def drawn(seed: int, engine: str) -> History:
-    """Draw a history: one run, two at once, or jobs that overwrite each other, there and back again."""
-    draw = random.Random(f"{seed} {engine}")
-    slow = 1.0 if engine == "processes" else 9.0  # Spark takes its time to start
-    kind = draw.choice(["file", "file", "file", "gs", "s3"])
-    shape = draw.choice(["one", "two", "two", "overwrite", "there and back", "there and back"])
-    tiles = {"one": [16], "two": [16, 16], "overwrite": [16, 32], "there and back": [16, 32, 16]}[shape]
-    starts, at = [], 0.0
-    for index, tile in enumerate(tiles):
-        options: dict[str, Any] = {}
-        if draw.random() < 0.1:
-            options["run_id"] = draw.choice(["daily", "../../../escaped", "..", "daily"])
-        how = {
-            "engine": engine,
-            "lanes": draw.choice([1, 2, 2, 3]),
-            "copies": draw.choice([1, 1, 1, 2]),
-            "retry": draw.random() < 0.5,
-            "skew": draw.choice([0, 0, 0, -400 * 86400, -3600, 3600, 30 * 86400]),
-            "options": options,
-        }
-        starts.append(Start(at, tile, draw.choice(ENDS), draw.choice([4_000, 20_000, 100_000]), index > 0, how))
-        at += slow * draw.uniform(0.3, 1.6)
-    names = [*ANYWHERE, *(ON_FILES if kind == "file" else ON_OBJECTS)]
-    times = [draw.uniform(0.4 * slow, slow + at) for _ in range(draw.randint(1, 4))]
-    acts = [Act(when, draw.choice(names), draw.random()) for when in times]
-    if shape == "there and back" and draw.random() < 0.7:  # a lane that sleeps through two overwrites
-        acts.append(Act(slow * draw.uniform(0.6, 1.0), "sleep_lane", 1.0))
-    faults = draw.choice([{}, {"refuse": 0.03, "drop": 0.02, "lose": 0.04}]) if kind != "file" else {}
-    return History(seed, kind, tuple(starts), tuple(sorted(acts, key=lambda act: act.at)), faults)
 
 
 @dataclass
@@ -159,7 +79,7 @@ class Round:
             url = None
             if history.kind != "file":
                 self.flaky, url = stack.enter_context(
-                    _flaky(self.world.stores[history.kind], history.faults, history.seed)
+                    flaky_proxy(self.world.stores[history.kind], history.faults, history.seed)
                 )
             self.settings = self.world.settings(history.kind, url)
             self.store = store_at(self.path, self.world.settings(history.kind))
@@ -426,55 +346,6 @@ def _limit_files(pid: int, size: int | None) -> None:
     with suppress(ProcessLookupError, psutil.Error):
         hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
-
-
-@contextmanager
-def _in_a_process(serving: Callable[[], Any], react: Callable[[Any], None] | None = None) -> Iterator[tuple[int, str]]:
-    """Yield the id of a process in which a server's context lives, and the URL that the context gives."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            quiet = os.open(os.devnull, os.O_RDWR)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
-            with serving() as url:
-                os.write(write, url.encode() + b"\n")
-                while True:
-                    signal.pause()
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        url = pipe.readline().strip()
-    try:
-        yield pid, url
-    finally:
-        with suppress(psutil.Error):
-            for child in psutil.Process(pid).children(recursive=True):
-                child.kill()
-        signalled(pid, signal.SIGKILL)
-
-
-@contextmanager
-def _flaky(target: str, faults: dict[str, float], seed: int) -> Iterator[tuple[int, str]]:
-    """Yield a proxy before a store, in a process of its own: it refuses all from SIGUSR1 to SIGUSR2."""
-    flaky = Flaky(target, dict(faults), seed)
-
-    def serving() -> Any:
-        signal.signal(signal.SIGUSR1, lambda *_: flaky.faults.update(refuse=1.0))
-        signal.signal(signal.SIGUSR2, lambda *_: flaky.faults.update({"refuse": 0.0, **faults}))
-        return flaky.serving()
-
-    with _in_a_process(serving) as found:
-        yield found
-
-
-@contextmanager
-def stores() -> Iterator[dict[str, str]]:
-    """Yield the URLs of a gs and an s3 server, each in a process of its own."""
-    with _in_a_process(gcs_server) as (_, gs), _in_a_process(s3_server) as (_, s3):
-        yield {"gs": gs, "s3": s3}
 
 
 def play(seed: int, engine: str, world: World, scratch: Path) -> dict[str, Any]:
