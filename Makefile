@@ -7,7 +7,7 @@ BIN := .venv/bin
 SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
 SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
 
-.PHONY: quickstart patches test unit lint wrong-inputs clean
+.PHONY: quickstart patches test unit chaos wrong-inputs lint clean
 
 quickstart: .venv/.local
 	$(SPARK) $(SUBMIT) --config conf/quickstart.yaml
@@ -22,6 +22,13 @@ test: lint
 
 unit: .venv/.test
 	$(BIN)/python -m pytest tests/unit -n 2
+
+# Rounds that went well are in out/chaos.jsonl, and are not played again: remove it to begin anew. ENGINE=spark plays them
+# through Spark.
+chaos: .venv/.test
+	mkdir -p out
+	PYTHONPATH=.:tests/support $(SPARK) $(BIN)/python tests/support/chaos.py --seeds $(or $(SEEDS),0:20) \
+	  --engine $(or $(ENGINE),processes) --log out/chaos.jsonl
 
 lint: .venv/.test
 	$(BIN)/ruff check

@@ -10,12 +10,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ee_spark.errors import JobError
+from ee_spark.errors import JobError, missing_extra
 from ee_spark.java import java_home
 from ee_spark.job import JobConfig
 from ee_spark.lane import Lane, work
@@ -32,6 +32,45 @@ log = logging.getLogger(__name__)
 WORKERS = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
 """The environment of Python workers: this pool of Arrow's gives back what it frees, a sixth of a lane's memory
 (https://arrow.apache.org/docs/cpp/env_vars.html)."""
+
+
+@dataclass(frozen=True)
+class SparkEngine:
+    """Lanes in the partitions of a session: what :class:`ee_spark.lane.engine.Engine` asks for."""
+
+    spark: SparkSession
+
+    @property
+    def host(self) -> str:
+        """The driver's address as workers reach it."""
+        return progress_host(self.spark)
+
+    def slots(self) -> int:
+        """Return how many tasks run at once."""
+        return task_slots(self.spark)
+
+    def held(self, shares: list[Share]) -> list[Share]:
+        """Return the shares, halved where the session may run two copies of each lane."""
+        return unspeculative(self.spark, shares)
+
+    def run(self, shares: list[Share]) -> str | None:
+        """Run every lane in a partition of its own."""
+        return run_lanes(self.spark, shares)
+
+
+def engine(job: JobConfig, spark: SparkSession | None = None) -> SparkEngine:
+    """Return the engine of a job: the given session, or :func:`session`.
+
+    Raises:
+        JobError: if the job cannot run there.
+        MissingExtraError: if Spark or its Java is not installed.
+    """
+    try:
+        spark = spark or session(job)
+    except ModuleNotFoundError as error:
+        raise missing_extra("a run without a cluster", str(error.name), "local") from error
+    refuse_remote_emulator(job, spark)
+    return SparkEngine(spark)
 
 
 def session(job: JobConfig) -> SparkSession:

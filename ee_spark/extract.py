@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
 from ee_spark.client import Client, Service
-from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, session, task_slots, unspeculative
+from ee_spark.cluster import engine as spark_engine
 from ee_spark.errors import JobError, missing_extra
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_shares
+from ee_spark.lane.engine import Engine
 from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import count_unclosed
@@ -64,13 +65,17 @@ def run(
         JobError: if the job is wrong; nothing was asked for.
         StoppedError: if the service is away while the job is planned, or the run cannot report.
     """
-    job, options, started = as_config(config), options or Options(), time.monotonic()
+    return run_on(as_config(config), partial(spark_engine, spark=spark), options or Options())
+
+
+def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Options) -> RunReport:
+    """Run a job on the engine that ``engine_of`` starts, once the plan is known to be right."""
+    started = time.monotonic()
     store = open_store(job.output.path, config_files.storage_of(job))
     with service_of(job) as service:
         plan = join_dataset(job, service, store, options)
-        spark = spark or _session(job)
-        refuse_remote_emulator(job, spark)
-        slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else task_slots(spark)
+        engine = engine_of(job)
+        slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else engine.slots()
         layout = manifest.layout_of(plan)
         if plan.decides:
             manifest.open_tables(store, layout)
@@ -81,7 +86,7 @@ def run(
             log_as(options.logs, run_id)
         store.delete(SUCCESS)
         store.clear_temp()
-        with Progress(plan.pairs.count, options.progress, progress_host(spark)) as progress:
+        with Progress(plan.pairs.count, options.progress, engine.host) as progress:
             shares = make_shares(
                 plan,
                 versions,
@@ -92,7 +97,7 @@ def run(
                 logs=options.logs,
             )
             log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(shares))
-            found, left, stopped = run_rounds(unspeculative(spark, shares), store, partial(run_lanes, spark))
+            found, left, stopped = run_rounds(engine.held(shares), store, engine.run)
             rest = count_unclosed(shares[0], store, left)
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
@@ -105,13 +110,6 @@ def run(
         clear_dead(store)
         store.clear_temp()
     return report
-
-
-def _session(job: JobConfig) -> SparkSession:
-    try:
-        return session(job)
-    except ModuleNotFoundError as error:
-        raise missing_extra("a run without a cluster", str(error.name), "local") from error
 
 
 def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
