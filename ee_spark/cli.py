@@ -182,7 +182,7 @@ def report(dataset: str, out: str, settings: tuple[str, ...]) -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Whom to ask, as whom: earth_engine.KEY, storage.KEY."
 )
-@_remote_code
+@_functions
 @in_one_line
 def verify(
     dataset: str,
@@ -192,6 +192,7 @@ def verify(
     path: str | None,
     settings: tuple[str, ...],
     remote_code: bool,
+    function_timeout: float,
 ) -> None:
     """Check a dataset against itself: every part, ledger and checksum, and every planned tile; exit 0 or 3.
 
@@ -211,7 +212,8 @@ def verify(
     if refetch:
         with program.service_of(config) as given:
             service = asked.same_service(required(store), config, given, store.root)
-            plan = program.plan_again(config, service, store, remote_code=remote_code) if path else None
+            own: dict[str, Any] = {"remote_code": remote_code, "function_timeout": function_timeout}
+            plan = program.plan_again(config, service, store, **own) if path else None
             findings.problems += again.refetch(store, config, service, refetch, plan)
     for problem in findings.problems[:SHOWN]:
         click.echo(str(problem), err=True)

@@ -165,7 +165,7 @@ def join_dataset(job: JobConfig, service: Service, store: Store, options: Option
             manifest.refuse_other(store, plan, found)
         plan = draft()
         if not manifest.take_over(store, plan):
-            return join_dataset(job, service, store, remote_code=remote_code)  # another driver did the same meanwhile
+            return join_dataset(job, service, store, options)  # another driver did the same meanwhile
         pins.publish(store, plan.images, fresh=True)
     manifest.remove_replaced(store)
     others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
@@ -213,15 +213,28 @@ def preview(
     return plan
 
 
-def plan_again(job: JobConfig, service: Service, store: Store, *, remote_code: bool = False) -> Plan:
+def plan_again(
+    job: JobConfig,
+    service: Service,
+    store: Store,
+    *,
+    remote_code: bool = False,
+    function_timeout: float = FUNCTION_SECONDS,
+) -> Plan:
     """Plan the job as the dataset at ``store`` has it, wherever the job would write.
 
     Raises:
         JobError: if the dataset is another job's.
     """
     found = manifest.required(store)
-    held = samples.held(store, job.region.sample)
-    again = make(job, service, found.frozen, remote_code=remote_code, region=held)
+    again = make(
+        job,
+        service,
+        found.frozen,
+        remote_code=remote_code,
+        function_seconds=function_timeout,
+        region=samples.held(store, job.region.sample),
+    )
     manifest.refuse_other(store, again, found)
     return again
 

@@ -131,8 +131,9 @@ class _Graphs:
             raise ValueError("its region is not the one that the job is clipped to")
         if not self._connected:
             raise ValueError("the service cannot be used")
-        image = ee_source.stored_graph(Source(collection="stored"), pixels).images[0]
-        return ee_source.select(image, self._job.frozen.bands, pixels, clip)
+        images = ee_source.stored_graph(Source(collection="stored"), pixels, self._service).images
+        [graph] = ee_source.select(images, self._job.frozen.bands, pixels, clip)
+        return graph
 
     @cached_property
     def _known(self) -> frozenset[str]:
