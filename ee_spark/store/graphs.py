@@ -18,6 +18,8 @@ from ee_spark.store.content import keep, kept
 from ee_spark.store.points import read_table, write_table
 
 GRAPHS = "_ee_spark/graphs"
+LEVEL = 9
+"""Of zstd: a composite's graphs of many periods are almost the same text."""
 _SCHEMA = pa.schema([("graph", pa.large_string())])
 
 
@@ -29,7 +31,7 @@ def keep_graphs(store: Store, graphs: Sequence[str]) -> dict[str, Any]:
     if not graphs:
         return {"count": 0}
     sink = io.BytesIO()
-    write_table(sink, pa.table([pa.array(graphs, pa.large_string())], schema=_SCHEMA))
+    write_table(sink, pa.table([pa.array(graphs, pa.large_string())], schema=_SCHEMA), LEVEL)
     return {"file": keep(store, GRAPHS, sink.getvalue()), "count": len(graphs)}
 
 

@@ -18,7 +18,6 @@ from ee_spark.planner.points import Points
 from ee_spark.store import content
 
 POINTS = "_ee_spark/points"
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 _PLACES = pa.schema([("id", pa.large_string()), ("lon", pa.float64()), ("lat", pa.float64())])
 
 
@@ -64,9 +63,10 @@ def of_tables(places: pa.Table, columns: pa.Table) -> Points:
     return Points(tuple(places["id"].to_pylist()), lon, lat, columns.combine_chunks())
 
 
-def write_table(sink: BinaryIO, table: pa.Table) -> None:
-    """Append a table to ``sink`` as an Arrow IPC stream."""
-    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+def write_table(sink: BinaryIO, table: pa.Table, level: int = 1) -> None:
+    """Append a table to ``sink`` as an Arrow IPC stream, compressed by zstd at this level."""
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", level))
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
 
 

@@ -26,6 +26,8 @@ from ee_spark.store.planned import Key
 from ee_spark.store.schema import RUNS, Layout
 
 THREADS = 16
+LARGEST_REGION = 200_000_000
+"""Bytes of a region's GeoJSON that are read."""
 Record = dict[str, Any]
 
 
@@ -152,7 +154,7 @@ def read_region(store: Store, region: Mapping[str, Any]) -> dict[str, Any] | Non
     if not isinstance(said, dict) or "type" in said:
         return said if isinstance(said, dict) else None
     try:
-        found = json.loads(zlib.decompress(noted(store, planned.PLANS, said)))
+        found = json.loads(zlib.decompressobj().decompress(noted(store, planned.PLANS, said), LARGEST_REGION))
         return found if isinstance(found, dict) else None
     except (ValueError, RecursionError, zlib.error) as error:
         raise StoreError(f"{store.root}/{RUNS}: a region cannot be read ({error!r})") from None

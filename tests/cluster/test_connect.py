@@ -78,13 +78,13 @@ def test_a_job_runs_and_resumes_on_a_connect_session(service_url: str, tmp_path:
 def test_large_slices_are_read_and_planted_ones_refused(service_url: str, tmp_path: Path) -> None:
     """Slices that a session's messages cannot hold lie beside the dataset: only what the driver wrote is read.
 
-    The points carry a megabyte that does not compress. Somebody else's bytes have the slice's name before the first
+    The points carry two megabytes that does not compress. Somebody else's bytes have the slice's name before the first
     run begins: they are not decoded, and the run says so in one line. The next one is whole.
     """
     random = np.random.default_rng(5)
     lines = [
-        f"p{n},{-106.93 + 0.0005 * n:.4f},40.29,{random.bytes(20_000).hex()}" for n in range(60)
-    ]  # of 40 kB each, half of which is news
+        f"p{n},{-106.925 + 0.0003 * n:.4f},40.29,{random.bytes(30_000).hex()}" for n in range(60)
+    ]  # of 60 kB each, half of which is news
     (tmp_path / "points.csv").write_text("\n".join(["id,lon,lat,note", *lines]))
     job = {
         "name": "connected",

@@ -25,6 +25,7 @@ from ee_spark.errors import JobError, StoreError
 from ee_spark.lane.notes import clear_dead
 from ee_spark.objects import FileStore, Settings, Store, open_store
 from ee_spark.planner.plan import Plan
+from ee_spark.planner.polygon import polygons_of
 from ee_spark.store import manifest, runs
 from ee_spark.store.schema import JOB, RUNS
 
@@ -207,13 +208,30 @@ def daily_catalog(folder: Path, days: int, side: int) -> tuple[Path, list[str]]:
     return write_catalog(folder, images), dates
 
 
+def circle(vertices: int) -> list[list[float]]:
+    """A ring of 200 metres, closed."""
+    turn = np.linspace(0, 2 * np.pi, vertices)
+    ring: list[list[float]] = np.column_stack([-106.918 + 0.002 * np.cos(turn), 40.292 + 0.002 * np.sin(turn)]).tolist()
+    return [*ring[:-1], ring[0]]
+
+
+def test_a_large_region_is_kept_once(plan: Plan, tmp_path: Path) -> None:
+    """20,000 vertices in three records; the plan that they lead to, and the page's outline, are read from there."""
+    shape = {"type": "Polygon", "coordinates": [circle(20_000)]}
+    region = polygons_of(json.dumps(shape).encode(), "region.geojson")
+    store, grown = FileStore(tmp_path), [0]
+    for day in range(3):
+        found = record(store, runs.start_run(store, replace(plan, region=region), f"day-{day}"))
+        assert runs.read_region(store, found["region"]) == region.geojson()
+        grown.append(sizes(tmp_path))
+    each = np.diff(grown)
+    assert each[1:].max() < 10_000 < each[0], each
+
+
 def test_a_daily_job_grows_its_records_little(spark: SparkSession, tmp_path: Path) -> None:
-    """Twenty runs, each with one image more, over a region of 20,000 vertices, with a function's graph."""
+    """Twenty runs, each with one image more, over a round region, with a function's graph."""
     catalog, dates = daily_catalog(tmp_path / "catalog", 20, 64)
-    turn = np.linspace(0, 2 * np.pi, 20_000)
-    circle = np.column_stack([-106.918 + 0.002 * np.cos(turn), 40.292 + 0.002 * np.sin(turn)])
-    ring = circle.round(9).tolist()
-    shape = {"type": "Polygon", "coordinates": [[*ring[:-1], ring[0]]]}
+    shape = {"type": "Polygon", "coordinates": [circle(100)]}
     (tmp_path / "area.geojson").write_text(json.dumps(shape))
     (tmp_path / "maps.py").write_text("def twice(image):\n    return image.multiply(2).toInt32()\n")
     source = {"collection": "DAILY", "start": dates[0], "map": f"{tmp_path}/maps.py:twice"}
