@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import socket
 import threading
@@ -309,6 +310,8 @@ def load_credentials(which: str) -> google_credentials.Credentials:
         if kind == "anonymous":
             return google_credentials.AnonymousCredentials()
         if kind == "service-account":
+            if not os.path.isfile(rest):  # a device has no end
+                raise OSError(f"{rest!r} is not a file")
             return service_account.Credentials.from_service_account_file(rest, scopes=SCOPES)
         source, _ = google_default(scopes=SCOPES)
         if kind == "impersonate":

@@ -27,13 +27,17 @@ def load(path: str, settings: Sequence[str] = ()) -> JobConfig:
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
-    data = loads(read_input(path, "--config", storage_in(settings), MOST_BYTES), path)
+    with reading(f"--config {shortened(path)}"):
+        text = read_input(path, "--config", storage_in(settings), MOST_BYTES)
+    data = loads(text, shortened(path))
     if not isinstance(data, dict):
-        raise JobError(f"{path}: a job file is a mapping of name, earth_engine, source, region, grid, output")
+        raise JobError(
+            f"{shortened(path)}: a job file is a mapping of name, earth_engine, source, region, grid, output"
+        )
     for setting in settings:
         _override(data, setting)
     base = path.rpartition("/")[0] if urlsplit(path).scheme else str(Path(path).absolute().parent)
-    return parse(data, base=base, label=path)
+    return parse(data, base=base, label=shortened(path))
 
 
 def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> JobConfig:

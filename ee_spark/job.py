@@ -20,6 +20,9 @@ from pydantic import (
 from ee_spark.hosts import ENDPOINTS, is_endpoint
 from ee_spark.limits import MAX_SIDE
 
+SIZE_TEXT = 20
+MOST_PART = 16_000_000_000
+"""Bytes of a part, which a lane holds in memory."""
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 DEFAULT_TILE = 256
 """Pixels per side of a tile, where the job file says nothing and so much fits."""
@@ -43,10 +46,13 @@ def _iso_date(value: object) -> object:
 
 def _check_date(value: str) -> str:
     try:
-        dt.datetime.fromisoformat(value)
-    except ValueError:
+        time = dt.datetime.fromisoformat(value)
+        time.astimezone(dt.UTC)  # which the first and the last day of all may lack
+    except (ValueError, OverflowError):
         raise _refuse("not a date") from None
-    return value
+    if re.match(r"\d{4}-\d\d-\d\d", value):
+        return value
+    return time.isoformat() if "T" in value else time.date().isoformat()  # other forms of ISO 8601: 20200101, 2020-W01
 
 
 def _check_bbox(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -81,7 +87,7 @@ def _check_max_failed(value: int | str) -> int | str:
         if value < 0:
             raise _refuse("it must not be negative")
         return value
-    if not re.fullmatch(r"\d+(\.\d+)?%", value):
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,9})?%", value) or float(value[:-1]) > 100:
         raise _refuse("neither a count nor a percentage")
     return value
 
@@ -89,7 +95,7 @@ def _check_max_failed(value: int | str) -> int | str:
 def _check_size(value: object) -> object:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB)", value)
-        if not match:
+        if not match or len(value) > SIZE_TEXT:
             raise _refuse("not a size")
         return int(float(match[1]) * {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}[match[2]])
     return value
@@ -98,7 +104,7 @@ def _check_size(value: object) -> object:
 Date = Annotated[str, BeforeValidator(_iso_date), AfterValidator(_check_date)]
 Bbox = Annotated[tuple[float, float, float, float], BeforeValidator(_tuples), AfterValidator(_check_bbox)]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-Size = Annotated[int, BeforeValidator(_check_size), Field(ge=1)]
+Size = Annotated[int, BeforeValidator(_check_size), Field(ge=1, le=MOST_PART)]
 
 
 class _Section(BaseModel):
@@ -115,9 +121,13 @@ class EarthEngine(_Section):
     credentials: Annotated[str, AfterValidator(_check_credentials)] = Field(
         "default", description="default, anonymous, service-account:PATH or impersonate:EMAIL"
     )
-    concurrent_requests: PositiveInt = Field(40, description="a number of requests in flight, e.g. 40")
-    requests_per_minute: PositiveInt = Field(6000, description="a number of requests per minute, e.g. 6000")
-    lanes: Literal["auto"] | PositiveInt = Field("auto", description="auto or a number of partitions")
+    concurrent_requests: PositiveInt = Field(40, le=10_000, description="a number of requests in flight, e.g. 40")
+    requests_per_minute: PositiveInt = Field(
+        6000, le=10_000_000, description="a number of requests per minute, e.g. 6000"
+    )
+    lanes: Literal["auto"] | Annotated[PositiveInt, Field(le=100_000)] = Field(
+        "auto", description="auto or a number of partitions"
+    )
     emulator: dict[str, Any] = Field({}, description="options of 'ee-spark emulator', e.g. {latency_ms: 100}")
 
     def most_lanes(self, slots: int) -> int:
@@ -149,7 +159,7 @@ class Source(_Section):
         | None
     ) = Field(None, description="a list of month numbers, e.g. [6, 7, 8]")
     filter: str | None = Field(None, description="listAssets filter text, e.g. properties.CLOUD_COVER < 20")
-    every: Annotated[str, Field(pattern=r"^[1-9]\d* (day|month|year)s?$")] | None = Field(
+    every: Annotated[str, Field(pattern=r"^[1-9]\d{0,4} (day|month|year)s?$")] | None = Field(
         None, description="n days, n months or n years, e.g. 1 month"
     )
     map: str | None = Field(None, description="FILE.py:FUNCTION or MODULE:FUNCTION")
@@ -316,7 +326,9 @@ class Pixels(_Section):
         "nearest", description="nearest, bilinear, bicubic or mean"
     )
     dtype: dict[str, str] = Field({}, description="{band: type}, e.g. {NDVI: float32}")
-    images_per_request: Literal["auto"] | PositiveInt = Field("auto", description="auto or a number of images")
+    images_per_request: Literal["auto"] | Annotated[PositiveInt, Field(le=100_000)] = Field(
+        "auto", description="auto or a number of images"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Pixels:
@@ -349,10 +361,10 @@ class Storage(_Section):
 class Retry(_Section):
     """How hard to try."""
 
-    attempts: PositiveInt = Field(6, description="how often a tile is asked for before it is failed, e.g. 6")
-    deadline: PositiveFloat = Field(1800.0, description="seconds for one tile, e.g. 1800")
+    attempts: PositiveInt = Field(6, le=10_000, description="how often a tile is asked for before it is failed, e.g. 6")
+    deadline: PositiveFloat = Field(1800.0, le=31_536_000, description="seconds for one tile, e.g. 1800")
     split: bool = Field(True, description="true or false")
-    min_tile: PositiveInt = Field(32, description="pixels per side below which a request is not split")
+    min_tile: PositiveInt = Field(32, le=MAX_SIDE, description="pixels per side below which a request is not split")
     max_failed: Annotated[int | str, AfterValidator(_check_max_failed)] = Field(
         0, description='a count, or a percentage such as "0.1%"'
     )

@@ -21,16 +21,19 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
         OSError, ValueError: if it cannot be read, has more bytes, is something else, or nobody writes into it.
     """
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes to opens too
-    with open(number, "rb") as file:
+    try:
         status = os.fstat(number)
         if stat.S_ISFIFO(status.st_mode):
             data = _read_pipe(number, most)
         elif stat.S_ISREG(status.st_mode):
             if status.st_size > most:
                 raise ValueError(f"it has {status.st_size:,} bytes, and at most {most:,} are read")
-            data = file.read(most + 1)
+            with open(number, "rb", closefd=False) as file:
+                data = file.read(most + 1)
         else:
             raise ValueError(f"it is a {'directory' if stat.S_ISDIR(status.st_mode) else 'device'}; name a file")
+    finally:
+        os.close(number)
     if len(data) > most:
         raise ValueError(f"it has more than {most:,} bytes")
     return data

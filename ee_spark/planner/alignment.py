@@ -17,7 +17,6 @@ from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygons
 
-METRE_CRS = "EPSG:32601"  # any zone: a metre is a metre in all of them
 _ALIKE = 1e-9
 
 
@@ -68,7 +67,7 @@ def _plain(config: JobConfig) -> Lattice:
     if grid.transform:
         scale_x, _, x0, _, scale_y, y0 = grid.transform
         return Lattice(grid.crs, scale_x, -scale_y, x0, y0)
-    units = METRE_CRS if grid.crs == utm.UTM else grid.crs
+    units = utm.METRE_CRS if grid.crs == utm.UTM else grid.crs
     resolution = grid.resolution or metres_to_units(units, float(grid.scale or 0))
     return Lattice(grid.crs, resolution, resolution)
 

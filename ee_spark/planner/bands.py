@@ -18,6 +18,7 @@ from ee_spark.planner.alignment import Layer
 from ee_spark.planner.columns import is_own
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names, refused
+from ee_spark.planner.limits import outside
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently, probe
@@ -140,7 +141,7 @@ def middle(region: Polygons | Points, layer: Layer) -> Window:
         if np.isfinite([u[0], v[0]]).all():
             return Window(lattice.crs, lattice.transform(float(np.floor(u[0])), float(np.floor(v[0]))), 1, 1)
     lon, lat = places[-1]
-    raise JobError(f"grid.crs: {lattice.crs} cannot show the region around {lon:g}, {lat:g}; write another crs")
+    raise outside(lattice.crs, lon, lat)
 
 
 def _layer_of(image: int, layers: Sequence[Layer], region: Polygons | Points) -> Layer:

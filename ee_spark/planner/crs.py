@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 from rasterio.warp import transform as warp_points
 
+from ee_spark.boundary import reading, shown
 from ee_spark.errors import JobError
 from ee_spark.gdal import local_gdal
 
@@ -31,10 +31,31 @@ def crs_of(name: str) -> CRS:
     Raises:
         JobError: if PROJ cannot make one of it.
     """
-    try:
+    what = f"{shown(name)} is not a CRS that can be read; write e.g. EPSG:32610, or a WKT"
+    with reading("grid.crs", what=what), local_gdal():  # which would say what is wrong on standard error too
         return CRS.from_proj4(_SINUSOIDAL) if name == "SR-ORG:6974" else CRS.from_user_input(name)
-    except (CRSError, ValueError):  # the latter for EPSG:word
-        raise JobError(f"grid.crs: {name!r} is not a CRS that can be read; write e.g. EPSG:32610, or a WKT") from None
+    raise AssertionError("reading raises")
+
+
+def check_horizontal(name: str) -> None:
+    """Refuse a CRS that has no pixel lattice: of heights, of three axes, or of a place of its own.
+
+    Raises:
+        JobError: so, and as :func:`crs_of` does.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*:[A-Za-z0-9]+|[A-Za-z0-9_]+\s*\[.*", name, re.DOTALL):
+        raise JobError(f"grid.crs: {shown(name)} is not a CRS as the service knows it; write e.g. EPSG:32610, or a WKT")
+    kind = wkt_of(name).partition("[")[0]
+    found = crs_of(name)
+    third = ",3]" in wkt_of(name).replace(" ", "")
+    if kind == "COMPOUNDCRS" or third or not (found.is_geographic or found.is_projected):
+        what = {"GEODCRS": "geocentric", "VERTCRS": "one of heights", "ENGCRS": "a local one"}.get(kind, "with heights")
+        raise JobError(f"grid.crs: {shown(name)} is {what}, and pixels need one of two axes; write e.g. EPSG:32610")
+
+
+def metres_of_unit(crs: str) -> float:
+    """Return how many metres one unit of a CRS is at its true scale."""
+    return 1 / metres_to_units(crs, 1.0)
 
 
 @lru_cache(maxsize=256)

@@ -141,7 +141,9 @@ def function_task(key: str, name: str, inputs: Inputs) -> Task:
     file, colon, attribute = name.rpartition(":")
     if not colon or not file or not attribute:
         raise JobError(f"{key}: {name!r} does not name a function; write FILE.py:FUNCTION or MODULE:FUNCTION")
-    if urlsplit(file).scheme not in ("", "file") and not inputs.remote_code:
+    with reading(key, what=f"{shown(file)} is not a path"):
+        remote = urlsplit(file).scheme not in ("", "file")
+    if remote and not inputs.remote_code:
         raise JobError(
             f"{key}: {file} would run code from object storage on this machine; if you trust whoever can write there, "
             "run with --allow-remote-code"

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ee_spark.errors import JobError
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.cover import Runs, centres, cover, union
 from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.edges import Edges
 from ee_spark.planner.images import Images
 from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.limits import MOST_TILES, check_count, check_extent, outside
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygon, Polygons
 from ee_spark.planner.tile import Shape, patches
@@ -23,6 +25,10 @@ TOLERANCE = 0.05
 tile's edge runs along it."""
 BEND = 0.1
 """Pixels. How closely curved edges are followed; what reaches less far into a tile holds no pixel centre of it."""
+FARTHEST = 2.0**50
+"""Pixels from the CRS origin; a projection gives such numbers where it does not end, as at the other pole."""
+MOST_LISTED = 4_000_000
+"""Tiles that are listed one by one."""
 WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 _BATCH = 100_000  # edges bent at a time
 _BANDS = 1 << 30  # rows of all polygons of one batch, stacked
@@ -32,18 +38,51 @@ Found = tuple[int, int, Runs]
 """Index of the layer, index of the image, and its tiles (or points) there."""
 
 
-def region_runs(region: Polygons, layers: Sequence[Layer], shape: Shape) -> list[Runs]:
-    """Return, for each layer, the tiles that the region touches, in a UTM zone only where it lies in the zone."""
+def region_runs(
+    region: Polygons, layers: Sequence[Layer], shape: Shape, key: str = "grid", most: int = MOST_TILES
+) -> list[Runs]:
+    """Return, for each layer, the tiles that the region touches, in a UTM zone only where it lies in the zone.
+
+    Raises:
+        JobError: if they are too many, or none: a region always touches a tile, where its CRS can show it.
+    """
+    found: list[Runs] = []
+    shows = False
     edges = Edges.of(region.polygons)
-    return [
-        union([runs for _, runs in _covered(edges.cut(layer.zone) if layer.zone else edges, layer.lattice, shape)])
-        for layer in layers
-    ]
+    count = 0
+    for layer in layers:
+        boxes = [_within(box, layer.zone or WORLD) for box in region.boxes]
+        shows |= check_extent(
+            layer.lattice, [box for box in boxes if box[0] <= box[2] and box[1] <= box[3]], shape, key
+        )
+        mine = edges.cut(layer.zone) if layer.zone else edges
+        found.append(union([runs for _, runs in _covered(mine, layer.lattice, shape)]))
+        count += found[-1].count
+        check_count(count, key, most)
+    if layers and not count:
+        west, south, east, north = region.boxes[0]
+        if not shows:
+            raise outside(layers[0].lattice.crs, (west + east) / 2, (south + north) / 2)
+        raise JobError(
+            f"region: {east - west:.3g} × {north - south:.3g} degrees at {west:g}, {south:g} touch no tile; write a "
+            "larger one"
+        )
+    return found
 
 
-def touched_tiles(area: Polygons, lattice: Lattice, shape: Shape) -> tuple[Ints, Ints]:
-    """Return the (rows, columns) of the tiles that an area touches."""
-    return region_runs(area, [Layer(lattice, np.zeros(0, np.int64))], shape)[0].cells()
+def _within(box: Box, other: Box) -> Box:
+    """Return what two boxes share; inside out where that is nothing."""
+    west, south = max(box[0], other[0]), max(box[1], other[1])
+    return west, south, min(box[2], other[2]), min(box[3], other[3])
+
+
+def touched_tiles(area: Polygons, lattice: Lattice, shape: Shape, key: str = "grid") -> tuple[Ints, Ints]:
+    """Return the (rows, columns) of the tiles that an area touches.
+
+    Raises:
+        JobError: if they are more than a list of them can be.
+    """
+    return region_runs(area, [Layer(lattice, np.zeros(0, np.int64))], shape, key, MOST_LISTED)[0].cells()
 
 
 def pixels_inside(area: Polygons, lattice: Lattice, left: int, top: int, side: int) -> npt.NDArray[np.bool_]:
@@ -82,13 +121,15 @@ def patch_runs(
     """
     found: list[Found] = []
     corners = []
+    shows = not layers or not len(points.lon)
     for index, layer in enumerate(layers):
         lattice = layer.lattice
         tiles = patches(lattice, shape, points, snap=snap)
         corners.append((tiles.left / shape.width, tiles.top / shape.height))
-        placed = np.isfinite(tiles.left) & np.isfinite(tiles.top)
+        placed = (np.abs(tiles.left) < FARTHEST) & (np.abs(tiles.top) < FARTHEST)  # and not infinite
         if layer.zone:
             placed &= in_half_zone(lattice.crs, points.lon, points.lat)
+        shows |= bool(placed.any())
         outlines, outline = _distinct(images, layer.images)
         boxes = near(points.boxes, lattice, shape)
         touched = [placed & one for one in _touching(outlines, boxes, lattice, tiles.left, tiles.top, shape)]
@@ -96,6 +137,8 @@ def patch_runs(
         runs = [Runs(where, np.zeros_like(where), np.ones_like(where)) for where in index_of]
         pairs = zip(layer.images.tolist(), outline, strict=True)
         found += [(index, image, runs[number]) for image, number in pairs if len(index_of[number])]
+    if not shows:
+        raise outside(layers[0].lattice.crs, float(points.lon[0]), float(points.lat[0]))
     return found, corners
 
 

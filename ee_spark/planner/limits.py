@@ -6,10 +6,99 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ee_spark.boundary import shortened, shown
 from ee_spark.errors import JobError
-from ee_spark.job import Pixels
+from ee_spark.job import Grid, Pixels
 from ee_spark.limits import MAX_BANDS, MAX_BYTES, MAX_PAYLOAD, MAX_SIDE
+from ee_spark.planner.crs import check_horizontal, metres_of_unit
 from ee_spark.planner.frozen import Band, Frozen, fill_values
+from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.polygon import Box
+from ee_spark.planner.tile import Shape
+from ee_spark.planner.utm import METRE_CRS, UTM
+
+LEAST_METRES, MOST_METRES = 1e-3, 1e7
+"""Metres per pixel: less is finer than any image, more is coarser than the Earth."""
+MOST_ROWS = 4_000_000
+"""Rows of tiles of one region: each is a few numbers in memory."""
+MOST_TILES = 200_000_000
+"""Tiles of one plan: the land of the Earth at 10 m, in tiles of 256 pixels, is some 25 million."""
+MOST_INDEX = 2**31
+"""Below which the row and column of a tile lie, so that both are one number."""
+
+
+def check_grid(grid: Grid) -> None:
+    """Refuse a CRS without a lattice and pixels that no image has, before anything is asked for.
+
+    Raises:
+        JobError: with the key and what to write.
+    """
+    if grid.crs == "native":
+        return
+    crs = METRE_CRS if grid.crs == UTM else grid.crs
+    check_horizontal(crs)
+    key = next(key for key in ("scale", "resolution", "transform") if getattr(grid, key) is not None)
+    if grid.scale:
+        sizes = [grid.scale]
+    else:
+        units = (grid.transform[0], -grid.transform[4]) if grid.transform else (grid.resolution or 0.0,)
+        sizes = [size * metres_of_unit(crs) for size in units]
+    for size in sizes:
+        if not LEAST_METRES <= size <= MOST_METRES:
+            raise JobError(
+                f"grid.{key}: a pixel is {size:.3g} m; write one of {LEAST_METRES:g} to {MOST_METRES:g} metres"
+            )
+    if grid.transform:
+        scale_x, _, x0, _, scale_y, y0 = grid.transform
+        if max(abs(x0 / scale_x), abs(y0 / scale_y)) > 2**50:
+            raise JobError(f"grid.transform: its corner ({x0:g}, {y0:g}) is beyond any coordinate; write one in {crs}")
+
+
+def check_extent(lattice: Lattice, boxes: Sequence[Box], shape: Shape, key: str) -> bool:
+    """Refuse a region of too many rows of tiles, before there is an array of them; return whether it can be shown.
+
+    Raises:
+        JobError: with the numbers.
+    """
+    total, shows = 0.0, False
+    for west, south, east, north in boxes:
+        lon, lat = (axis.ravel() for axis in np.meshgrid(np.linspace(west, east, 17), np.linspace(south, north, 17)))
+        u, v = lattice.from_lonlat(lon, lat)
+        known = np.isfinite(u) & np.isfinite(v)
+        if not known.any():
+            continue
+        shows = True
+        column, row = np.abs(u[known]).max() / shape.width, np.abs(v[known]).max() / shape.height
+        if max(column, row) >= MOST_INDEX:
+            raise JobError(
+                f"{key}: tiles of {shape.width} × {shape.height} pixels of {lattice.res_x:g} in {shown(lattice.crs)} "
+                f"are counted up to {max(column, row):.2g}, and 2^31 are possible; write a coarser scale"
+            )
+        total += float(np.ptp(v[known])) / shape.height
+    if total > MOST_ROWS:
+        raise JobError(
+            f"{key}: the region has {total:,.0f} rows of tiles at {lattice.res_x:g} per pixel, and a plan at most "
+            f"{MOST_ROWS:,}; write a coarser scale, larger tiles or a smaller region"
+        )
+    return shows
+
+
+def check_count(tiles: int, key: str, most: int = MOST_TILES) -> None:
+    """Refuse more tiles than a plan holds.
+
+    Raises:
+        JobError: with the numbers.
+    """
+    if tiles > most:
+        raise JobError(
+            f"{key}: the region is {tiles:,} tiles, and a plan has at most {most:,}; write a coarser scale, larger "
+            "tiles or a smaller region"
+        )
+
+
+def outside(crs: str, lon: float, lat: float) -> JobError:
+    """Return the error of a region that a CRS cannot show."""
+    return JobError(f"grid.crs: {shortened(crs)} cannot show the region around {lon:g}, {lat:g}; write another crs")
 
 
 def check(frozen: Frozen, pixels: Pixels, graphs: Iterable[str]) -> None:

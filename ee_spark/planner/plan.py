@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ee_spark.boundary import shown
 from ee_spark.client import Client, Service
 from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
@@ -26,13 +27,16 @@ from ee_spark.planner.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.planner.frozen import Band, Frozen, Note, fill_values
 from ee_spark.planner.images import Images, refused, stored
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
-from ee_spark.planner.limits import check
+from ee_spark.planner.limits import check, check_grid
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import Field, patiently, probe
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
+
+NAMED, SHOWN = 3, 30
+"""Keys that a difference names, and characters of each value."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def make(
         JobError: for everything that is wrong with the job, in one line.
         StoppedError: if the service is away, or its quota is used up: run again.
     """
+    check_grid(config.grid)
     client = Client(service, config.earth_engine.concurrent_requests)
     inputs = Inputs(storage_of(config), remote_code, function_seconds)
     region = region or load_region(config.region, client, inputs)
@@ -219,9 +224,18 @@ def choose_shape(config: JobConfig, bands: Sequence[Band], frozen: Frozen | None
 
 
 def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``."""
+    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``.
+
+    Three keys are named, their values shortened, and how many more there are.
+    """
     keys = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
-    return "; ".join(f"{key}: {mine.get(key)!r} here, {theirs.get(key)!r} there" for key in keys)
+    named = [f"{key}: {_short(mine.get(key))} here, {_short(theirs.get(key))} there" for key in keys[:NAMED]]
+    return "; ".join([*named, *([f"and {len(keys) - NAMED} more"] if len(keys) > NAMED else [])])
+
+
+def _short(value: object) -> str:
+    text = shown(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _pairs(

@@ -50,6 +50,10 @@ _REGION = {"type": "Polygon", "coordinates": [[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0
 _PERIOD = ("2001-02-03", "2002-03-04")
 
 
+MOST_PERIODS = 50_000
+"""Each is a call of the function, and an image with a graph of its own."""
+
+
 @dataclass(frozen=True)
 class Graphs:
     """The images of a source as graphs (JSON text), before bands are chosen.
@@ -126,9 +130,18 @@ def periods(start: str, end: str, every: str) -> list[tuple[str, str]]:
     first, last = dt.date.fromisoformat(start[:10]), dt.date.fromisoformat(end[:10])
     if unit != "day" and first.day > 28:
         raise JobError(f"source.start: {start} is not in every month; with every: {every} begin on day 1 to 28")
+    about = (last - first).days / (count * {"day": 1, "month": 28, "year": 365}[unit])
+    if about > MOST_PERIODS:
+        raise JobError(
+            f"source.every: {every} from {start} to {end} is about {about:,.0f} images, and a plan computes at most "
+            f"{MOST_PERIODS:,}; write fewer"
+        )
     spans, step = [], 0
     while True:
-        begin, stop = _advance(first, step * count, unit), _advance(first, (step + 1) * count, unit)
+        try:
+            begin, stop = _advance(first, step * count, unit), _advance(first, (step + 1) * count, unit)
+        except (OverflowError, ValueError):  # after the year 9999
+            break
         if stop > last:
             break
         spans.append((begin.isoformat(), stop.isoformat()))

@@ -64,7 +64,12 @@ def draw_by_class(sample: Sample, client: Client, inputs: Inputs = INPUTS, *, en
     _refuse_fine(area, resolution, classes.scale)
     lattice, shape = Lattice(CRS, resolution, resolution), Shape(SIDE, SIDE)
     graph = ee_source.class_graph(classes, area.geojson(), client.service, inputs)
-    blocks = list(zip(*(axis.tolist() for axis in touched_tiles(area, lattice, shape)), strict=True))
+    blocks = list(
+        zip(
+            *(axis.tolist() for axis in touched_tiles(area, lattice, shape, "region.sample.stratify.scale")),
+            strict=True,
+        )
+    )
     if len(blocks) > enough:
         blocks.sort(key=lambda block: hashlib.sha256(f"{sample.seed} {block}".encode()).digest())
     best: dict[int, list[tuple[float, int, int]]] = {}

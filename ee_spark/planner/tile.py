@@ -124,7 +124,9 @@ def patches(lattice: Lattice, shape: Shape, points: Points, *, snap: bool) -> Ti
     if not snap:
         return Tiles(lattice, shape, points.ids, left, top, None, None, points)
     left, top = np.floor(left + 0.5), np.floor(top + 0.5)
-    return Tiles(lattice, shape, points.ids, left, top, top.astype(np.int64), left.astype(np.int64), points)
+    with np.errstate(invalid="ignore"):  # of a point that the CRS cannot show nobody reads the row
+        row, column = top.astype(np.int64), left.astype(np.int64)
+    return Tiles(lattice, shape, points.ids, left, top, row, column, points)
 
 
 def _constant(text: str, count: int) -> pa.Array:

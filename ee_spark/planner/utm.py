@@ -12,6 +12,7 @@ from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygons
 
 UTM = "utm"
+METRE_CRS = "EPSG:32601"  # any zone: a metre is a metre in all of them
 _EDGES = np.arange(-180.0, 181.0, 6.0)
 
 

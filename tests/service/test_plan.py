@@ -17,6 +17,7 @@ from places import REPO
 import ee_emulator as emulator
 from ee_spark.errors import JobError
 from ee_spark.planner.frozen import Frozen
+from ee_spark.planner.plan import difference
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 
@@ -357,6 +358,15 @@ def test_periods_are_images_of_their_own(world):
     assert keys_of(plan) < keys_of(later)
     assert later.images.ids[3:] == ("2020-04-01/2020-05-01",)
     assert plan_of(world, {"source": {**source, "args": {"scale": 3}}}).fingerprint != plan.fingerprint
+
+
+def test_a_difference_names_three_keys_and_how_many_more():
+    mine = {f"key{k}": "x" * 500 if k else 10**5000 for k in range(9)}
+    said = difference(mine, {**dict.fromkeys(mine), "key8": mine["key8"]})
+    assert said.startswith("key0: a number of about 5,001 digits here, None there; key1: 'xxx")
+    assert said.endswith(" here, None there; and 5 more")
+    assert len(said) < 250
+    assert difference({"grid.crs": "A", "b": 1}, {"grid.crs": "B", "b": 1}) == "grid.crs: 'A' here, 'B' there"
 
 
 # Images

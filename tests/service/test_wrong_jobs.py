@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,45 @@ def test_one_line_and_exit_2(case: str, folder: Path, service_url: str) -> None:
     assert says in lines[0]
     assert result.stdout == ""
     assert not (folder / "out").exists(), "nothing was written"
+
+
+HOSTILE = [
+    ["source.start=2020-02-30"], ["source.start=2020-13-01"], ["source.start=0000-01-01"],
+    ["source.start=" + "9" * 5000],
+    ["source.start=0001-01-01T00:00+14:00"], ["grid.scale=1e-6"], ["grid.scale=1e-300"], ["grid.scale=.inf"],
+    ["grid.scale=.nan"], ["grid.scale=1:30"], ["grid.scale=1_000"], ["grid.scale=1" + "0" * 400], ["grid.scale=5e-324"],
+    ["grid.scale=0.001", "region.bbox=[-180,-90,180,90]"],
+    ["grid.tile=1", "region.bbox=[-180,-90,180,90]", "grid.crs=utm"],
+    ["region.bbox=[.nan,0,1,1]"], ["region.bbox=[0,-90,1,-89.99999]", "grid.crs=EPSG:3413"], ["grid.crs=EPSG:4978"],
+    ["grid.crs=EPSG:5773"], ["grid.crs=EPSG:7415"], ["grid.crs=" + "W" * 1_000_000], ["grid.crs=GEOGCS["],
+    ["grid.crs=+proj=longlat +nadgrids=/etc/passwd"], ["grid.scale=~", "grid.transform=[.nan,0,0,0,-1,0]"],
+    ["grid.scale=~", "grid.transform=[1,0,1e300,0,-1,0]"], ["earth_engine.concurrent_requests=1" + "0" * 400],
+    ["output.part_size=" + "9" * 400 + "GB"], ["source.filter=" + "(" * 5000],
+    ["source.bands=[" + "b" * 1_000_000 + "]"],
+    ["retry.deadline=.inf"], ["retry.max_failed=" + "9" * 5000], ["a..b=1"], ["=x"], ["["], ["grid=&a [*a]"],
+    ["name=a\0b"], ["name=\ud800"], ["name=\x1b[2J"], ["pixels.mask=fill", "pixels.fill=.nan"],
+    ["pixels.mask=fill", "pixels.fill=1" + "0" * 400], ["pixels.dtype={red: complex}"],
+    ["source={image: 'functions.py:image', every: 1 day, start: 0001-01-01, end: 9999-12-31}"],
+    ["source={image: 'functions.py:image', args: {a: !!binary aGk=}}"],
+    ["source={image: 'functions.py:image', args: {1: 2}}"],
+    ["source={image: '//[:f'}"], ["source={image: 'functions.py:'}"], ["source={image: 'f\0.py:f'}"],
+    ["source={expression: /dev/zero}"], ["source={expression: pipe}"], ["source={expression: .}"],
+    ["source={expression: 'http://[x'}"], ["source={asset: ''}"], ["source={collection: 'A?b=c#d'}"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_settings_are_one_short_line(settings: list[str], folder: Path, service_url: str) -> None:
+    path = job_file(folder, service_url, {})
+    os.mkfifo(folder / "pipe")
+    result = CliRunner().invoke(
+        main, ["plan", "--config", str(path), *(part for s in settings for part in ("--set", s))]
+    )
+    assert result.exit_code == 2, result.output
+    said = result.stderr.rstrip("\n")
+    assert said.isprintable(), "one line, and nothing that a terminal would obey"
+    assert len(said) < 300
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(

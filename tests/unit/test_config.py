@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import pytest
 import yaml
 from job_files import LEAST, changed, job
@@ -44,6 +47,37 @@ REFUSED = [
     ({"pixels.resample": "cubic"}, "job: pixels.resample: got 'cubic'"),
     ({"output.part_size": "big"}, "job: output.part_size: got 'big': not a size; write a size, e.g. 128MB"),
     ({"output.overwrite": "yes"}, "job: output.overwrite: got 'yes'"),
+    (
+        {"earth_engine.concurrent_requests": 10**400},
+        "earth_engine.concurrent_requests: got a number of about 401 digits",
+    ),
+    (
+        {"earth_engine.concurrent_requests": 10**9},
+        "job: earth_engine.concurrent_requests: got 1000000000: input should",
+    ),
+    ({"earth_engine.lanes": 10**9}, "job: earth_engine.lanes: got 1000000000"),
+    ({"retry.attempts": 2**62}, "job: retry.attempts: got 4611686018427387904"),
+    ({"retry.deadline": float("inf")}, "job: retry.deadline: got inf: not a finite number; write one"),
+    ({"retry.max_failed": "101%"}, "job: retry.max_failed: got '101%': neither a count nor a percentage"),
+    ({"retry.max_failed": "9" * 5000 + "%"}, "neither a count nor a percentage"),
+    ({"retry.min_tile": 10**6}, "job: retry.min_tile: got 1000000"),
+    ({"output.part_size": "999999GB"}, "job: output.part_size: got '999999GB': input should be less than or equal to"),
+    ({"output.part_size": "9" * 400 + "GB"}, "not a size; write a size, e.g. 128MB"),
+    ({"grid.scale": float("nan")}, "job: grid.scale: got nan: not a finite number; write one"),
+    ({"grid.scale": None, "grid.transform": [30, 0, float("nan"), 0, -30, 0]}, "job: grid.transform.2: got nan"),
+    ({"region.bbox": [float("nan"), 0, 1, 1]}, "job: region.bbox.0: got nan: not a finite number"),
+    ({"source.bands": ["b" * 10**6]}, "job: source.bands.0: got 'bbb"),
+    ({"grid.crs": "W" * 10**6}, "a text of 1,000,000 characters; write one of at most 20,000"),
+    ({"name": "a\0b"}, "job: name: got 'a\\x00b': a text with '\\x00', which no name can have; leave it out"),
+    ({"output.path": "\ud800"}, "job: output.path: got '\\ud800': a text with '\\ud800'"),
+    ({"source": {"image": "a.py:f", "args": {"a": float("inf")}}}, "job: source.args.a: got inf"),
+    ({"source": {"image": "a.py:f", "args": {1: 2}}}, "job: source.args: got 1: a key that is no text"),
+    ({"source": {"image": "a.py:f", "args": {"a": object()}}}, "a value of type object; write text, a number"),
+    ({"source.start": "0000-01-01"}, "job: source.start: got '0000-01-01': not a date"),
+    ({"source.start": "2020-13-01"}, "job: source.start: got '2020-13-01': not a date"),
+    ({"source.start": "0001-01-01T00:00+14:00"}, "not a date"),
+    ({"source.start": "9" * 5000}, "not a date; write an ISO date, e.g. 2020-01-01"),
+    ({"region": {"sample": {"count": 3, "seed": -1, "within": {"bbox": [0, 0, 1, 1]}}}}, "region.sample.seed: got -1"),
     # earth_engine
     ({"earth_engine": {}}, "job: earth_engine: project is missing; endpoint high-volume needs the Cloud project"),
     (
@@ -153,11 +187,14 @@ def refusal(data: object) -> str:
         config.parse(data)  # type: ignore[arg-type]
     assert caught.value.exit_code == 2
     text = str(caught.value)
-    assert "\n" not in text
+    assert text.isprintable()
+    assert len(text) < 300
     return text
 
 
-@pytest.mark.parametrize(("changes", "said"), REFUSED, ids=[said[:60] for _, said in REFUSED])
+@pytest.mark.parametrize(
+    ("changes", "said"), REFUSED, ids=[said[:60].encode("ascii", "replace").decode() for _, said in REFUSED]
+)
 def test_a_wrong_job_is_one_line_with_the_way_out(changes, said):
     assert said in refusal(changed(changes))
 
@@ -214,10 +251,66 @@ def test_settings_override_any_key_and_create_sections(tmp_path):
         ("name.first=3", "--set name.first=3: name is not a section"),
         ("grid.tile=[", "--set grid.tile=[: '[' is not YAML"),
         ("grid.tiles=8", "grid.tiles: unknown key; did you mean 'tile'?"),
+        ("", "--set : write KEY=VALUE"),
+        ("[", "--set [: write KEY=VALUE"),
+        ("grid..tile=8", "--set grid..tile=8: write KEY=VALUE"),
+        ("grid.=8", "--set grid.=8: write KEY=VALUE"),
+        ("region.bbox.0=8", "--set region.bbox.0=8: bbox is not a section"),
+        ("region.bbox[0]=8", "region.bbox[0]: unknown key"),
+        ("grid=&a [*a]", "is not YAML in line 1: 'a' holds itself"),
+        ("grid.tile=!!python/name:os.system", "is not YAML in line 1"),
+        ("grid.scale=1:30", "grid.scale: got '1:30': input should be a valid number"),
+        ("grid.scale=1_000", "grid.scale: got '1_000'"),
+        ("output.overwrite=yes", "output.overwrite: got 'yes': input should be a valid boolean; write true or false"),
+        ("grid.scale=.inf", "grid.scale: got inf: not a finite number"),
+        ("name=" + "a" * 100_000, "a text of 100,000 characters"),
     ):
         with pytest.raises(JobError) as caught:
             config.load(str(path), [setting])
         assert said in str(caught.value)
+
+
+def test_settings_are_yaml_1_2_numbers(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(LEAST))
+    assert config.load(str(path), ["grid.scale=1e3"]).grid.scale == 1000.0
+    assert config.load(str(path), ["grid.tile=0o20"]).grid.size == (16, 16)
+    for text, held in (("'20200101'", "2020-01-01"), ("2020-01-01T06:00Z", "2020-01-01T06:00Z"), ("2020-W02", None)):
+        assert config.load(str(path), [f"source.start={text}"]).source.start == (held or "2020-01-06")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/dev/zero", "cannot read '/dev/zero': it is a device; name a file"),
+        (".", "cannot read '.': it is a directory; name a file"),
+        ("pipe", "cannot read 'pipe': it is a pipe into which nobody wrote for 5 s"),
+        ("large", "cannot read 'large': it has 1,073,741,824 bytes, and at most 1,000,000 are read"),
+        ("a\0b", "cannot read 'a\\x00b': embedded null byte"),
+        ("\ud800", "cannot read '\\ud800'"),
+        ("//[x", "--config //[x: cannot be read"),
+        ("x" * 5000, "File name too long"),
+    ],
+)
+def test_what_is_no_file_to_read_ends_at_once(path, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with open("large", "wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(JobError) as caught:
+        config.load(path)
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_a_pipe_that_somebody_writes_to_is_read(tmp_path):
+    text = yaml.safe_dump(LEAST)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(text,))
+    writer.start()
+    assert config.load(str(tmp_path / "pipe")).name == LEAST["name"]
+    writer.join()
 
 
 @pytest.mark.parametrize(
