@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ee_spark import config as config_files
 from ee_spark.client import Client, Service
 from ee_spark.cluster import progress_host, refuse_remote_emulator, run_lanes, session, task_slots, unspeculative
-from ee_spark.errors import JobError, missing_extra
+from ee_spark.errors import JobError, StoreError, missing_extra
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_shares
 from ee_spark.lane.notes import clear_dead
@@ -25,6 +25,7 @@ from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Store, open_store, probe
+from ee_spark.objects.names import check_run_id
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
@@ -64,7 +65,9 @@ def run(
         StoppedError: if the run cannot report.
     """
     job, options, started = as_config(config), options or Options(), time.monotonic()
-    store = open_store(job.output.path, config_files.storage_of(job))
+    if options.run_id is not None:
+        check_run_id(options.run_id)
+    store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     with service_of(job) as service:
         plan = join_dataset(job, service, store, remote_code=options.remote_code)
         spark = spark or _session(job)
@@ -96,7 +99,10 @@ def run(
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
         report = build(plan.config, plan.pairs.count, run_id, found, rest, stopped, changes, seconds)
-        runs.finish_run(store, run_id, report)
+        try:
+            runs.finish_run(store, run_id, report)
+        except StoreError as error:  # a full disk, say: why the run was stopped is the first to be told
+            raise StoreError(stopped or str(error)) from error
         log.info("%s after %.1f s", report.status, report.seconds)
         if report.status == Status.COMPLETE:
             runs.succeed(store, report)
@@ -178,7 +184,7 @@ def plan(config: JobConfig | Mapping[str, Any] | str, *, remote_code: bool = Fal
 
 def preview(job: JobConfig, service: Service, *, remote_code: bool = False) -> Plan:
     """Plan the job as a run would, writing nothing."""
-    store = open_store(job.output.path, config_files.storage_of(job))
+    store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     found = manifest.read(store)
     draft = partial(make, job, service, remote_code=remote_code, region=samples.held(store, job.region.sample))
     plan = draft(found.frozen if found else None)

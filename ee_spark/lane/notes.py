@@ -62,9 +62,18 @@ class Notes:
         return None if found is None else LaneRecord.from_json(json.loads(found[0]))
 
     def stop_all(self, reason: str) -> None:
-        """Stop all lanes of the run, if the store can be written; the first reason stands."""
+        """Stop all lanes of the run, if the store can be written; the first reason stands.
+
+        On a full disk the notes of this lane's open chunks make room for that word.
+        """
+        name, data = f"{LANES}/{self.run_id}/stop", reason.encode()
         with suppress(StoreError):
-            self.store.create(f"{LANES}/{self.run_id}/stop", reason.encode())
+            try:
+                self.store.create(name, data)
+            except StoreError:
+                for chunk in self.left_open():
+                    self.closed(chunk)
+                self.store.create(name, data)
 
     def stopped(self) -> str | None:
         """Return why all lanes are to stop, if they are."""

@@ -23,11 +23,11 @@ DEEPEST = 64
 """Folders in folders that a listing goes down."""
 COPY_BYTES = 1 << 20
 _WAYS_OUT = {
-    errno.ENOSPC: "make room there and run the same command again, it resumes",
-    errno.EDQUOT: "make room there or raise the quota, and run the same command again, it resumes",
-    errno.EFBIG: "raise the limit of a file's size, or make output.part_size smaller, and run the same command again",
+    errno.ENOSPC: "make room there: what was published holds",
+    errno.EDQUOT: "make room there or raise the quota: what was published holds",
+    errno.EFBIG: "raise the limit of a file's size, or make output.part_size smaller",
     errno.EROFS: "mount it writable, or write to another path",
-    errno.EIO: "look at the disk or mount, and run the same command again, it resumes",
+    errno.EIO: "look at the disk or mount: what was published holds",
 }
 FULL = frozenset(_WAYS_OUT) - {errno.EROFS}
 """What a disk that is full or failing refuses with; nothing that the user wrote is wrong."""

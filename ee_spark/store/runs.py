@@ -10,6 +10,7 @@ from typing import Any
 
 from ee_spark.errors import StoreError
 from ee_spark.objects import Store
+from ee_spark.objects.names import is_run_id
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.region import Points, Polygons
 from ee_spark.store import planned, points
@@ -21,8 +22,10 @@ def read_runs(store: Store) -> dict[str, dict[str, Any] | None]:
     """Return the records of all runs by their ids, None for those that cannot be read."""
     runs: dict[str, dict[str, Any] | None] = {}
     for entry in store.list(f"{RUNS}/"):
-        found = store.read(entry.name)
-        runs[entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")] = _record(found[0]) if found else None
+        run_id = entry.name.removeprefix(f"{RUNS}/").removesuffix(".json")
+        if is_run_id(run_id):
+            found = store.read(entry.name)
+            runs[run_id] = _record(found[0]) if found else None
     return runs
 
 
