@@ -105,10 +105,10 @@ def extract(
         with program.service_of(config) as service:
             click.echo(table(program.preview(config, service, remote_code=options["remote_code"])))
         return
-    if metrics:
+    if metrics is not None:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
     report = program.run(config, options=program.Options(logs=logs, **options))
-    if metrics:
+    if metrics is not None:
         try:
             write_output(metrics, openmetrics(report, config.name).encode(), storage_of(config))
         except EESparkError as error:  # what was extracted stands
@@ -128,12 +128,12 @@ def extract(
 def plan(path: str, settings: tuple[str, ...], remote_code: bool, as_json: bool, plot: str | None) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
-    if plot:
+    if plot is not None:
         check_output(plot, "--plot", storage_of(config))
     with program.service_of(config) as service:
         planned = program.preview(config, service, remote_code=remote_code)
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
-    if plot:
+    if plot is not None:
         try:
             write_output(plot, picture(planned), storage_of(config))
         except StoreError as error:
