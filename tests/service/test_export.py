@@ -404,7 +404,8 @@ def test_ids_never_share_a_file_nor_leave_the_folder(tmp_path: Path) -> None:
     """Ids that come to one name, that differ in case only, that climb: a file each, in the folder, with its pixels."""
     ids = ["S/MAY", "S_MAY", "s/may", "../../climbs", "/etc/x", ".hidden", "CON", "é b", "2021-05-01/2021-06-01"]
     planes = {name: texture(SIDE, "uint8", seed) for seed, name in enumerate(ids)}
-    images = [Image(name, MAY, {"a": plane}, {}) for name, plane in planes.items()]
+    good = np.ones(SIDE, np.uint8)
+    images = [Image(name, MAY, {"a": plane}, {"valid": good}) for name, plane in planes.items()]
     write_dataset(tmp_path / "data/set", images, tile=TILE)
     results = export(ee_spark.open_dataset(tmp_path / "data/set"), "geotiff", str(tmp_path / "out/deep"))
     files = [path for path in tmp_path.rglob("*.tif") if path.is_file()]
