@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +20,7 @@ from ee_spark.check.forget import forget as forgotten
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify as check
 from ee_spark.config import load, storage_of
-from ee_spark.errors import EESparkError, JobError
+from ee_spark.errors import EESparkError, JobError, StoreError
 from ee_spark.export.split import CELL, parse
 from ee_spark.job import Storage
 from ee_spark.logs import LEVELS, Logs, log_as
@@ -126,10 +125,10 @@ def extract(
         with program.service_of(config) as service:
             click.echo(table(program.preview(config, service, **functions)))
         return
-    if metrics:
+    if metrics is not None:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
     report = program.run(config, options=program.Options(logs=logs, **options))
-    if metrics:
+    if metrics is not None:
         try:
             write_output(metrics, openmetrics(report, config.name).encode(), storage_of(config))
         except EESparkError as error:  # what was extracted stands
@@ -149,14 +148,16 @@ def extract(
 def plan(path: str, settings: tuple[str, ...], as_json: bool, plot: str | None, **functions: Any) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
+    if plot is not None:
+        check_output(plot, "--plot", storage_of(config))
     with program.service_of(config) as service:
         planned = program.preview(config, service, **functions)
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
-    if plot:
+    if plot is not None:
         try:
-            Path(plot).write_bytes(picture(planned))
-        except OSError as error:
-            raise JobError(f"--plot: cannot write {plot!r}: {error.strerror}") from None
+            write_output(plot, picture(planned), storage_of(config))
+        except StoreError as error:
+            raise JobError(f"--plot: {error}") from None
 
 
 @main.command()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ee_spark.errors import JobError, missing_extra
+from ee_spark.errors import JobError, StoreError, missing_extra
 from ee_spark.java import java_home
 from ee_spark.job import JobConfig
 from ee_spark.lane import Lane, work
@@ -145,7 +145,7 @@ def run_lanes(spark: SparkSession, shares: list[Share]) -> str | None:
     """Run every lane in a partition of its own; return why the stage failed, if it did.
 
     Raises:
-        StoreError: if a slice that is too large to travel with its lane cannot be written.
+        StoreError: if a slice that is too large to travel with its lane cannot be written, or a lane's record.
     """
 
     def attempt() -> int:
@@ -154,10 +154,12 @@ def run_lanes(spark: SparkSession, shares: list[Share]) -> str | None:
         context = TaskContext.get()
         return int(context.attemptNumber()) if context else 0
 
-    def partition(_: int, mine: Iterator[Lane]) -> Iterator[int]:
-        for lane in mine:
-            work(lane, attempt())  # its record is among the lane's notes, where it outlives a stage that fails
-            yield lane.index
+    def ended(lane: Lane) -> str:
+        record = work(lane, attempt())  # it is among the lane's notes, where it outlives a stage that fails
+        return str(record.stopped) if record.unnoted else ""
+
+    def partition(_: int, mine: Iterator[Lane]) -> Iterator[str]:
+        yield from map(ended, mine)
 
     brief = shares[0].brief
     store = open_store(brief.path, brief.storage)
@@ -165,17 +167,19 @@ def run_lanes(spark: SparkSession, shares: list[Share]) -> str | None:
     lanes = [one.lane(store, inline) for one in shares]
     try:
         if is_connect(spark):
-            _run_on_connect(spark, lanes, attempt)
+            told = _run_on_connect(spark, lanes, ended)
         else:
             context = spark.sparkContext
             for name, value in WORKERS.items():
                 context.environment.setdefault(name, value)
             context.setJobGroup("ee_spark", f"extract {brief.run_id}")
-            context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
+            told = context.parallelize(lanes, len(lanes)).mapPartitionsWithIndex(partition).collect()
     except Exception as error:  # whatever py4j makes of workers that died; what they published holds
         lines = [line.strip() for line in str(error).splitlines()]
-        told = [line for line in lines if "Error" in line or "crashed" in line or "ExecutorLost" in line]
-        return f"a Spark stage failed: {(told or [type(error).__name__])[0][:300]}"
+        blamed = [line for line in lines if "Error" in line or "crashed" in line or "ExecutorLost" in line]
+        return f"a Spark stage failed: {(blamed or [type(error).__name__])[0][:300]}"
+    if any(told):
+        raise StoreError(next(filter(None, told)))
     return None
 
 
@@ -184,8 +188,8 @@ def is_connect(spark: Any) -> bool:
     return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
-def _run_on_connect(spark: Any, lanes: list[Lane], attempt: Callable[[], int]) -> None:
-    """Run every lane in a partition of its own; ``attempt`` gives, in a task, which try of it this is.
+def _run_on_connect(spark: Any, lanes: list[Lane], ended: Callable[[Lane], str]) -> list[str]:
+    """Run every lane in a partition of its own by ``ended``, and return what that says of each.
 
     All lanes travel in the closure, and a session's messages are small: so are the slices that lanes carry there.
     """
@@ -193,7 +197,7 @@ def _run_on_connect(spark: Any, lanes: list[Lane], attempt: Callable[[], int]) -
     def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for index in batch.column(0).to_pylist():
-                work(lanes[index], attempt())
-                yield pa.RecordBatch.from_pydict({"id": [index]})
+                yield pa.RecordBatch.from_pydict({"told": [ended(lanes[index])]})
 
-    spark.range(0, len(lanes), 1, len(lanes)).mapInArrow(task, "id long").collect()
+    rows = spark.range(0, len(lanes), 1, len(lanes)).mapInArrow(task, "told string").collect()
+    return [str(row["told"]) for row in rows]

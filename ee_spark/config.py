@@ -15,7 +15,7 @@ from ee_spark.boundary import SHOWN, plain, reading, shortened, shown
 from ee_spark.core_yaml import loads
 from ee_spark.errors import JobError, one_line
 from ee_spark.job import JobConfig
-from ee_spark.objects import Settings, read_input
+from ee_spark.objects import Settings, is_local, local_path, read_input
 
 MOST_BYTES = 1_000_000
 """Bytes of a job file."""
@@ -171,5 +171,7 @@ def _absolute(config: JobConfig, base: str) -> JobConfig:
             classes = classes.model_copy(update={"image": function(classes.image)})
         sample = sample.model_copy(update={"within": within, "stratify": classes})
     region = region.model_copy(update={"geojson": at(region.geojson), "points": at(region.points), "sample": sample})
+    if is_local(config.output.path, "output.path"):
+        local_path(config.output.path, "output.path")  # as it is written: "" and ~ would be folders of the job file's
     output = config.output.model_copy(update={"path": at(config.output.path)})
     return config.model_copy(update={"earth_engine": engine, "source": source, "region": region, "output": output})

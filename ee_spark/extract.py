@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ee_spark import config as config_files
 from ee_spark.client import Client, Service
 from ee_spark.cluster import engine as spark_engine
-from ee_spark.errors import JobError, missing_extra
+from ee_spark.errors import JobError, StoreError, missing_extra
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_shares
 from ee_spark.lane.engine import Engine
@@ -26,6 +26,7 @@ from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, Store, open_store, probe
+from ee_spark.objects.names import check_run_id
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
@@ -71,7 +72,9 @@ def run(
 def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Options) -> RunReport:
     """Run a job on the engine that ``engine_of`` starts, once the plan is known to be right."""
     started = time.monotonic()
-    store = open_store(job.output.path, config_files.storage_of(job))
+    if options.run_id is not None:
+        check_run_id(options.run_id)
+    store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     with service_of(job) as service:
         plan = join_dataset(job, service, store, options)
         engine = engine_of(job)
@@ -102,7 +105,10 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
         report = build(plan.config, plan.pairs.count, run_id, found, rest, stopped, changes, seconds)
-        runs.finish_run(store, run_id, report)
+        try:
+            runs.finish_run(store, run_id, report)
+        except StoreError as error:  # a full disk, say: why the run was stopped is the first to be told
+            raise StoreError(stopped or str(error)) from error
         log.info("%s after %.1f s", report.status, report.seconds)
         if report.status == Status.COMPLETE:
             account.settle(store, layout, report)
@@ -195,7 +201,7 @@ def preview(
     job: JobConfig, service: Service, *, remote_code: bool = False, function_timeout: float = FUNCTION_SECONDS
 ) -> Plan:
     """Plan the job as a run would, writing nothing."""
-    store = open_store(job.output.path, config_files.storage_of(job))
+    store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     found = manifest.read(store)
     draft = partial(
         make,

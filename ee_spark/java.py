@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -74,10 +75,10 @@ def _shim(home: Path) -> Path:
     text = _SHIM.format(java=f'"{home / "bin" / "java"}"')
     if not java.exists() or java.read_text() != text:
         java.parent.mkdir(parents=True, exist_ok=True)
-        temp = java.with_name(f".java-{os.getpid()}")
-        temp.write_text(text)
-        temp.chmod(0o755)
-        temp.replace(java)
+        with tempfile.NamedTemporaryFile("w", dir=java.parent, prefix=".java-", delete=False) as temp:
+            temp.write(text)
+        os.chmod(temp.name, 0o755)
+        os.replace(temp.name, java)
     return cache
 
 

@@ -20,7 +20,7 @@ def main(folder: str, *command: str) -> None:
     store = open_store(folder)
     with tempfile.TemporaryDirectory(prefix="ee_spark-") as here:
         for entry in store.list(""):
-            found = store.read(entry.name)
+            found = store.read(entry.name) if "/" not in entry.name else None  # what was shipped lies side by side
             if found:
                 (Path(here) / entry.name).write_bytes(found[0])
         os.chdir(here)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ee_spark.errors import EESparkError, LedgerError, StoreError
 from ee_spark.objects import TEMP, Entry, Store
-from ee_spark.objects.file import LOCKS
+from ee_spark.objects.lock import LOCKS
 from ee_spark.status import IN_TILES, TileStatus
 from ee_spark.store import ledger, manifest, runs
 from ee_spark.store.ledger import Ledger

@@ -19,6 +19,7 @@ from ee_spark.config import load, storage_in
 from ee_spark.dataproc import batch, gcloud
 from ee_spark.errors import JobError, StoppedError, one_line
 from ee_spark.objects import read_input
+from ee_spark.objects.names import check_run_id
 
 Upload = tuple[str, tuple[tuple[str, bytes], ...]]
 """A folder on object storage, and the files that are to be in it."""
@@ -76,6 +77,8 @@ def main(
     flags = tuple(places.pop("flags"))
     switches = [f"--{name.replace('_', '-')}" for name in ("skip_failed", "log_json") if places.pop(name)]
     named = {name: places.pop(name) for name in ("run_id", "log_level", "metrics")}
+    if named["run_id"]:
+        check_run_id(named["run_id"])
     given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
     archive = places.pop("archive")
     options = batch.Options(labels=_pairs(labels), properties=_pairs(properties), **places)

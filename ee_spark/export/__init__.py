@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ee_spark.errors import ReadError
 from ee_spark.export.split import Split
-from ee_spark.export.task import Advance, Task
-from ee_spark.objects import Settings, local_path, open_store
+from ee_spark.export.task import TIFF, Advance, Task
+from ee_spark.objects import Settings, is_local, local_path, open_store
+from ee_spark.objects.names import segment
+from ee_spark.objects.place import check_folder
 from ee_spark.read.dataset import Dataset
 
 __all__ = ["FORMATS", "Advance", "Meter", "Options", "Task", "export", "run", "tasks"]
@@ -52,13 +53,18 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
         raise ReadError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
     if options.split and to not in ("tfrecord", "npz"):
         raise ReadError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
+    here = is_local(out, "--out")
     if to not in ("geotiff", "cog"):
         _refuse_taken(out, dataset.settings)
-    if urlsplit(out).scheme in ("", "file"):
-        return list(_tasks(dataset, to, local_path(out), options))
+    if here and Path(out).suffix.lower() in TIFF and to in ("geotiff", "cog"):
+        check_folder(local_path(out, "--out").parent, "--out")
+    else:
+        open_store(out, dataset.settings, "--out")
+    if here:
+        return list(_tasks(dataset, to, local_path(out, "--out"), options))
     from ee_spark.export.remote import remote
 
-    name = Path(out.partition("://")[2].partition("/")[2].strip("/") or str(dataset.job["name"]))
+    name = Path(out.partition("://")[2].partition("/")[2].strip("/") or segment(dataset.manifest.name))
     return list(remote(_tasks(dataset, to, name, options), out, dataset.settings))
 
 
@@ -125,11 +131,11 @@ class Meter:
 
 def _refuse_taken(out: str, settings: Settings) -> None:
     """Refuse a directory, or a folder of a bucket, that holds something already."""
-    if urlsplit(out).scheme in ("", "file"):
-        path = local_path(out)
+    if is_local(out, "--out"):
+        path = local_path(out, "--out")
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     else:
-        taken = bool(open_store(out, settings).list(""))
+        taken = bool(open_store(out, settings, "--out").list(""))
     if taken:
         raise ReadError(
             f"--out: {out} is there already; an export of many files is written to a new or empty directory"

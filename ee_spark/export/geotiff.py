@@ -28,9 +28,10 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ee_spark.errors import ReadError
-from ee_spark.export.task import Advance
+from ee_spark.export.task import TIFF, Advance
 from ee_spark.export.whole import appearing
 from ee_spark.gdal import local_gdal
+from ee_spark.objects.names import file_stem, segments
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, canvases
 from ee_spark.read.rows import LATTICE, Rows
@@ -204,28 +205,39 @@ def mosaics(dataset: Rows, out: Path, *, cloud_optimised: bool) -> Iterator[Mosa
         _counts(dataset.keys(["image_id", LATTICE])),
         _counts(tiles.filter(pc.equal(tiles["status"], TileStatus.FAILED.value))),
     )
-    single = out.suffix.lower() in (".tif", ".tiff")
+    single = out.suffix.lower() in TIFF
     if single and len(found) > 1:
         raise ReadError(f"--out: {out.name} is one file and there are {len(found)} mosaics; write a directory")
     of_image, of_crs = Counter(image for image, _ in found), Counter((image, canvas.crs) for image, canvas in found)
-    for (name, time), canvas in found:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name) or dataset.manifest.name
-        if of_image[name, time] > 1:
-            stem += f"_{re.sub(r'[^A-Za-z0-9]+', '-', canvas.crs)}"
-            stem += f"_{canvas.key}" if of_crs[(name, time), canvas.crs] > 1 else ""
+    named = {
+        _full_name(name, canvas, of_image[name, time], of_crs[(name, time), canvas.crs]): (name, time, canvas)
+        for (name, time), canvas in found
+    }
+    stems = segments(named, lambda full: _file_stem(full, dataset.manifest.name))
+    for full, (name, time, canvas) in named.items():
         blocks = fetched.get((name, canvas.key), 0)
         yield Mosaic(
             dataset,
             canvas,
             name,
             time,
-            out if single else out / f"{stem}.tif",
+            out if single else out / f"{stems[full]}.tif",
             blocks,
             failed.get((name, canvas.key), 0),
             nodata,
             not dataset.rule.known and blocks * math.prod(canvas.tile) == canvas.width * canvas.height,
             cloud_optimised,
         )
+
+
+def _full_name(image: str, canvas: Canvas, of_image: int, of_crs: int) -> str:
+    """Return what tells a mosaic from all others: its image, and where that has several, its CRS and lattice."""
+    return "\n".join([image, *([canvas.crs] if of_image > 1 else []), *([canvas.key] if of_crs > 1 else [])])
+
+
+def _file_stem(full: str, job: str) -> str:
+    image, *crs = full.split("\n")
+    return "_".join([file_stem(image or job), *(re.sub(r"[^A-Za-z0-9]+", "-", part) for part in crs)])
 
 
 def _by_image(rows: pa.Table) -> Iterator[tuple[tuple[str, dt.datetime | None], pa.Table]]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+TIFF = (".tif", ".tiff")
+"""How a path ends that is one mosaic, not a folder of them."""
 Advance = Callable[[int], None]
 """Called with the number of blocks that were written since the last call."""
 

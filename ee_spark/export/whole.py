@@ -17,7 +17,7 @@ def appearing(path: Path) -> Iterator[Path]:
     It replaces a file, or an empty folder. Nothing is left of what failed, nor of anything else in that scratch folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=".ee-spark-", dir=path.parent))
     try:
         yield scratch / path.name
         if path.is_dir():

@@ -6,6 +6,7 @@ Source: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html; coordina
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pyarrow as pa
 from ee_spark.errors import ReadError, missing_extra
 from ee_spark.export.task import Advance
 from ee_spark.export.whole import appearing
+from ee_spark.job import NAME
+from ee_spark.objects.names import segment
 from ee_spark.planner.validity import is_validity
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, one_canvas
@@ -70,7 +73,7 @@ class Cube:
         known = dict.fromkeys(self._valid_names, np.dtype(np.uint8))
         for name, kind in {**self.dataset.bands, **known}.items():
             arrays[name] = group.create_array(
-                name,
+                name if re.fullmatch(NAME, name) else segment(name),  # a folder is named so
                 shape=self._shape,
                 chunks=(1, min(high, self.canvas.height), min(wide, self.canvas.width)),
                 dtype=kind,

@@ -7,6 +7,7 @@ slices that are too large to travel with their lanes; and one word that stops al
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from ee_spark.errors import StoreError
 from ee_spark.lane.record import LaneRecord
 from ee_spark.objects import Store
+from ee_spark.objects.names import is_run_id
 from ee_spark.store.runs import is_over
 
 LANES = "_ee_spark/lanes"
 LOOK_SECONDS = 3.0
+_NOTE = re.compile(r"r[0-9]+-l[0-9]+(?:-c[0-9]+|\.json|\.arrow)?|stop")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Notes:
     def left_open(self) -> set[int]:
         """Return the indices of the chunks that are noted as open."""
         prefix = f"{self.stem}-c"
-        return {int(entry.name.removeprefix(prefix)) for entry in self.store.list(prefix)}
+        found = [entry.name.removeprefix(prefix) for entry in self.store.list(prefix)]
+        return {int(number) for number in found if re.fullmatch(r"[0-9]{1,9}", number)}
 
     def opened(self, chunk: int) -> None:
         """Note that the lane's chunk ``chunk`` is open."""
@@ -58,9 +62,18 @@ class Notes:
         return None if found is None else LaneRecord.from_json(json.loads(found[0]))
 
     def stop_all(self, reason: str) -> None:
-        """Stop all lanes of the run, if the store can be written; the first reason stands."""
+        """Stop all lanes of the run, if the store can be written; the first reason stands.
+
+        On a full disk the notes of this lane's open chunks make room for that word.
+        """
+        name, data = f"{LANES}/{self.run_id}/stop", reason.encode()
         with suppress(StoreError):
-            self.store.create(f"{LANES}/{self.run_id}/stop", reason.encode())
+            try:
+                self.store.create(name, data)
+            except StoreError:
+                for chunk in self.left_open():
+                    self.closed(chunk)
+                self.store.create(name, data)
 
     def stopped(self) -> str | None:
         """Return why all lanes are to stop, if they are."""
@@ -69,15 +82,17 @@ class Notes:
 
 
 def clear(store: Store, run_id: str) -> None:
-    """Remove all notes and slices of a run."""
-    for entry in store.list(f"{LANES}/{run_id}/"):
-        store.delete(entry.name)
+    """Remove all notes and slices of a run, by their shape: what else lies there is not ours."""
+    prefix = f"{LANES}/{run_id}/"
+    for entry in store.list(prefix):
+        if _NOTE.fullmatch(entry.name.removeprefix(prefix)):
+            store.delete(entry.name)
 
 
 def clear_dead(store: Store) -> None:
     """Remove the notes of runs that are over, which a driver that was killed left."""
     for run_id in {entry.name.removeprefix(f"{LANES}/").partition("/")[0] for entry in store.list(f"{LANES}/")}:
-        if is_over(store, run_id):
+        if is_run_id(run_id) and is_over(store, run_id):
             clear(store, run_id)
 
 

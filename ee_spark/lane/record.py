@@ -14,7 +14,7 @@ class LaneRecord:
     """Counts over a lane's planned pairs, what its requests came to, and why it stopped, if it did.
 
     ``left`` are the indices of chunks that it left to the next round; ``unclosed`` of those that it did not close, with
-    what their pairs had become. ``errors`` counts messages.
+    what their pairs had become. ``errors`` counts messages. ``unnoted``: it could not be left among the run's notes.
     """
 
     lane: int
@@ -35,6 +35,7 @@ class LaneRecord:
     stopped: str | None = None
     stop_kind: str | None = None
     seconds: float = 0.0
+    unnoted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""

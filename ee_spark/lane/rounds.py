@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ee_spark.errors import StoreError
 from ee_spark.fetch.quota import share
 from ee_spark.lane.deal import Share, deal
 from ee_spark.lane.notes import Notes, clear
@@ -68,7 +69,10 @@ def run_rounds(first: list[Share], store: Store, run_lanes: Callable[[list[Share
             log.warning("%s; round %d: %d chunks, %d suspects", reason, number + 1, len(chunks), len(suspects))
             shares = next_shares(first, chunks, suspects, number)
     finally:
-        clear(store, first[0].brief.run_id)
+        try:
+            clear(store, first[0].brief.run_id)
+        except StoreError as error:  # which is not why the run ends; the next run clears them
+            log.info("%s", error)
 
 
 def left_over(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ee_spark.errors import StoreError
 from ee_spark.lane.deal import Share
-from ee_spark.objects import Store
+from ee_spark.objects import Store, is_full
 from ee_spark.planner.chunk import Chunk
 from ee_spark.status import TileStatus
 from ee_spark.store.log import ChunkLog, Key, open_logs
@@ -64,7 +64,8 @@ def count_unclosed(share: Share, store: Store, left: Iterable[Unclosed]) -> Coun
                     planned = set(share.whole.keys(chunk, shape, snap=snap))
                     counted.update(tally(chunk_log, planned, brief.run_id))
     except StoreError as error:
-        log.warning("%s; the counts of the chunks that were open are the lanes' own", error)
+        level = logging.INFO if is_full(error) else logging.WARNING  # a full disk has been told
+        log.log(level, "%s; the counts of the chunks that were open are the lanes' own", error)
         return said
     return counted
 

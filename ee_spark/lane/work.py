@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from ee_spark.client import Client
-from ee_spark.errors import EESparkError, ServiceError, StoppedError
+from ee_spark.errors import EESparkError, ServiceError, StoppedError, StoreError
 from ee_spark.fetch.fetcher import Fetcher
 from ee_spark.fetch.quota import Quota
 from ee_spark.fetch.request import Answer, Mark, Pack
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def work(lane: Lane, attempt: int = 0) -> LaneRecord:
-    """Do a lane's work for a dataset; return its record, which is left among the run's notes too.
+    """Do a lane's work for a dataset; return its record, which is left among the run's notes too, if they take it.
 
     ``attempt`` is Spark's. A lane that is tried again, or works in a later round, waits, so that what its predecessor
     has in flight ends, and begins at half its window. What its predecessor had open it leaves to the next round.
@@ -53,11 +53,10 @@ def work(lane: Lane, attempt: int = 0) -> LaneRecord:
     store = open_store(lane.brief.path, lane.brief.storage)
     sink = StoreSink(store, lane, attempt)
     try:
-        mine = lane.open(store)
+        return work_into(sink, lane, lane.open(store), attempt)
     except EESparkError as error:
         sink.stop_all(str(error))
         return _end(sink, _not_begun(lane, error))
-    return work_into(sink, lane, mine, attempt)
 
 
 def work_into(sink: Sink, lane: Lane, mine: Slice, attempt: int = 0) -> LaneRecord:
@@ -76,7 +75,10 @@ def work_into(sink: Sink, lane: Lane, mine: Slice, attempt: int = 0) -> LaneReco
 
 
 def _end(sink: Sink, record: LaneRecord) -> LaneRecord:
-    sink.ended(record)
+    try:
+        sink.ended(record)
+    except StoreError as error:  # a full disk takes no note either: the reason travels back with the task
+        record = replace(record, stopped=record.stopped or str(error), unnoted=True)
     counts = ", ".join(f"{getattr(record, name)} {name}" for name in COUNTS)
     log.info("ended after %.1f s: %s", record.seconds, counts)
     return record
@@ -165,6 +167,7 @@ class _Run:
             stopped=str(self.error) if self.error else None,
             stop_kind=self.error.kind if isinstance(self.error, ServiceError) else None,
             seconds=time.monotonic() - self._started,
+            unnoted=False,
         )
 
     def progress(self) -> dict[str, int | str]:

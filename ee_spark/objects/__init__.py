@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from ee_spark.boundary import shown
 from ee_spark.errors import JobError, StoreError
-from ee_spark.objects.file import FileStore, replace_file
+from ee_spark.objects.file import FileStore, is_full, replace_file
 from ee_spark.objects.input import MOST_BYTES, read_file
+from ee_spark.objects.names import temporary
+from ee_spark.objects.place import check_file, check_folder, is_local, local_path, split_url
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "Settings",
     "Store",
     "check_output",
+    "is_full",
+    "is_local",
     "local_path",
     "open_store",
     "probe",
@@ -56,15 +58,19 @@ INPUTS = Inputs()
 """Inputs by the clouds' own endpoints and the environment's credentials, without code from elsewhere."""
 
 
-def open_store(path: str, settings: Settings | None = None) -> Store:
+def open_store(path: str, settings: Settings | None = None, key: str = "") -> Store:
     """Return the store rooted at ``path``: a plain path, ``file://``, ``gs://BUCKET/PREFIX`` or ``s3://BUCKET/PREFIX``.
 
+    ``key`` is where the path was written, for messages.
+
     Raises:
-        JobError: for another scheme, a URL without a bucket, or a library that is missing.
+        JobError: for another scheme, a URL without a bucket, what cannot be a folder, or a library that is missing.
     """
-    parts = urlsplit(path)
+    parts = split_url(path, key)
     if parts.scheme in ("", "file"):
-        return FileStore(local_path(path))
+        folder = local_path(path, key)
+        check_folder(folder, key)
+        return FileStore(folder)
     if parts.scheme not in ("gs", "s3"):
         raise JobError(
             f"{path!r}: {parts.scheme}:// is not a known kind of store; write gs://, s3://, file:// or a plain path"
@@ -93,20 +99,15 @@ def send_file(path: Path, url: str, settings: Settings | None = None) -> None:
     open_store(folder, settings).send(name, path)
 
 
-def local_path(path: str) -> Path:
-    """Return the local path that a plain path or a ``file://`` URL names."""
-    return Path(unquote(urlsplit(path).path)) if path.startswith("file:") else Path(path)
-
-
 def read_input(path: str, key: str, settings: Settings | None = None, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a file that the job file names under ``key``, at most ``most``.
 
     Raises:
         JobError: if it cannot be read, or is larger.
     """
-    if urlsplit(path).scheme in ("", "file"):
+    if is_local(path, key):
         try:
-            return read_file(local_path(path), most)
+            return read_file(local_path(path, key), most)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             text = f"{key}: cannot read {shown(path)}: {why}; relative paths start at the job file"
@@ -129,10 +130,10 @@ def check_output(path: str, key: str, settings: Settings | None = None) -> None:
     Raises:
         JobError: if its folder is not there, or it does not name a store.
     """
-    if urlsplit(path).scheme not in ("", "file"):
-        open_store(path.rpartition("/")[0], settings)
-    elif not local_path(path).absolute().parent.is_dir() or local_path(path).is_dir():
-        raise JobError(f"{key}: cannot write {path!r}; name a file in a folder that is there")
+    if is_local(path, key):
+        check_file(local_path(path, key), key)
+    else:
+        open_store(path.rpartition("/")[0], settings, key)
 
 
 def write_output(path: str, data: bytes, settings: Settings | None = None) -> None:
@@ -141,7 +142,7 @@ def write_output(path: str, data: bytes, settings: Settings | None = None) -> No
     Raises:
         StoreError: if it cannot be written.
     """
-    if urlsplit(path).scheme in ("", "file"):
+    if is_local(path):
         replace_file(local_path(path), data)
         return
     folder, _, name = path.rpartition("/")
@@ -155,10 +156,13 @@ def probe(store: Store) -> None:
 
     Raises:
         JobError: if not.
+        StoreError: if the disk is full, or fails.
     """
     try:
         broken = _broken_promise(store) and _broken_promise(store)  # twice: another run may have cleared the probe
     except StoreError as error:
+        if is_full(error):
+            raise  # nothing that the user wrote is wrong
         raise JobError(f"output.path: cannot write to {store.root}: {error}") from None
     if broken:
         raise JobError(
@@ -167,7 +171,7 @@ def probe(store: Store) -> None:
 
 
 def _broken_promise(store: Store) -> str:
-    name = f"{TEMP}/.probe-{uuid.uuid4().hex}"
+    name = f"{TEMP}/{temporary('probe-')}"
     try:
         store.create(name, b"1")
         if store.create(name, b"2"):

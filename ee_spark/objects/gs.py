@@ -26,6 +26,7 @@ from google.auth.transport.urllib3 import AuthorizedHttp
 
 from ee_spark.errors import StoreError
 from ee_spark.hosts import is_google
+from ee_spark.objects.names import check, is_temporary
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
 
@@ -61,7 +62,7 @@ class GsStore:
 
     def send(self, name: str, path: Path) -> None:
         """Publish a file, which may be larger than memory: an upload that breaks off leaves nothing."""
-        query = urlencode({"uploadType": "media", "name": self._base + name, "fields": "generation"})
+        query = urlencode({"uploadType": "media", "name": self._base + check(name), "fields": "generation"})
         headers = {"content-type": "application/octet-stream", "content-length": str(path.stat().st_size)}
         self._call("POST", f"/upload{self._objects}?{query}", path, headers)
 
@@ -96,7 +97,10 @@ class GsStore:
         found: list[Entry] = []
         token = ""
         while True:
-            query = {"prefix": self._base + prefix, "fields": "items(name,size,generation),nextPageToken"}
+            query = {
+                "prefix": self._base + check(prefix, prefix=True),
+                "fields": "items(name,size,generation),nextPageToken",
+            }
             if token:
                 query["pageToken"] = token
             page = json.loads(self._call("GET", f"{self._objects}?{urlencode(query)}").data)
@@ -113,12 +117,13 @@ class GsStore:
     def clear_temp(self) -> None:
         """Remove the probes of runs that died: nothing else is temporary here."""
         for entry in self.list(f"{TEMP}/"):
-            self.delete(entry.name)
+            if is_temporary(entry.name.removeprefix(f"{TEMP}/")):
+                self.delete(entry.name)
 
     def _upload(self, name: str, data: bytes, generation: str) -> bool:
         """Send one multipart request with a precondition and a checksum that the service verifies."""
         crc = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
-        head = {"name": self._base + name, "crc32c": crc, "contentType": "application/octet-stream"}
+        head = {"name": self._base + check(name), "crc32c": crc, "contentType": "application/octet-stream"}
         mark = uuid.uuid4().hex
         body = b"".join(
             [
@@ -133,7 +138,7 @@ class GsStore:
         return bool(self._call("POST", f"/upload{self._objects}?{query}", body, headers, good=(200, 412)).status == 200)
 
     def _object(self, name: str, **query: str) -> str:
-        path = f"{self._objects}/{quote(self._base + name, safe='')}"
+        path = f"{self._objects}/{quote(self._base + check(name), safe='')}"
         return f"{path}?{urlencode(query)}" if query else path
 
     def _call(

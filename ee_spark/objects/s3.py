@@ -18,6 +18,7 @@ import google_crc32c
 from urllib3.exceptions import HTTPError
 
 from ee_spark.errors import StoreError, missing_extra
+from ee_spark.objects.names import check, is_temporary
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
 
@@ -60,7 +61,7 @@ class S3Store:
         """Publish a file, which may be larger than memory, in parts that become an object with the last of them."""
         with self._errors(name):
             try:
-                self._s3.upload_file(str(path), self._bucket, self._base + name)
+                self._s3.upload_file(str(path), self._bucket, self._base + check(name))
             except Boto3Error as error:
                 raise StoreError(f"{self.root}/{name}: {error}") from None
 
@@ -82,7 +83,9 @@ class S3Store:
     def list(self, prefix: str) -> list[Entry]:
         """Return the objects whose name begins with ``prefix``, sorted by name."""
         with self._errors(prefix):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._base + prefix)
+            pages = self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._base + check(prefix, prefix=True)
+            )
             items = [item for page in pages for item in page.get("Contents", ())]
         found = [Entry(item["Key"].removeprefix(self._base), int(item["Size"]), item["ETag"]) for item in items]
         return sorted(found, key=lambda entry: entry.name)
@@ -90,12 +93,13 @@ class S3Store:
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
         with self._errors(name, ABSENT):
-            self._s3.delete_object(Bucket=self._bucket, Key=self._base + name)
+            self._s3.delete_object(Bucket=self._bucket, Key=self._base + check(name))
 
     def clear_temp(self) -> None:
         """Remove the probes of runs that died: nothing else is temporary here."""
         for entry in self.list(f"{TEMP}/"):
-            self.delete(entry.name)
+            if is_temporary(entry.name.removeprefix(f"{TEMP}/")):
+                self.delete(entry.name)
 
     def _put(self, name: str, data: bytes, condition: dict[str, str]) -> bool:
         """Put an object under a condition, with a checksum that the service verifies.
@@ -107,7 +111,7 @@ class S3Store:
             with self._errors(name, CONFLICT):
                 try:
                     self._s3.put_object(
-                        Bucket=self._bucket, Key=self._base + name, Body=data, ChecksumCRC32C=crc, **condition
+                        Bucket=self._bucket, Key=self._base + check(name), Body=data, ChecksumCRC32C=crc, **condition
                     )
                 except ClientError as error:
                     if _code(error) in REFUSED or ("IfMatch" in condition and _code(error) in ABSENT):
@@ -123,12 +127,12 @@ class S3Store:
     def _get(self, name: str, **options: str) -> tuple[bytes, dict[str, Any]]:
         """Get an object or a part of it; botocore tries requests again, but not bodies that break off."""
         for _ in range(BODIES - 1):
-            answer = self._s3.get_object(Bucket=self._bucket, Key=self._base + name, **options)
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self._base + check(name), **options)
             try:
                 return answer["Body"].read(), answer
             except (BotoCoreError, HTTPError):
                 time.sleep(random.uniform(0, 0.5))
-        answer = self._s3.get_object(Bucket=self._bucket, Key=self._base + name, **options)
+        answer = self._s3.get_object(Bucket=self._bucket, Key=self._base + check(name), **options)
         return answer["Body"].read(), answer
 
     def _fetcher(self, name: str, etag: str) -> Callable[[int, int], bytes]:

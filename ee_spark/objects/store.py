@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-TEMP = "_ee_spark/tmp"
+OWN = "_ee_spark"
+TEMP = f"{OWN}/tmp"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Settings:
 class Store(Protocol):
     """A place for objects. Each publish is one atomic step: an object is there whole, or not at all.
 
-    Names are relative to ``root``, with ``/``. All methods raise :class:`~ee_spark.errors.StoreError` on failure, after
+    Names are relative to ``root``, with ``/``; what could be anything else (``..``, an empty part, control characters)
+    is refused (:mod:`ee_spark.objects.names`). All methods raise :class:`~ee_spark.errors.StoreError` on failure, after
     they have tried again what may pass. Where the answer to a publish was lost and it was tried again, False can also
     mean that the first try got through: who must know compares what is there.
     """

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from ee_spark.errors import JobError, ReadError, StoreError, missing_extra, one_line
 from ee_spark.objects import check_output, write_output
+from ee_spark.objects.place import split_url
 from ee_spark.read.dataset import Dataset, open_dataset
 
 PAGE, PICTURE = (".html", ".htm"), (".png",)
@@ -27,7 +27,7 @@ def write(path: str, out: str, storage: Mapping[str, Any] | None = None) -> str:
         ReadError: if there is no dataset, it cannot be read, or there is nothing to draw.
         MissingExtraError: if there is no matplotlib to draw with.
     """
-    ending = Path(urlsplit(out).path).suffix.lower()
+    ending = Path(split_url(out, "--out").path).suffix.lower()
     if ending not in (*PAGE, *PICTURE):
         raise JobError(f"--out: {out!r} is not a name of a page or a picture; write one that ends in .html or .png")
     if find_spec("matplotlib") is None:

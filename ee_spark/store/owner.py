@@ -1,25 +1,19 @@
-"""The driver that a run belongs to, and whether it is known to be gone."""
+"""Whether the driver that a run belongs to is known to be gone."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
-import socket
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
+
+from ee_spark.objects.owner import is_dead, owner
+
+__all__ = ["LONGEST", "is_gone", "owner"]
 
 LONGEST = dt.timedelta(days=14)
 """What no run outlasts: it is all that Dataproc gives a batch.
 
 Source: https://cloud.google.com/dataproc-serverless/docs/reference/rest/v1/EnvironmentConfig#ExecutionConfig.
 """
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-def owner() -> dict[str, Any]:
-    """Return what names this process: its machine, since when that runs, and its number there."""
-    return {"host": _host(), "pid": os.getpid()}
 
 
 def is_gone(run: dict[str, Any] | None) -> bool:
@@ -29,22 +23,4 @@ def is_gone(run: dict[str, Any] | None) -> bool:
     began = dt.datetime.fromisoformat(run["started_at"])
     if dt.datetime.now(dt.UTC) - began > LONGEST:
         return True
-    of = run.get("owner", {})
-    return of.get("host") == _host() and not _lives(of["pid"])
-
-
-def _host() -> str:
-    boot = ""
-    with suppress(OSError):
-        boot = _BOOT.read_text().strip()
-    return f"{socket.gethostname()}/{boot}"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
+    return is_dead(run.get("owner", {}))

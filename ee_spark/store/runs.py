@@ -14,6 +14,7 @@ from typing import Any
 from ee_spark.errors import StoreError
 from ee_spark.job import JobConfig
 from ee_spark.objects import Store
+from ee_spark.objects.names import is_run_id
 from ee_spark.planner.chunk import Pairs
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.region import Points, Polygons
@@ -50,8 +51,9 @@ class Planned:
 
 
 def run_ids(store: Store) -> list[str]:
-    """Return the ids of all runs."""
-    return [entry.name.removeprefix(f"{RUNS}/").removesuffix(".json") for entry in store.list(f"{RUNS}/")]
+    """Return the ids of all runs; what has another name is no record of a run."""
+    names = (entry.name.removeprefix(f"{RUNS}/").removesuffix(".json") for entry in store.list(f"{RUNS}/"))
+    return [name for name in names if is_run_id(name)]
 
 
 def read_runs(store: Store, ids: Iterable[str] | None = None) -> dict[str, Record | None]:

@@ -398,3 +398,38 @@ def test_the_command_and_spark_submit(series: Path, tmp_path: Path) -> None:
         [*plain[:-1], str(tmp_path / "x"), "--bands", "B1"], cwd=REPO, env=environment, capture_output=True, text=True
     )
     assert (wrong.returncode, wrong.stderr) == (2, "bands: no band 'B1'; the bands are NDVI\n")
+
+
+def test_ids_never_share_a_file_nor_leave_the_folder(tmp_path: Path) -> None:
+    """Ids that come to one name, that differ in case only, that climb: a file each, in the folder, with its pixels."""
+    ids = ["S/MAY", "S_MAY", "s/may", "../../climbs", "/etc/x", ".hidden", "CON", "é b", "2021-05-01/2021-06-01"]
+    planes = {name: texture(SIDE, "uint8", seed) for seed, name in enumerate(ids)}
+    good = np.ones(SIDE, np.uint8)
+    images = [Image(name, MAY, {"a": plane}, {"valid": good}) for name, plane in planes.items()]
+    write_dataset(tmp_path / "data/set", images, tile=TILE)
+    results = export(ee_spark.open_dataset(tmp_path / "data/set"), "geotiff", str(tmp_path / "out/deep"))
+    files = [path for path in tmp_path.rglob("*.tif") if path.is_file()]
+    assert {path.parent for path in files} == {tmp_path / "out/deep"}
+    assert len({path.name.lower() for path in files}) == len(ids) == len(results)
+    assert {"2021-05-01_2021-06-01.tif", "%2Ehidden.tif"} < {path.name for path in files}
+    for path in files:
+        with rasterio.open(path) as raster:
+            np.testing.assert_array_equal(raster.read(1), planes[raster.tags()["image_id"]])
+
+
+def test_an_export_needs_a_folder_that_can_be(two: tuple[Dataset, Any, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for out in (
+        str(tmp_path / "file"),
+        str(tmp_path / "file/below"),
+        "/dev/null",
+        "",
+        "~/x",
+        "$HOME/x",
+        "file://host/x",
+    ):
+        for to in ("geotiff", "npz"):
+            with pytest.raises((JobError, ReadError), match="--out: ") as told:
+                export(two[0], to, out)
+            assert told.value.exit_code == 2
+    assert (tmp_path / "file").read_text() == "x"

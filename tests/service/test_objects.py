@@ -303,8 +303,8 @@ class ClearedUnder(FileStore):
 
     times = 0
 
-    def _write_temp(self, data: bytes) -> Path:
-        temp = super()._write_temp(data)
+    def _write_temp(self, temps: int, data: bytes) -> str:
+        temp = super()._write_temp(temps, data)
         if self.times:
             self.times -= 1
             FileStore(Path(self.root)).clear_temp()
