@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ee_spark.errors import ReadError
+from ee_spark.boundary import SHOWN, shortened
+from ee_spark.errors import ReadError, one_line
 from ee_spark.export.split import Split
 from ee_spark.export.task import Advance, Task
 from ee_spark.objects import Settings, local_path, open_store
 from ee_spark.read.dataset import Dataset
+from ee_spark.read.rows import damage
 
 __all__ = ["FORMATS", "Advance", "Meter", "Options", "Task", "export", "run", "tasks"]
 
@@ -55,11 +57,13 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
     if to not in ("geotiff", "cog"):
         _refuse_taken(out, dataset.settings)
     if urlsplit(out).scheme in ("", "file"):
-        return list(_tasks(dataset, to, local_path(out), options))
+        with damage(dataset.path):
+            return list(_tasks(dataset, to, local_path(out), options))
     from ee_spark.export.remote import remote
 
     name = Path(out.partition("://")[2].partition("/")[2].strip("/") or str(dataset.job["name"]))
-    return list(remote(_tasks(dataset, to, name, options), out, dataset.settings))
+    with damage(dataset.path):
+        return list(remote(_tasks(dataset, to, name, options), out, dataset.settings))
 
 
 def _tasks(dataset: Dataset, to: str, path: Path, options: Options) -> Iterator[Task]:
@@ -92,7 +96,9 @@ def run(tasks: Sequence[Task], *, quiet: bool = False) -> Iterator[dict[str, Any
     """Run tasks one after the other, here, and yield what each wrote; unless ``quiet``, progress goes to stderr."""
     meter = Meter(sum(task.blocks for task in tasks), quiet=quiet)
     for task in tasks:
-        yield task.run(meter)
+        with damage(f"what {task.path} is made of"):
+            done = task.run(meter)
+        yield done
     meter.end()
 
 
@@ -127,7 +133,10 @@ def _refuse_taken(out: str, settings: Settings) -> None:
     """Refuse a directory, or a folder of a bucket, that holds something already."""
     if urlsplit(out).scheme in ("", "file"):
         path = local_path(out)
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        try:
+            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except (OSError, ValueError) as error:
+            raise ReadError(f"--out: {shortened(out)!r} cannot be written: {one_line(error, SHOWN)}") from None
     else:
         taken = bool(open_store(out, settings).list(""))
     if taken:

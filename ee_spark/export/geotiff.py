@@ -37,6 +37,8 @@ from ee_spark.read.rows import LATTICE, Rows
 from ee_spark.status import TileStatus
 
 BLOCK = 512
+MOST_EMPTY = 10_000
+"""Pixels of a mosaic for each that is planned."""
 CACHE_MB = 128
 """GDAL's block cache: all that a mosaic holds in memory beside two row groups."""
 _GDAL_TYPES = {
@@ -207,6 +209,8 @@ def mosaics(dataset: Rows, out: Path, *, cloud_optimised: bool) -> Iterator[Mosa
     single = out.suffix.lower() in (".tif", ".tiff")
     if single and len(found) > 1:
         raise ReadError(f"--out: {out.name} is one file and there are {len(found)} mosaics; write a directory")
+    for _, canvas in found:
+        _refuse_thin(canvas, rows.num_rows)
     of_image, of_crs = Counter(image for image, _ in found), Counter((image, canvas.crs) for image, canvas in found)
     for (name, time), canvas in found:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name) or dataset.manifest.name
@@ -225,6 +229,15 @@ def mosaics(dataset: Rows, out: Path, *, cloud_optimised: bool) -> Iterator[Mosa
             nodata,
             not dataset.rule.known and blocks * math.prod(canvas.tile) == canvas.width * canvas.height,
             cloud_optimised,
+        )
+
+
+def _refuse_thin(canvas: Canvas, tiles: int) -> None:
+    """Refuse a raster of which tiles fill almost nothing: to write its empty pixels would take hours and terabytes."""
+    if canvas.width * canvas.height > MOST_EMPTY * math.prod(canvas.tile) * tiles:
+        raise ReadError(
+            f"--to: {tiles:,} tiles lie in a raster of {canvas.width:,} × {canvas.height:,} pixels, almost all of them "
+            "empty; choose some with --bbox, or write --to zarr"
         )
 
 

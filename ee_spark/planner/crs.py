@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as warp_points
 
+from ee_spark.boundary import shortened
 from ee_spark.errors import JobError
 from ee_spark.gdal import local_gdal
 
@@ -23,6 +24,12 @@ LONLAT = "OGC:CRS84"
 # (https://developers.google.com/earth-engine/guides/projections).
 _SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 
+LONGEST_WKT = 50_000
+"""Characters: those of compound CRSs with all their usages have some ten thousand."""
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9][A-Za-z0-9._+-]*")
+_WKT = re.compile(r"\s*[A-Za-z][A-Za-z0-9_]*\s*[\[(]")
+_GRID_FILE = re.compile(r"grids\s*=(?!@null\b)|PARAMETERFILE", re.I)  # which PROJ would look for
+
 
 @lru_cache(maxsize=256)
 def crs_of(name: str) -> CRS:
@@ -32,9 +39,21 @@ def crs_of(name: str) -> CRS:
         JobError: if PROJ cannot make one of it.
     """
     try:
-        return CRS.from_proj4(_SINUSOIDAL) if name == "SR-ORG:6974" else CRS.from_user_input(name)
+        if not _is_name(name):
+            raise CRSError
+        with local_gdal():  # which keeps GDAL's own messages off stderr
+            return CRS.from_proj4(_SINUSOIDAL) if name == "SR-ORG:6974" else CRS.from_user_input(name)
     except (CRSError, ValueError):  # the latter for EPSG:word
-        raise JobError(f"grid.crs: {name!r} is not a CRS that can be read; write e.g. EPSG:32610, or a WKT") from None
+        raise JobError(
+            f"grid.crs: {shortened(name)!r} is not a CRS that can be read; write e.g. EPSG:32610, or a WKT"
+        ) from None
+
+
+def _is_name(text: str) -> bool:
+    """Return True for a code or a WKT: all else GDAL takes for a file or an address, and opens it."""
+    if _CODE.fullmatch(text):
+        return True
+    return bool(len(text) <= LONGEST_WKT and _WKT.match(text) and not _GRID_FILE.search(text))
 
 
 @lru_cache(maxsize=256)
