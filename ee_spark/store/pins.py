@@ -64,7 +64,7 @@ def mend(store: Store, layout: Layout) -> int:
             old = table_schema().empty_table()
         tiles = _of_tiles(store, layout)
         tiles = tiles.filter(pc.invert(pc.is_in(tiles["image_id"], old["image_id"].combine_chunks())))
-        count = tiles.num_rows
+        count = int(tiles.num_rows)
         rows = pa.table(
             [
                 tiles["image_id"],

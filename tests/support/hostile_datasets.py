@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
@@ -27,17 +27,40 @@ from wrong_inputs_place import Kind, Place, Wrong
 OLDER = REPO / "tests" / "data" / "datasets-0.1"
 NAMES = ("ndvi-band", "ndvi-fill", "patches", "native")
 MEGABYTES = 1024
+FORMATS = ("npz", "tfrecord", "zarr", "cog", "geotiff")
 COMMANDS = (
     ["read", "out"],
     ["ee-spark", "report", "--dataset", "out", "--out", "page.html"],
     ["ee-spark", "report", "--dataset", "out", "--out", "picture.png"],
-    *(["ee-spark", "export", "--dataset", "out", "--out", "exported", "--to", to] for to in
-      ("npz", "tfrecord", "zarr", "cog", "geotiff")),
+    *(["ee-spark", "export", "--dataset", "out", "--out", "exported", "--to", to] for to in FORMATS),
     ["ee-spark", "verify", "--dataset", "out"],
     ["ee-spark", "verify", "--dataset", "out", "--repair"],
 )  # fmt: skip
 TAGS = frozenset(
-    ["html", "head", "meta", "title", "link", "style", "body", "main", "h1", "h2", "p", "div", "b", "section", "img", "table", "thead", "tbody", "tr", "th", "td", "footer"]
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "link",
+        "style",
+        "body",
+        "main",
+        "h1",
+        "h2",
+        "p",
+        "div",
+        "b",
+        "section",
+        "img",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "footer",
+    ]
 )
 ATTRIBUTES = frozenset(["lang", "charset", "name", "content", "rel", "href", "class", "alt", "src"])
 
@@ -77,7 +100,7 @@ def run(case: Case, scratch: Path, rooms: frozenset[str]) -> Outcome:
         random = Random(f"{case.kind.name}:{case.seed}")
         shutil.copytree(OLDER / random.choice(NAMES) / "dataset", place.work / "out")
         why = MUTATIONS[case.kind.name](random, place.work / "out")
-        command = [word for word in random.choice([one for one in COMMANDS if rooms & _rooms(one)])]
+        command = list(random.choice([one for one in COMMANDS if rooms & _rooms(one)]))
         before = snapshot(root)
         outcome = in_child(case, Wrong(command, why), place, scratch)
         outcome.wrong = [*_broken(outcome), *_outside(before, snapshot(root), command)]
@@ -107,7 +130,7 @@ def _broken(outcome: Outcome) -> Iterator[str]:
         yield "not one line"
 
 
-def _outside(before: dict[str, object], after: dict[str, object], command: list[str]) -> Iterator[str]:
+def _outside(before: Mapping[str, object], after: Mapping[str, object], command: list[str]) -> Iterator[str]:
     """Yield what a command changed where it had no business."""
     own = ["work/exported", "work/page.html", "work/picture.png"]
     own += ["work/out/"] if "--repair" in command else []
@@ -133,7 +156,11 @@ def main() -> int:
         if given.case:
             name, _, seed = given.case.partition(":")
             chosen = [Case(next(kind for kind in kinds if kind.name == name), seed)]
-        outcomes = [run(case, Path(folder), rooms) for case in chosen]
+        outcomes = []
+        for case in chosen:
+            outcomes.append(run(case, Path(folder), rooms))
+            if outcomes[-1].wrong:
+                print(outcomes[-1].name, "; ".join(outcomes[-1].wrong), file=sys.stderr, flush=True)
     if given.case:
         print(outcomes[0])
     print(told(outcomes))
