@@ -7,7 +7,7 @@ BIN := .venv/bin
 SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
 SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
 
-.PHONY: quickstart patches test unit chaos wrong-inputs lint clean
+.PHONY: quickstart patches test unit chaos wrong-inputs hostile-datasets lint clean
 
 quickstart: .venv/.local
 	$(SPARK) $(SUBMIT) --config conf/quickstart.yaml
@@ -41,6 +41,10 @@ COUNT ?= 2000
 SEED ?= 1
 wrong-inputs: .venv/.test
 	$(BIN)/python tests/support/wrong_inputs.py $(if $(CASE),--case $(CASE),--count $(COUNT) --seed $(SEED))
+
+# The same for datasets that somebody made up or damaged.
+hostile-datasets: .venv/.test
+	$(BIN)/python tests/support/hostile_datasets.py $(if $(CASE),--case $(CASE),--count $(COUNT) --seed $(SEED))
 
 .venv/.local: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ee_spark needs Python 3.11 or later: make PYTHON=python3.11")'

@@ -72,6 +72,10 @@ class StoreError(EESparkError):
     """The output cannot be read or written."""
 
 
+class DamagedError(ReadError, StoreError):
+    """Something of a dataset cannot be what it says it is: it is damaged, or whoever can write there made it up."""
+
+
 class LedgerError(StoreError):
     """A part has no readable ledger, so nobody knows which tiles are committed in it."""
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ee_spark.check.verify import REPAIRABLE, Problem
 from ee_spark.errors import EESparkError
 from ee_spark.objects import Store
-from ee_spark.store import account, manifest
+from ee_spark.store import account, manifest, pins
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.part import build, failed_table
-from ee_spark.store.schema import PIXELS, TILES, Layout
+from ee_spark.store.schema import IMAGES, PIXELS, TILES, Layout
 
 
 def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
@@ -18,6 +18,7 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
 
     A part that cannot be trusted is replaced, on the generation read, by one without rows and with an empty ledger: its
     number stays taken. A file in ``tiles`` is folded anew from its parts. What an overwritten job left is removed.
+    Images that the table of them does not name, or all where it cannot be read, are named as their tiles do.
     """
     job = manifest.required(store)
     layout = manifest.layout_of_dataset(store, job)
@@ -44,6 +45,8 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
             done.append(f"removed {problem.name}, of a job that was overwritten")
         elif problem.kind == "tiles" and (chunk := layout.chunk_of(problem.name)):
             chunks.add(chunk)
+    if any(problem.kind == "images" for problem in problems):
+        done.append(f"wrote {IMAGES}: it names {pins.mend(store, layout):,} images anew, as their tiles do")
     done += [_fold(store, layout, chunk) for chunk in sorted(chunks)]
     return done
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ee_spark.errors import ReadError
+from ee_spark.boundary import SHOWN, shortened
+from ee_spark.errors import ReadError, one_line
 from ee_spark.export.split import Split
 from ee_spark.export.task import TIFF, Advance, Task
 from ee_spark.objects import Settings, is_local, local_path, open_store
 from ee_spark.objects.names import segment
 from ee_spark.objects.place import check_folder
 from ee_spark.read.dataset import Dataset
+from ee_spark.read.rows import damage
 
 __all__ = ["FORMATS", "Advance", "Meter", "Options", "Task", "export", "run", "tasks"]
 
@@ -60,12 +62,13 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
         check_folder(local_path(out, "--out").parent, "--out")
     else:
         open_store(out, dataset.settings, "--out")
-    if here:
-        return list(_tasks(dataset, to, local_path(out, "--out"), options))
-    from ee_spark.export.remote import remote
+    with damage(dataset.path):
+        if here:
+            return list(_tasks(dataset, to, local_path(out, "--out"), options))
+        from ee_spark.export.remote import remote
 
-    name = Path(out.partition("://")[2].partition("/")[2].strip("/") or segment(dataset.manifest.name))
-    return list(remote(_tasks(dataset, to, name, options), out, dataset.settings))
+        name = Path(out.partition("://")[2].partition("/")[2].strip("/") or segment(dataset.manifest.name))
+        return list(remote(_tasks(dataset, to, name, options), out, dataset.settings))
 
 
 def _tasks(dataset: Dataset, to: str, path: Path, options: Options) -> Iterator[Task]:
@@ -98,7 +101,9 @@ def run(tasks: Sequence[Task], *, quiet: bool = False) -> Iterator[dict[str, Any
     """Run tasks one after the other, here, and yield what each wrote; unless ``quiet``, progress goes to stderr."""
     meter = Meter(sum(task.blocks for task in tasks), quiet=quiet)
     for task in tasks:
-        yield task.run(meter)
+        with damage(f"what {task.path} is made of"):
+            done = task.run(meter)
+        yield done
     meter.end()
 
 
@@ -133,7 +138,10 @@ def _refuse_taken(out: str, settings: Settings) -> None:
     """Refuse a directory, or a folder of a bucket, that holds something already."""
     if is_local(out, "--out"):
         path = local_path(out, "--out")
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        try:
+            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except (OSError, ValueError) as error:
+            raise ReadError(f"--out: {shortened(out)!r} cannot be written: {one_line(error, SHOWN)}") from None
     else:
         taken = bool(open_store(out, settings, "--out").list(""))
     if taken:

@@ -38,6 +38,8 @@ from ee_spark.read.rows import LATTICE, Rows
 from ee_spark.status import TileStatus
 
 BLOCK = 512
+MOST_EMPTY = 10_000
+"""Pixels of a mosaic for each that is planned."""
 CACHE_MB = 128
 """GDAL's block cache: all that a mosaic holds in memory beside two row groups."""
 _GDAL_TYPES = {
@@ -208,6 +210,8 @@ def mosaics(dataset: Rows, out: Path, *, cloud_optimised: bool) -> Iterator[Mosa
     single = out.suffix.lower() in TIFF
     if single and len(found) > 1:
         raise ReadError(f"--out: {out.name} is one file and there are {len(found)} mosaics; write a directory")
+    for _, canvas in found:
+        _refuse_thin(canvas, rows.num_rows)
     of_image, of_crs = Counter(image for image, _ in found), Counter((image, canvas.crs) for image, canvas in found)
     named = {
         _full_name(name, canvas, of_image[name, time], of_crs[(name, time), canvas.crs]): (name, time, canvas)
@@ -238,6 +242,15 @@ def _full_name(image: str, canvas: Canvas, of_image: int, of_crs: int) -> str:
 def _file_stem(full: str, job: str) -> str:
     image, *crs = full.split("\n")
     return "_".join([file_stem(image or job), *(re.sub(r"[^A-Za-z0-9]+", "-", part) for part in crs)])
+
+
+def _refuse_thin(canvas: Canvas, tiles: int) -> None:
+    """Refuse a raster of which tiles fill almost nothing: to write its empty pixels would take hours and terabytes."""
+    if canvas.width * canvas.height > MOST_EMPTY * math.prod(canvas.tile) * tiles:
+        raise ReadError(
+            f"--to: {tiles:,} tiles lie in a raster of {canvas.width:,} × {canvas.height:,} pixels, almost all of them "
+            "empty; choose some with --bbox, or write --to zarr"
+        )
 
 
 def _by_image(rows: pa.Table) -> Iterator[tuple[tuple[str, dt.datetime | None], pa.Table]]:

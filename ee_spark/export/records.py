@@ -7,7 +7,9 @@ floats.
 
 from __future__ import annotations
 
+import re
 import struct
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +17,16 @@ from typing import IO, Any
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ee_spark.boundary import shortened
 from ee_spark.errors import ReadError
 from ee_spark.export.split import NAMES, Split
 from ee_spark.export.task import Advance
 from ee_spark.export.whole import appearing
+from ee_spark.job import NAME
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import LATTICE, Rows
 
@@ -171,8 +176,22 @@ class _Archives:
         if self._parts:
             first = self._parts[0]
             arrays: dict[str, Any] = {name: np.concatenate([part[name] for part in self._parts]) for name in first}
-            np.savez_compressed(self.folder / f"{self.name}-{self.files:05d}.npz", **arrays)
+            _write_archive(self.folder / f"{self.name}-{self.files:05d}.npz", arrays)
             self.files, self._parts, self._size = self.files + 1, [], 0
+
+
+def _write_archive(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write what ``numpy.savez_compressed`` would, also of columns that are called like its arguments.
+
+    Raises:
+        ReadError: for a column whose name would be a path in the archive.
+    """
+    with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            if not re.fullmatch(NAME, name):
+                raise ReadError(f"--to npz: column {shortened(name)!r} is not a valid name; choose another format")
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
 
 def features_of(block: Block) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ee_spark.boundary import shortened
 from ee_spark.errors import ReadError
 
 NAMES = ("train", "validation", "test")
 CELL = 0.1
 """Degrees a side of the cells that are dealt: about 11 km."""
+LEAST_CELL = 1e-7
+"""Degrees: a centimetre. Finer ones no number can count around the Earth."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,12 @@ def parse(text: str, cell: float = CELL) -> Split:
         shares = [float(part) for part in text.split("/")]
     except ValueError:
         shares = []
-    if not 1 <= len(shares) <= len(NAMES) or min(shares, default=-1) < 0 or not sum(shares) > 0:
-        raise ReadError(f"--split: {text!r} is not a valid split; write shares of train/validation/test, e.g. 80/10/10")
-    if not (cell > 0 and math.isfinite(cell)):
+    sound = 1 <= len(shares) <= len(NAMES) and all(0 <= share < math.inf for share in shares)
+    if not sound or not 0 < sum(shares) < math.inf:
+        raise ReadError(
+            f"--split: {shortened(text)!r} is not a valid split; write shares of train/validation/test, e.g. 80/10/10"
+        )
+    if not LEAST_CELL <= cell <= 360:
         raise ReadError(f"--split-cell: {cell:g} is not a valid size; write degrees, e.g. {CELL:g}")
     return Split(tuple(share / sum(shares) for share in shares), cell)
 

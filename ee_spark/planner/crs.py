@@ -23,6 +23,12 @@ LONLAT = "OGC:CRS84"
 # (https://developers.google.com/earth-engine/guides/projections).
 _SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 
+LONGEST_WKT = 50_000
+"""Characters: those of compound CRSs with all their usages have some ten thousand."""
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9][A-Za-z0-9._+-]*")
+_WKT = re.compile(r"\s*[A-Za-z][A-Za-z0-9_]*\s*[\[(]")
+_GRID_FILE = re.compile(r"grids\s*=(?!@null\b)|PARAMETERFILE", re.I)  # which PROJ would look for
+
 
 @lru_cache(maxsize=256)
 def crs_of(name: str) -> CRS:
@@ -32,6 +38,8 @@ def crs_of(name: str) -> CRS:
         JobError: if PROJ cannot make one of it.
     """
     what = f"{shown(name)} is not a CRS that can be read; write e.g. EPSG:32610, or a WKT"
+    if not _is_name(name):
+        raise JobError(f"grid.crs: {what}")
     with reading("grid.crs", what=what), local_gdal():  # which would say what is wrong on standard error too
         return CRS.from_proj4(_SINUSOIDAL) if name == "SR-ORG:6974" else CRS.from_user_input(name)
     raise AssertionError("reading raises")
@@ -43,10 +51,8 @@ def check_horizontal(name: str) -> None:
     Raises:
         JobError: so, and as :func:`crs_of` does.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*:[A-Za-z0-9]+|[A-Za-z0-9_]+\s*\[.*", name, re.DOTALL):
-        raise JobError(f"grid.crs: {shown(name)} is not a CRS as the service knows it; write e.g. EPSG:32610, or a WKT")
-    kind = wkt_of(name).partition("[")[0]
     found = crs_of(name)
+    kind = wkt_of(name).partition("[")[0]
     third = ",3]" in wkt_of(name).replace(" ", "")
     if kind == "COMPOUNDCRS" or third or not (found.is_geographic or found.is_projected):
         what = {"GEODCRS": "geocentric", "VERTCRS": "one of heights", "ENGCRS": "a local one"}.get(kind, "with heights")
@@ -56,6 +62,13 @@ def check_horizontal(name: str) -> None:
 def metres_of_unit(crs: str) -> float:
     """Return how many metres one unit of a CRS is at its true scale."""
     return 1 / metres_to_units(crs, 1.0)
+
+
+def _is_name(text: str) -> bool:
+    """Return True for a code or a WKT: all else GDAL takes for a file or an address, and opens it."""
+    if _CODE.fullmatch(text):
+        return True
+    return bool(len(text) <= LONGEST_WKT and _WKT.match(text) and not _GRID_FILE.search(text))
 
 
 @lru_cache(maxsize=256)

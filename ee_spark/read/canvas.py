@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 from ee_spark.errors import ReadError
 from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.window import Window
-from ee_spark.read.rows import LATTICE, Rows
+from ee_spark.read.rows import LATTICE, Rows, damage
 
 PLACE = (LATTICE, "crs", "transform")
 """The columns that say where a tile lies."""
+MOST_SIDE = 2**31 - 1
+"""Pixels a side: what GDAL and others can count. The Earth has so many at 2 cm."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def canvases(rows: Rows, places: pa.Table | None = None) -> list[Canvas]:
         raise ReadError(f"{rows.path}: no tiles are selected; dataset.counts says how many there are")
     shape = rows.frozen.shape
     tile = shape.height, shape.width
-    return sorted(_canvases(places, tile, shape.margin), key=lambda canvas: (canvas.crs, canvas.resolution, canvas.key))
+    with damage(f"{rows.path}: where its tiles lie"):
+        found = list(_canvases(places, tile, shape.margin))
+    return sorted(found, key=lambda canvas: (canvas.crs, canvas.resolution, canvas.key))
 
 
 def one_canvas(rows: Rows, what: str, places: pa.Table | None = None) -> Canvas:
@@ -86,8 +90,12 @@ def _canvases(places: pa.Table, tile: tuple[int, int], margin: int) -> Iterator[
         mine = places.filter(pc.equal(places[LATTICE], key))
         scale_x, _, _, _, scale_y, _ = mine["transform"][0].as_py()
         x, y = _corners(mine, margin)
+        if not (np.isfinite(x).all() and np.isfinite(y).all() and 0 < scale_x < np.inf and -np.inf < scale_y < 0):
+            raise ValueError(f"a transform with scales {scale_x:g}, {scale_y:g}, or corners that are no numbers")
         width = round((x.max() - x.min()) / scale_x) + tile[1]
         height = round((y.min() - y.max()) / scale_y) + tile[0]
+        if max(width, height) > MOST_SIDE:
+            raise ValueError(f"tiles that lie {max(width, height):,} pixels apart")
         transform = (scale_x, 0.0, float(x.min()), 0.0, scale_y, float(y.max()))
         yield Canvas(mine["crs"][0].as_py(), transform, width, height, key, tile, margin)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
@@ -14,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ee_spark.errors import ReadError, StoreError
+from ee_spark.boundary import SHOWN, shortened
+from ee_spark.errors import DamagedError, EESparkError, ReadError, one_line
 from ee_spark.objects import Settings, Store, open_store
 from ee_spark.planner.chunk import lattice_key
 from ee_spark.planner.frozen import Frozen
@@ -33,6 +36,11 @@ WIDE = ("crs_wkt", "geometry")
 """Columns that no block needs: long, and told by the others."""
 OPEN_PARTS = 64
 READ_AHEAD = 4
+MOST_BYTES = 1 << 29
+"""Raw bytes of a row group that is read: sixteen times what a job writes into one."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,11 +126,11 @@ class Rows:
     def tiles(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return rows of ``tiles``: what became of each planned (tile, image) of the selection."""
         names = self._wanted(part_names(self.store, TILES, self.manifest))
-        try:
+        if not names:
+            raise DamagedError(f"{self.path}/{TILES}: has no part of this job; ee-spark verify says what is wrong")
+        with damage(f"{self.path}/{TILES}"):
             found = [self._filtered(_opened(self.path, self.settings, name), name, columns) for name in names]
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.path}/{TILES}: cannot be read: {error}") from None
-        return pa.concat_tables(found, promote_options="permissive")
+            return pa.concat_tables(found, promote_options="permissive")
 
     def keys(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows of the selection without their pixels; :data:`LATTICE` is a column where it is asked for."""
@@ -166,21 +174,38 @@ class Rows:
 
     def read_row_group(self, group: RowGroup) -> Blocks:
         """Return the selection's blocks of one row group."""
-        return blocks_of(
-            self.row_group_keys(group, [*self.key_names, LATTICE, *self.bands, *self.validity]), self.shape, self.rule
-        )
+        table = self.row_group_keys(group, [*self.key_names, LATTICE, *self.bands, *self.validity])
+        with damage(f"{self.path}/{group.part}"):
+            return blocks_of(table, self.shape, self.rule)
 
     def row_group_keys(self, group: RowGroup, columns: Sequence[str]) -> pa.Table:
         """Return these columns of the selection's rows of one row group."""
-        try:
-            fragment = _fragment(self.path, self.settings, group.part).subset(row_group_ids=[group.group])
-            return self._filtered(fragment, group.part, columns)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.path}/{group.part}: cannot be read: {error}") from None
+        with damage(f"{self.path}/{group.part}"):
+            whole = _fragment(self.path, self.settings, group.part)
+            self._check_size(whole.metadata.row_group(group.group))
+            return self._filtered(whole.subset(row_group_ids=[group.group]), group.part, columns)
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        return _fragment(self.path, self.settings, self.parts[0]).physical_schema
+        with damage(f"{self.path}/{self.parts[0]}"):
+            return _fragment(self.path, self.settings, self.parts[0]).physical_schema
+
+    def _check_size(self, group: Any) -> None:
+        """Refuse a row group that would take more memory than any that a job writes: its footer says how much."""
+        height, width = self.shape
+        values = group.num_rows * height * width
+        planes = {*(band.name for band in self.frozen.bands), *self.frozen.validity}
+        if group.num_rows > max(1, MOST_BYTES // max(1, self.frozen.tile_bytes)):
+            raise ValueError(f"a row group of {group.num_rows:,} rows of {width} × {height} pixels")
+        rest = 0
+        for index in range(group.num_columns):
+            column = group.column(index)
+            name = column.path_in_schema.partition(".")[0]
+            if name in planes and column.num_values != values:
+                raise ValueError(f"{name} has {column.num_values:,} pixels in {group.num_rows:,} rows")
+            rest += 0 if name in planes else column.total_uncompressed_size
+        if rest > MOST_BYTES:
+            raise ValueError(f"a row group with {rest:,} bytes beside its pixels")
 
     def _no_rows(self, columns: Sequence[str]) -> pa.Table:
         empty = self._schema.empty_table()
@@ -201,13 +226,11 @@ class Rows:
         return table.append_column(LATTICE, key).select(list(columns))
 
     def _row_groups_of(self, part: str) -> list[RowGroup]:
-        try:
+        with damage(f"{self.path}/{part}"):
             fragment = _fragment(self.path, self.settings, part)
             found = fragment.split_by_row_group(self.selection.filter)
             groups = [item.row_groups[0] for item in found]
             return [RowGroup(part, group.id, group.num_rows) for group in groups if group.num_rows]
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.path}/{part}: cannot be read: {error}") from None
 
 
 def part_names(store: Store, table: str, job: Manifest) -> tuple[str, ...]:
@@ -242,6 +265,23 @@ def store_of(path: str, settings: Settings) -> Store:
 def cores() -> int:
     """Return how many processors this process may use."""
     return max(1, len(os.sched_getaffinity(0)))
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Turn whatever is raised while something of a dataset is read into one line: who can write there, may lie.
+
+    Raises:
+        DamagedError: for all but our own errors.
+    """
+    try:
+        yield
+    except EESparkError:
+        raise
+    except Exception as error:  # no list of types holds all that Arrow, numpy and GDAL raise
+        log.debug("%s", what, exc_info=True)
+        told = f"{shortened(what)}: cannot be read: {one_line(error, SHOWN)}; ee-spark verify says what is wrong"
+        raise DamagedError(told) from None
 
 
 def _opened(path: str, settings: Settings, name: str) -> Any:

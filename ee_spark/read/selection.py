@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ee_spark.boundary import shortened
 from ee_spark.errors import ReadError
 
 Time = dt.datetime | dt.date | str
@@ -75,7 +76,7 @@ def _moment(time: Time) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
     except ValueError:
-        raise ReadError(f"time: {time!r} is not a date; write e.g. 2020-01-01") from None
+        raise ReadError(f"time: {shortened(time)!r} is not a date; write e.g. 2020-01-01") from None
     if not isinstance(moment, dt.datetime):
         moment = dt.datetime(moment.year, moment.month, moment.day)
     return moment.replace(tzinfo=moment.tzinfo or dt.UTC)

@@ -21,6 +21,8 @@ from ee_spark.show.series import Spread
 WIDTH = 4.7
 MANY = 3000
 """Shapes above which they are drawn as a picture within the chart."""
+NAMED = 40
+"""Characters of a name of the dataset's."""
 _STYLE = {
     "svg.hashsalt": "ee_spark",
     "font.size": 10,
@@ -74,7 +76,7 @@ def pictures(stacks: Sequence[npt.NDArray[np.float64]], titles: Sequence[str]) -
         axis.axis("off")
     for axis, stack, title in zip(axes, stacks, titles, strict=False):
         colour.paint(axis, colour.stretched(stack, ends))
-        axis.set_title(title, fontsize=8, color=INK)
+        axis.set_title(title[:NAMED], fontsize=8, color=INK)
     return _svg(figure)
 
 
@@ -116,7 +118,7 @@ def rate(runs: Mapping[str, npt.NDArray[np.datetime64]]) -> str:
     for name, moments in list(runs.items())[-6:]:
         moments = np.sort(moments)
         seconds = (moments - moments[0]) / np.timedelta64(1, "s")
-        axis.step(seconds, np.arange(1, len(seconds) + 1), where="post", label=name, linewidth=1.4)
+        axis.step(seconds, np.arange(1, len(seconds) + 1), where="post", label=name[:NAMED], linewidth=1.4)
     axis.set_xlabel("seconds since a run's first part")
     axis.set_ylabel("tiles published")
     axis.legend(frameon=False, fontsize=8)

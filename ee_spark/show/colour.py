@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +33,16 @@ STRETCH = (2, 98)
 """The percentiles between which values are stretched."""
 _MASKED = 0.79
 _RED_GREEN_BLUE = tuple(re.compile(text, re.I) for text in ("(B0?4|red)(_|$)", "(B0?3|green)(_|$)", "(B0?2|blue)(_|$)"))
+
+
+@contextmanager
+def plain_texts() -> Iterator[None]:
+    """Within this, texts of a dataset are drawn as they are: no ``$`` begins a formula, no strange letter is told."""
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:

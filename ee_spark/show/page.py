@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ee_spark.errors import StoreError
+from ee_spark.boundary import reading, shortened
+from ee_spark.errors import JobError, StoreError
+from ee_spark.planner.polygon import polygons_of_geojson
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import charts, quicklook
 from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
@@ -28,6 +30,8 @@ FAILURES = 20
 MOST = 256
 """Row groups of at most 32 MiB that the numbers are made of; of more, so many are read, and the page says so."""
 NAMED = 5
+LONGEST = 2_000
+"""Characters of a text in a table."""
 UNMASKED = (
     "Masks were not fetched (mask: none): every pixel counts as valid, masked ones with what stands in their place."
 )
@@ -93,9 +97,14 @@ def page(dataset: Dataset) -> str:
 def runs_of(dataset: Dataset) -> Runs:
     """Return the records of the dataset's runs."""
     found = read_runs(dataset.store)
-    records = [record for record in found.values() if record is not None]
-    records.sort(key=lambda record: str(record.get("started_at", "")))
-    return Runs(records, [name for name, record in found.items() if record is None])
+    whole = {name: record for name, record in found.items() if record is not None and _is_told(record)}
+    records = sorted(whole.values(), key=lambda record: str(record.get("started_at", "")))
+    return Runs(records, [name for name in found if name not in whole])
+
+
+def _is_told(record: Mapping[str, Any]) -> bool:
+    """Return True for a record that says what those of runs say; what else is in it is text to show."""
+    return all(isinstance(record.get(key) or {}, dict) for key in ("report", "region"))
 
 
 def numbers_of(dataset: Dataset, most: int = MOST) -> Numbers:
@@ -169,11 +178,12 @@ def outline(dataset: Dataset, runs: list[dict[str, Any]]) -> list[Any]:
     """Return the rings of the last run's region, in lon and lat; none for points, or where it is lost."""
     region = None
     with suppress(StoreError):
-        region = read_region(dataset.store, runs[-1].get("region", {})) if runs else None
+        region = read_region(dataset.store, runs[-1].get("region") or {}) if runs else None
     if not region:
         return []
-    polygons = [region["coordinates"]] if region["type"] == "Polygon" else region["coordinates"]
-    return [ring for polygon in polygons for ring in polygon]
+    with suppress(JobError), reading("region"):
+        return [ring for polygon in polygons_of_geojson(region) for ring in polygon]
+    return []
 
 
 def _cards(dataset: Dataset, tiles: pa.Table) -> str:
@@ -224,12 +234,18 @@ def _runs(runs: Runs) -> str:
             (
                 record.get("run_id", ""),
                 report.get("status", "not ended"),
-                *(f"{report[name]:,}" if name in report else "" for name in names),
-                f"{report['seconds']:,.1f}" if "seconds" in report else "",
+                *(_figure(report.get(name)) for name in names),
+                _figure(report.get("seconds"), 1),
             )
         )
     heads = ("run", "status", *names, "seconds")
     return _table("Runs", heads, rows, _torn(runs.torn))
+
+
+def _figure(value: object, digits: int = 0) -> str:
+    """Return a number of a record for people; nothing where it is none."""
+    good = isinstance(value, int | float) and abs(value) < 2**63
+    return f"{value:,.{digits}f}" if good else ""
 
 
 def _torn(names: list[str]) -> str:
@@ -258,12 +274,17 @@ def _facts(dataset: Dataset) -> str:
 
 def _table(title: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]], note: str = "") -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads) if any(heads) else ""
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows)
     told = f"<p>{html.escape(note)}</p>" if note else ""
     return (
         f"<section class=table><h2>{html.escape(title)}</h2>{told}<div class=wide><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div></section>"
     )
+
+
+def _cell(value: object) -> str:
+    text = str(value) if isinstance(value, str | int | float) else shortened(value)
+    return html.escape(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
 
 
 def _image(svg: str, title: str) -> str:

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from ee_spark.boundary import shortened
 from ee_spark.errors import JobError, ReadError, StoreError, missing_extra, one_line
 from ee_spark.objects import check_output, write_output
 from ee_spark.objects.place import split_url
 from ee_spark.read.dataset import Dataset, open_dataset
+from ee_spark.read.rows import damage
+from ee_spark.show.colour import plain_texts
 
 PAGE, PICTURE = (".html", ".htm"), (".png",)
 
@@ -29,7 +30,9 @@ def write(path: str, out: str, storage: Mapping[str, Any] | None = None) -> str:
     """
     ending = Path(split_url(out, "--out").path).suffix.lower()
     if ending not in (*PAGE, *PICTURE):
-        raise JobError(f"--out: {out!r} is not a name of a page or a picture; write one that ends in .html or .png")
+        raise JobError(
+            f"--out: {shortened(out)!r} is not a name of a page or a picture; write one that ends in .html or .png"
+        )
     if find_spec("matplotlib") is None:
         raise missing_extra("report", "matplotlib", "local")
     dataset = open_dataset(path, storage)
@@ -46,12 +49,11 @@ def _shown(dataset: Dataset, as_picture: bool) -> tuple[bytes, str]:
     from ee_spark.show import page, picture  # they need matplotlib
 
     try:
-        if as_picture:
-            return picture.draw(dataset)
-        text = page.page(dataset).encode()
-        counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts.items())
-    except (StoreError, pa.ArrowException, OSError) as error:
-        raise ReadError(
-            f"{dataset.path}: cannot be read: {one_line(error)}; ee-spark verify says what is wrong"
-        ) from None
+        with damage(dataset.path), plain_texts():
+            if as_picture:
+                return picture.draw(dataset)
+            text = page.page(dataset).encode("utf-8", "replace")
+            counts = ", ".join(f"{count:,} {name}" for name, count in dataset.counts.items())
+    except StoreError as error:
+        raise ReadError(one_line(error)) from None
     return text, f"{counts}; {len(text) / 1e6:.1f} MB"

@@ -7,6 +7,7 @@ ends (https://developers.google.com/earth-engine/reference/rest/v1/projects.asse
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ee_spark.errors import DamagedError, one_line
 from ee_spark.objects import Store
+from ee_spark.planner.columns import TIME
 from ee_spark.planner.images import Images, table_schema, timestamps
 from ee_spark.planner.wkb import wkb_multipolygon
 from ee_spark.status import TileStatus
 from ee_spark.store.schema import IMAGES, TILES, Layout
 
+BARE = ""
+"""Properties of an image of which only its tiles are known."""
 _CHANGED = table_schema().get_field_index("changed")
 _VERSION = table_schema().get_field_index("version")
 
@@ -31,17 +36,61 @@ def publish(store: Store, images: Images, *, fresh: bool = False, repin: bool = 
     """
     while True:
         found = store.read(IMAGES)
-        old = pq.ParquetFile(pa.BufferReader(found[0])).read() if found and not fresh else table_schema().empty_table()
+        old = _table(store, found[0]) if found and not fresh else table_schema().empty_table()
         today = {name: int(version) for name, version in zip(images.ids, images.version, strict=True)}
         if repin:
             old = _with_versions(old, today)
         known = _versions(old)
-        new = [index for index, name in enumerate(images.ids) if name not in known]
+        pinned = replace(images, version=np.array([known.get(name, today[name]) for name in images.ids], np.int64))
+        bare = set(old.filter(pc.equal(old["properties"], BARE))["image_id"].to_pylist()) & today.keys()
+        new = [index for index, name in enumerate(images.ids) if name not in known or name in bare]
+        kept = old.filter(pc.invert(pc.is_in(old["image_id"], pa.array(sorted(bare), pa.string()))))
         if not (new or not found or fresh or repin) or _replace(
-            store, pa.concat_tables([old, _rows(images, new)]), found[1] if found else None
+            store, pa.concat_tables([kept, _rows(pinned, new)]), found[1] if found else None
         ):
-            version = [known.get(name, today[name]) for name in images.ids]
-            return replace(images, version=np.array(version, np.int64))
+            return pinned
+
+
+def mend(store: Store, layout: Layout) -> int:
+    """Name in the table all images of which there are tiles, with the version that each first had; return how many.
+
+    What cannot be read is written anew. Footprints and properties of images that are named so come with the next run.
+    """
+    while True:
+        found = store.read(IMAGES)
+        try:
+            old = _table(store, found[0]) if found else table_schema().empty_table()
+        except DamagedError:
+            old = table_schema().empty_table()
+        tiles = _of_tiles(store, layout)
+        tiles = tiles.filter(pc.invert(pc.is_in(tiles["image_id"], old["image_id"].combine_chunks())))
+        count = int(tiles.num_rows)
+        rows = pa.table(
+            [
+                tiles["image_id"],
+                tiles["image_time"],
+                pa.nulls(count, TIME),
+                tiles["version"],
+                pa.array([False] * count, pa.bool_()),
+                pa.nulls(count, pa.binary()),
+                pa.array([BARE] * count, pa.string()),
+            ],
+            schema=table_schema(),
+        )
+        if _replace(store, pa.concat_tables([old, rows]), found[1] if found else None):
+            return count
+
+
+def _of_tiles(store: Store, layout: Layout) -> pa.Table:
+    """Return id, time and first version of the images of which there are tiles; what cannot be read is left out."""
+    names = ["image_id", "image_time", "version", "created_at"]
+    found = [layout.tiles.empty_table().select(names)]
+    for entry in store.list(f"{TILES}/{layout.prefix}"):
+        with suppress(pa.ArrowException, OSError, KeyError), store.open(entry.name) as file:
+            found.append(pq.read_table(file, columns=names).cast(found[0].schema))
+    rows = pa.concat_tables(found).sort_by("created_at").group_by("image_id", use_threads=False)
+    first = rows.aggregate([("image_time", "first"), ("version", "first")])
+    return first.rename_columns([name.removesuffix("_first") for name in first.column_names])
 
 
 def flag(store: Store, today: Mapping[str, int]) -> list[str]:
@@ -50,7 +99,7 @@ def flag(store: Store, today: Mapping[str, int]) -> list[str]:
         found = store.read(IMAGES)
         if found is None:
             return []
-        table = pq.ParquetFile(pa.BufferReader(found[0])).read()
+        table = _table(store, found[0])
         names, was = table["image_id"].to_pylist(), table["changed"].to_pylist()
         known = _versions(table)
         now = [flagged or today.get(name, known[name]) != known[name] for name, flagged in zip(names, was, strict=True)]
@@ -70,6 +119,21 @@ def fetched(store: Store, layout: Layout, run_id: str, images: Iterable[str]) ->
         mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], TileStatus.FAILED))
         seen |= set(table.filter(pc.and_(mine, pc.is_in(table["image_id"], wanted)))["image_id"].to_pylist())
     return seen
+
+
+def _table(store: Store, data: bytes) -> pa.Table:
+    """Return the table of images that the bytes of the object hold.
+
+    Raises:
+        DamagedError: if they are not one.
+    """
+    try:
+        return pq.ParquetFile(pa.BufferReader(data)).read().select(table_schema().names).cast(table_schema())
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DamagedError(
+            f"{store.root}/{IMAGES}: is not a table of images ({one_line(error, 100)}); run ee-spark verify --repair, "
+            "then run again"
+        ) from None
 
 
 def _replace(store: Store, table: pa.Table, generation: str | None) -> bool:

@@ -105,7 +105,7 @@ def run(case: Case, url: str, scratch: Path) -> Outcome:
         wrong = case.kind.make(Random(f"{case.kind.name}:{case.seed}"), place)
         place.finish()
         before = snapshot(root)
-        outcome = _in_child(case, wrong, place, scratch)
+        outcome = in_child(case, wrong, place, scratch)
         after = snapshot(root)
         changed = sorted({name for name in {*before, *after} if before.get(name) != after.get(name)})
         if changed:
@@ -136,7 +136,7 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def _in_child(case: Case, wrong: Wrong, place: Place, scratch: Path) -> Outcome:
+def in_child(case: Case, wrong: Wrong, place: Place, scratch: Path) -> Outcome:
     out, err = (Path(tempfile.mkstemp(prefix=name, dir=scratch)[1]) for name in ("out-", "err-"))
     started = time.monotonic()
     before = _children()

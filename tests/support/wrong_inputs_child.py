@@ -93,6 +93,8 @@ def _ended(command: Sequence[str]) -> object:
             from ee_spark.cli import main
 
             main(arguments, prog_name="ee-spark")
+        elif face == "read":
+            _read(*arguments)
         elif face == "submit":
             sys.argv = ["submit", *arguments]
             runpy.run_module("ee_spark.submit", run_name="__main__")
@@ -107,3 +109,21 @@ def _ended(command: Sequence[str]) -> object:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _read(path: str) -> None:
+    """Read a dataset as a program does that uses the package: what is wrong is an error of ours, and no other."""
+    from ee_spark import open_dataset
+    from ee_spark.errors import EESparkError
+    from ee_spark.read.canvas import canvases
+
+    try:
+        dataset = open_dataset(path)
+        print(dataset.counts, dataset.tiles().num_rows, dataset.keys().num_rows, len(dataset.to_numpy()))
+        for block in dataset:
+            print(block.tile_id, [block.masked(band).sum() for band in block.planes])
+        print(dataset.images.num_rows, [(canvas.width, canvas.wkt[:20]) for canvas in canvases(dataset)])
+        print(dataset.select(time="2008-05-01", bbox=(-180, -90, 180, 90)).keys().num_rows)
+    except EESparkError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -212,19 +212,28 @@ def no_dataset(random: Random, place: Place) -> Wrong:
 
 REPORTS = (
     "page.txt", "page", "", ".", "..", "/", "nowhere/page.html", "plain.txt/page.html", "folder.html", "/dev/null",
-    "/dev/full", "loop.html", "gs:///page.html", "ftp://host/page.html",
-    "a\0b.html", "x" * 300 + ".html", "page.html/", "page.html\n", "http://[::1/page.html", "page.svg",
-    "file://host/x/page.html",
+    "/dev/full", "gs:///page.html", "ftp://host/page.html", "page.html/", "page.html\n", "page.svg",
+)  # fmt: skip
+NO_URLS = (
+    "http://[::1/page.html", "file://host/x/page.html", "a\0b.html", "~/page.html", "$HOME/page.html",
+    "gs://A b/p.html", "x" * 300 + ".html",
 )  # fmt: skip
 
 
 @kind("report-out", "datasets", share=6)
 def report(random: Random, place: Place) -> Wrong:
+    return _report(random.choice(REPORTS), place)
+
+
+@kind("report-url", "files", share=3)
+def report_url(random: Random, place: Place) -> Wrong:
+    return _report(random.choice(NO_URLS), place)
+
+
+def _report(out: str, place: Place) -> Wrong:
     place.dataset()
     place.write("plain.txt", "x")
     (place.work / "folder.html").mkdir()
-    (place.work / "loop.html").symlink_to("loop.html")
-    out = random.choice([name for name in REPORTS if name != "loop.html"])
     return Wrong(["ee-spark", "report", "--dataset", "out", "--out", out], f"{out[:30]!r} is no place for a page")
 
 
@@ -269,19 +278,29 @@ EXPORTS: tuple[tuple[str, list[str]], ...] = (
     ("that is no store", ["--out", "ftp://host/x"]),
     ("that is no store", ["--out", "gs://"]),
     ("that is no path", ["--out", ""]),
-    ("that is no path", ["--out", "a\0b"]),
     ("that is no path", ["--out", "x" * 5_000]),
-    ("that is no path", ["--out", "file://host/x"]),
     ("nobody can write there", ["--out", "/proc/nowhere/x"]),
 )
 
 
+NO_PLACES = ("a\0b", "file://host/x", "http://[::1/x", "~/x", "$HOME/x", "gs://A b/x")
+
+
 @kind("export", "datasets", share=16)
 def export(random: Random, place: Place) -> Wrong:
+    why, more = random.choice(EXPORTS)
+    return _export(random, place, why, more)
+
+
+@kind("export-url", "files", share=3)
+def export_url(random: Random, place: Place) -> Wrong:
+    return _export(random, place, "that is no place to write to", ["--out", random.choice(NO_PLACES)])
+
+
+def _export(random: Random, place: Place, why: str, more: list[str]) -> Wrong:
     place.dataset()
     place.write("plain.txt", "x")
     place.write("taken/file", "x")
-    why, more = random.choice(EXPORTS)
     given = {"--to": "npz", "--out": "exported"}
     words = [part for name, value in given.items() if name not in more for part in (name, value)]
     face = random.choice((["ee-spark", "export"], ["jobs/export.py"]))
