@@ -112,7 +112,10 @@ def text_of(found: str) -> str:
         ValueError: if it was cut, so that it does not tell its text, or is none.
     """
     stem, cut, tag = found.partition(_CUT)
-    text = unquote_to_bytes("" if stem == "%" else stem).decode(errors="surrogatepass")
+    try:
+        text = unquote_to_bytes("" if stem == "%" else stem).decode(errors="surrogatepass")
+    except UnicodeDecodeError:  # cut amid a character
+        text = ""
     if (cut and tag != _digest(text)) or (not cut and segment(text) != found):
         raise ValueError(f"{found!r} does not tell the text that it stands for")
     return text
