@@ -1,5 +1,6 @@
 # make quickstart: real satellite pixels through Earth Engine's own protocol into Parquet tables, with Spark.
 # make test: everything that CI checks; make unit: what needs no service, in seconds. All install what they need into .venv.
+# make audit: known vulnerabilities of requirements.lock; it asks the database of PyPI, or says that it cannot.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ BIN := .venv/bin
 SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
 SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
 
-.PHONY: quickstart patches test unit lint clean
+.PHONY: quickstart patches test unit lint audit clean
 
 quickstart: .venv/.local
 	$(SPARK) $(SUBMIT) --config conf/quickstart.yaml
@@ -28,6 +29,16 @@ lint: .venv/.test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks
+
+# In an environment of its own, so that what is checked stays as it is. 0: none known, 1: some, 2: it could not ask.
+audit: .venv/.audit
+	@.venv/.audit/bin/python -c 'import socket; socket.create_connection(("pypi.org", 443), 10).close()' 2>/dev/null \
+	 || { echo "audit: not done: pypi.org, which has the list of vulnerabilities, cannot be reached" >&2; exit 2; }
+	.venv/.audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+
+.venv/.audit: .venv/.local
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet 'pip-audit>=2.7,<3'
 
 .venv/.local: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ee_spark needs Python 3.11 or later: make PYTHON=python3.11")'
