@@ -111,7 +111,7 @@ _WAYS_OUT: dict[Kind, str] = {
 
 def way_out(error: ServiceError) -> str:
     """Return what the user can do about a refused request; empty where only the request itself is wrong."""
-    if error.status == 0:
+    if error.status in (0, 407):
         return "look at earth_engine.endpoint, the network and its proxies (HTTPS_PROXY, NO_PROXY)"
     if error.status == 401:
         return "run 'gcloud auth application-default login' again, or write other earth_engine.credentials"

@@ -24,7 +24,7 @@ import ee
 import numpy as np
 
 from ee_spark.boundary import reading
-from ee_spark.client import Service, load_credentials
+from ee_spark.client import Client, Service
 from ee_spark.errors import JobError
 from ee_spark.job import Pixels, Source, Stratify
 from ee_spark.objects import INPUTS, Inputs
@@ -55,10 +55,10 @@ def connect(service: Service) -> None:
         JobError: if the service cannot be reached or refuses the caller.
     """
     logging.getLogger("googleapiclient.http").setLevel(logging.CRITICAL)  # what it warns of, we raise
-    credentials = load_credentials("anonymous" if service.anonymous else service.credentials)
+    credentials, transport = Client(service, connections=4).official()
     with reading("earth_engine.endpoint", what=f"{service.url} cannot be used"):
         ee.data.setMaxRetries(1)  # its own five take three quarters of a minute to say that nobody answers
-        ee.Initialize(credentials, project=service.project or None, url=service.url)
+        ee.Initialize(credentials, project=service.project or None, url=service.url, http_transport=transport)
         ee.data.setDeadline(60_000)
 
 
