@@ -30,11 +30,11 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks
 
-# In an environment of its own, so that what is checked stays as it is. 0: none known, 1: some, 2: it could not ask.
+# In an environment of its own, so that what is checked stays as it is. --strict: what could not be asked for fails.
 audit: .venv/.audit
 	@.venv/.audit/bin/python -c 'import socket; socket.create_connection(("pypi.org", 443), 10).close()' 2>/dev/null \
 	 || { echo "audit: not done: pypi.org, which has the list of vulnerabilities, cannot be reached" >&2; exit 2; }
-	.venv/.audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	.venv/.audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict --progress-spinner off
 
 .venv/.audit: .venv/.local
 	$(PYTHON) -m venv $@
