@@ -5,7 +5,11 @@
 #
 #   docker build --tag REGION-docker.pkg.dev/PROJECT/REPOSITORY/ee-spark:1 .
 #   docker push REGION-docker.pkg.dev/PROJECT/REPOSITORY/ee-spark:1
-FROM debian:12-slim
+#
+# The base is debian:12-slim of 2026-08-24 (bookworm-20260824-slim), by the digest of its index for all platforms, as
+# https://github.com/docker-library/repo-info/blob/master/repos/debian/remote/12-slim.md records it. A newer one:
+# docker buildx imagetools inspect debian:12-slim.
+FROM debian:12-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 
 ENV DEBIAN_FRONTEND=noninteractive
 # libexpat1 is what rasterio's wheel takes from the system; jemalloc gives memory of large blocks back.

@@ -1,5 +1,6 @@
 # make quickstart: real satellite pixels through Earth Engine's own protocol into Parquet tables, with Spark.
 # make test: everything that CI checks; make unit: what needs no service, in seconds. All install what they need into .venv.
+# make audit: known vulnerabilities of requirements.lock; it asks the database of PyPI, or says that it cannot.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ BIN := .venv/bin
 SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
 SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
 
-.PHONY: quickstart patches test unit chaos wrong-inputs hostile-datasets lint clean
+.PHONY: quickstart patches test unit chaos wrong-inputs hostile-datasets lint audit clean
 
 quickstart: .venv/.local
 	$(SPARK) $(SUBMIT) --config conf/quickstart.yaml
@@ -45,6 +46,16 @@ wrong-inputs: .venv/.test
 # The same for datasets that somebody made up or damaged.
 hostile-datasets: .venv/.test
 	$(BIN)/python tests/support/hostile_datasets.py $(if $(CASE),--case $(CASE),--count $(COUNT) --seed $(SEED))
+
+# In an environment of its own, so that what is checked stays as it is. --strict: what could not be asked for fails.
+audit: .venv/.audit
+	@.venv/.audit/bin/python -c 'import socket; socket.create_connection(("pypi.org", 443), 10).close()' 2>/dev/null \
+	 || { echo "audit: not done: pypi.org, which has the list of vulnerabilities, cannot be reached" >&2; exit 2; }
+	.venv/.audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict --progress-spinner off
+
+.venv/.audit: .venv/.local
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet 'pip-audit>=2.7,<3'
 
 .venv/.local: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ee_spark needs Python 3.11 or later: make PYTHON=python3.11")'

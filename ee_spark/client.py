@@ -7,38 +7,34 @@ catalogue of the service's users.
 
 from __future__ import annotations
 
-import ipaddress
 import json
+import math
 import os
 import re
-import socket
-import threading
-import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from google.auth import credentials as google_credentials
-from google.auth import default as google_default
 from google.auth import exceptions as google_exceptions
 from google.auth import impersonated_credentials
-from google.auth.transport.urllib3 import Request as GoogleRequest
 from google.oauth2 import service_account
-from urllib3 import connection, connectionpool
 
-from ee_spark.errors import JobError, Kind, ServiceError, one_line, refusal
-from ee_spark.hosts import ENDPOINTS, host_of, is_google
+from ee_spark.connections import Answer, Connections, OversizeError
+from ee_spark.errors import EESparkError, JobError, Kind, ServiceError, one_line, refusal
+from ee_spark.hosts import ENDPOINTS, check_credentials, is_google
 from ee_spark.job import JobConfig
+from ee_spark.limits import MAX_ANSWER, MAX_JSON
+from ee_spark.tokens import Official, Tokens, Transport, default_credentials
 from ee_spark.version import __version__
 
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 NO_PROJECT = "local"
 """What stands for a project where the endpoint is not Google's, and the job file names none."""
-CONNECT_SECONDS = 10
 ANSWER_SECONDS = 330  # the service ends an interactive request after five minutes
 RESTRICTED = "parallelism_restricted=true"
 
@@ -92,17 +88,16 @@ class Client:
 
     Proxies of the environment (https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies) are
     honoured, but never for this machine. Answers that are pixels come uncompressed: inflating them would cost a worker
-    more than all the rest it does.
+    more than all the rest it does. No answer is larger than what was asked for can be.
     """
 
     def __init__(self, service: Service, connections: int = 40) -> None:
         self.service, self.connections = service, connections
-        self._connections = _Connections(connections)
-        self._tokens = threading.Lock()
-        self._refused: str | None = None
+        self._connections = Connections(connections)
+        self._tokens = Tokens(partial(_loaded, service.credentials), self._connections)
 
-    def get(self, path: str, **query: str | int | None) -> Any:
-        """GET ``path`` (from ``projects/`` on) and return its JSON.
+    def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
+        """GET ``path`` (from ``projects/`` on) and return its JSON object.
 
         Raises:
             ServiceError: for anything but a whole, good answer.
@@ -110,18 +105,32 @@ class Client:
         text = urlencode({key: value for key, value in query.items() if value is not None})
         return self._json("GET", f"/v1/{path}?{text}" if text else f"/v1/{path}", None)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """POST ``body`` as JSON to ``path`` and return the JSON of the answer."""
         return self._json("POST", f"/v1/{path}", json.dumps(body).encode())
 
-    def call(self, method: str, path: str, body: bytes | None = None, seconds: float = ANSWER_SECONDS) -> Reply:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        seconds: float = ANSWER_SECONDS,
+        most: int = MAX_ANSWER,
+    ) -> Reply:
         """Send one request and return its answer's bytes; tries again only where a token had run out.
 
         Raises:
-            ServiceError: with the kind of failure, the HTTP status (0 without an answer) and the service's message.
+            ServiceError: with the kind of failure, the HTTP status (0 without an answer) and the service's message;
+                ``damaged`` for an answer of more than ``most`` bytes.
         """
-        answer = self._answered(method, path, body, seconds, "identity")
+        answer = self._answered(method, path, body, seconds, "identity", most)
         return Reply(answer.data, RESTRICTED in answer.headers.get("x-earth-engine-quota-status", ""))
+
+    def official(self) -> tuple[google_credentials.Credentials, OfficialTransport]:
+        """Return what makes the official client go by this client's connections and tokens, and by their rules."""
+        anonymous = self.service.anonymous
+        credentials = google_credentials.AnonymousCredentials() if anonymous else Official(self._tokens)
+        return credentials, OfficialTransport(self._connections)
 
     def expire(self, everything: bool = False) -> None:
         """End requests that are past their time, or ``everything`` in flight: their callers get a ServiceError."""
@@ -131,27 +140,27 @@ class Client:
         """Close every idle connection."""
         self._connections.close()
 
-    def _json(self, method: str, path: str, body: bytes | None) -> Any:
-        answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip")
-        try:
-            return json.loads(answer.data)
-        except ValueError:
-            message = f"an answer of {len(answer.data)} bytes is not JSON"
-            raise ServiceError(message, kind="damaged", status=200) from None
+    def _json(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip", MAX_JSON)
+        with understood(f"an answer of {len(answer.data)} bytes is not JSON"):
+            # Only an exponent or a number of hundreds of digits can be more than a float holds.
+            finite = _finite if _HUGE.search(answer.data) else None
+            found = json.loads(answer.data, parse_constant=_finite, parse_float=finite)
+        if not isinstance(found, dict):
+            raise ServiceError(f"an answer of {len(answer.data)} bytes is no JSON object", kind="damaged", status=200)
+        return found
 
-    def _answered(
-        self, method: str, path: str, body: bytes | None, seconds: float, encoding: str
-    ) -> urllib3.BaseHTTPResponse:
-        answer, token = self._send(method, path, body, seconds, encoding)
+    def _answered(self, method: str, path: str, body: bytes | None, seconds: float, encoding: str, most: int) -> Answer:
+        answer, token = self._send(method, path, body, seconds, encoding, most)
         if answer.status == 401 and token and self._renewed(token):
-            answer, _ = self._send(method, path, body, seconds, encoding)
+            answer, _ = self._send(method, path, body, seconds, encoding, most)
         if answer.status != 200:
             raise refusal(answer.status, answer.data, answer.headers.get("Retry-After"))
         return answer
 
     def _send(
-        self, method: str, path: str, body: bytes | None, seconds: float, encoding: str
-    ) -> tuple[urllib3.BaseHTTPResponse, str | None]:
+        self, method: str, path: str, body: bytes | None, seconds: float, encoding: str, most: int
+    ) -> tuple[Answer, str | None]:
         token = None if self.service.anonymous else self._token()
         seconds = max(0.001, min(seconds, ANSWER_SECONDS))
         headers = {"user-agent": f"ee_spark/{__version__}", "accept-encoding": encoding}
@@ -164,162 +173,127 @@ class Client:
         if token:
             headers["authorization"] = f"Bearer {token}"
         try:
-            return self._connections.request(method, self.service.url + path, body, headers, timeout=seconds), token
+            return self._connections.request(method, self.service.url + path, body, headers, seconds, most), token
+        except OversizeError as error:
+            raise ServiceError(one_line(error), kind="damaged", status=200) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _no_answer(error, self.service.url) from None
 
     def _token(self) -> str:
-        with self._tokens:  # one refresh for all threads
-            if not self._credentials.valid:
-                self._refresh()
-            return str(self._credentials.token)
+        with _asking_for_tokens():
+            return self._tokens.token()
 
     def _renewed(self, token: str) -> bool:
-        """Return True if ``token``, which was just refused, has a successor: it is renewed once for all threads."""
-        with self._tokens:
-            if self._credentials.token == token and self._refused is None:
-                self._refused = token
-                self._refresh()
-            return bool(self._credentials.token != token)
-
-    def _refresh(self) -> None:
-        try:
-            self._credentials.refresh(GoogleRequest(self._connections))
-        except google_exceptions.GoogleAuthError as error:
-            passing = isinstance(error, google_exceptions.TransportError) or error.retryable
-            kind: Kind = "unavailable" if passing else "access"
-            raise ServiceError(
-                f"could not get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
-            ) from None
-
-    @cached_property
-    def _credentials(self) -> google_credentials.Credentials:
-        return load_credentials(self.service.credentials)
+        with _asking_for_tokens():
+            return self._tokens.renewed(token)
 
 
-class _Connections:
-    """Pooled connections, directly or through the environment's proxies, whose requests in flight can be ended."""
+class OfficialTransport:
+    """Our connections as the official client wants its transport: like httplib2's, with this much of its interface."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._managers: dict[str | None, urllib3.PoolManager] = {}
-        self._lock = threading.Lock()
-        self._in_flight: dict[int, tuple[float, Any]] = {}
+    def __init__(self, connections: Connections, seconds: float = 60) -> None:
+        self._connections, self._seconds = connections, seconds
 
     def request(
         self,
-        method: str,
-        url: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        timeout: float = CONNECT_SECONDS,
-        **_: Any,
-    ) -> urllib3.BaseHTTPResponse:
-        """Send one request, whole, and return its answer, whole, within ``timeout`` seconds."""
-        limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
-        _tracked.requests = (self._in_flight, time.monotonic() + timeout)
-        try:
-            return self._manager(url).request(
-                method, url, body=body, headers=headers, timeout=limits, redirect=False, retries=False
-            )
-        finally:
-            self._in_flight.pop(threading.get_ident(), None)
+        uri: str,
+        method: str = "GET",
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        redirections: object = None,
+        connection_type: object = None,
+    ) -> tuple[OfficialResponse, bytes]:
+        """Send one request; nothing is followed elsewhere.
 
-    def expire(self, everything: bool) -> None:
-        now = time.monotonic()
-        for until, wire in list(self._in_flight.values()):
-            if everything or until < now:
-                with suppress(OSError, ValueError):
-                    socket.socket.shutdown(wire, socket.SHUT_RDWR)  # wakes the thread that reads from it
+        Raises:
+            ConnectionError, TimeoutError: which the official client knows as passing.
+        """
+        try:
+            answer = self._connections.request(method, uri, body, headers, self._seconds)
+        except urllib3.exceptions.TimeoutError as error:
+            raise TimeoutError(one_line(error)) from None
+        except (urllib3.exceptions.HTTPError, OversizeError, OSError, ValueError) as error:
+            raise ConnectionError(one_line(getattr(error, "reason", None) or error)) from None
+        return OfficialResponse(answer), answer.data
 
     def close(self) -> None:
-        for manager in self._managers.values():
-            manager.clear()
-
-    def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = proxy_of(url)
-        with self._lock:
-            if proxy not in self._managers:
-                make = (
-                    urllib3.PoolManager if proxy is None else lambda **options: urllib3.ProxyManager(proxy, **options)
-                )
-                manager = make(maxsize=self._count, block=False)
-                manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-                self._managers[proxy] = manager
-            return self._managers[proxy]
+        """Close every idle connection."""
+        self._connections.close()
 
 
-_tracked = threading.local()
+class OfficialResponse(dict[str, str]):
+    """An answer's headers by their lower-case names, with ``status`` and ``reason``, as httplib2's are."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__({name.lower(): value for name, value in answer.headers.items()})
+        self.status, self.reason = answer.status, ""
+        self["status"] = str(answer.status)
 
 
-class _Tracked:
-    """A connection that notes its socket, while a request is in flight, where another thread can end it."""
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong while an answer is read into ``ServiceError(what)``, of the kind ``damaged``.
 
-    def request(self, *args: Any, **options: Any) -> Any:
-        result = super().request(*args, **options)  # type: ignore[misc]
-        in_flight, until = _tracked.requests
-        in_flight[threading.get_ident()] = (until, self.sock)  # type: ignore[attr-defined]
-        return result
-
-
-class _HTTPConnection(_Tracked, connection.HTTPConnection):
-    pass
-
-
-class _HTTPSConnection(_Tracked, connection.HTTPSConnection):
-    pass
-
-
-class _HTTPPool(connectionpool.HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-
-
-def proxy_of(url: str) -> str | None:
-    """Return the environment's proxy for ``url``; None for this machine and for what ``no_proxy`` names."""
-    host = host_of(url)
-    if _is_near(host) or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(url.partition(":")[0].lower()) or proxies.get("all")
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
-
-
-def _is_near(host: str) -> bool:
-    """Return True for this machine and for the metadata server beside it, which has the credentials of a VM."""
-    if host in ("localhost", "metadata.google.internal") or host.endswith(".localhost"):
-        return True
+    Errors of our own pass.
+    """
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_link_local
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        if isinstance(error, EESparkError):
+            raise
+        raise ServiceError(f"{what} ({one_line(error, 100)})", kind="damaged", status=200) from None
+
+
+_HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a number of JSON")
+    return number
+
+
+@contextmanager
+def _asking_for_tokens() -> Iterator[None]:
+    try:
+        yield
+    except google_exceptions.GoogleAuthError as error:
+        passing = isinstance(error, google_exceptions.TransportError) or error.retryable
+        kind: Kind = "unavailable" if passing else "access"
+        raise ServiceError(
+            f"could not get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
+        ) from None
 
 
 def load_credentials(which: str) -> google_credentials.Credentials:
     """Return google-auth credentials for ``default``, ``anonymous``, ``service-account:PATH`` or ``impersonate:EMAIL``.
 
     Raises:
-        JobError: if there are none; says how to get them.
+        JobError: if there are none, or they would go to somebody else than Google; says how to get them.
     """
+    return _loaded(which, Transport(Connections(1)))
+
+
+def _loaded(which: str, transport: Transport) -> google_credentials.Credentials:
     kind, _, rest = which.partition(":")
+    key = "earth_engine.credentials"
     try:
         if kind == "anonymous":
             return google_credentials.AnonymousCredentials()
         if kind == "service-account":
             if not os.path.isfile(rest):  # a device has no end
                 raise OSError(f"{rest!r} is not a file")
-            return service_account.Credentials.from_service_account_file(rest, scopes=SCOPES)
-        source, _ = google_default(scopes=SCOPES)
+            account = service_account.Credentials.from_service_account_file(rest, scopes=SCOPES)
+            check_credentials(account, key)
+            return account
+        source = default_credentials(transport, SCOPES, key)
         if kind == "impersonate":
             return impersonated_credentials.Credentials(source, rest, list(SCOPES))
         return source
     except (google_exceptions.GoogleAuthError, OSError, ValueError) as error:
         raise JobError(
-            f"earth_engine.credentials: could not load credentials for {which!r} ({one_line(error)}); run "
+            f"{key}: could not load credentials for {which!r} ({one_line(error)}); run "
             "'gcloud auth application-default login', or write service-account:PATH or anonymous"
         ) from None
 
@@ -332,5 +306,11 @@ def _no_answer(error: Exception, url: str) -> ServiceError:
         urllib3.exceptions.ConnectTimeoutError,
         urllib3.exceptions.ProxyError,
     )
+    if (
+        isinstance(error, urllib3.exceptions.ProxyError)
+        and " 407 " in f"{error} {getattr(error, 'original_error', '')}"
+    ):
+        message = f"the proxy wants a user and password for {url} (407)"
+        return ServiceError(message, kind="access", status=407)
     kind: Kind = "unavailable" if isinstance(error, never) or isinstance(reason, never) else "transient"
     return ServiceError(f"no complete answer from {url}: {type(reason).__name__}: {one_line(reason)}", kind=kind)

@@ -115,7 +115,7 @@ _WAYS_OUT: dict[Kind, str] = {
 
 def way_out(error: ServiceError) -> str:
     """Return what the user can do about a refused request; empty where only the request itself is wrong."""
-    if error.status == 0:
+    if error.status in (0, 407):
         return (
             "run again if it is an outage, else look at earth_engine.endpoint and the proxies (HTTPS_PROXY, NO_PROXY)"
         )

@@ -72,6 +72,12 @@ def _check_endpoint(value: str) -> str:
     raise _refuse("not a valid endpoint")
 
 
+def _check_storage_endpoint(value: str) -> str:
+    if is_endpoint(value):
+        return value.rstrip("/")
+    raise _refuse("not a valid endpoint")
+
+
 def _check_credentials(value: str) -> str:
     if value in ("default", "anonymous") or re.fullmatch(r"service-account:.+|impersonate:[^@\s]+@[^@\s]+", value):
         return value
@@ -352,8 +358,12 @@ class Output(_Section):
 class Storage(_Section):
     """Settings for every gs:// and s3:// path."""
 
-    gs_endpoint: str | None = Field(None, description="a URL, e.g. http://127.0.0.1:4443")
-    s3_endpoint: str | None = Field(None, description="a URL, e.g. http://127.0.0.1:9000")
+    gs_endpoint: Annotated[str, AfterValidator(_check_storage_endpoint)] | None = Field(
+        None, description="http(s)://HOST[:PORT], e.g. http://127.0.0.1:4443"
+    )
+    s3_endpoint: Annotated[str, AfterValidator(_check_storage_endpoint)] | None = Field(
+        None, description="http(s)://HOST[:PORT], e.g. http://127.0.0.1:9000"
+    )
     s3_region: str | None = Field(None, description="a region, e.g. eu-central-1")
     anonymous: bool = Field(False, description="true or false")
 

@@ -16,6 +16,7 @@ import httptools
 
 from ..errors import ServiceError
 from .message import JSON, Reply, Request, refused
+from .origin import foreign
 from .service import algorithms
 from .traffic import Traffic
 
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
         """The client is there: what asyncio calls first."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._address = str(transport.get_extra_info("sockname", ("",))[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; nothing is answered any more."""
@@ -119,7 +121,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of its headers."""
         self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in ("host", "origin") and key in self._headers:
+            text = f"{self._headers[key]}, {text}"  # two of them are none that is known
+        self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Its head is read: tell a client that waits to go on."""
@@ -176,6 +181,10 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, request: Request, keep: bool) -> bool:
         """Answer one request; False when the connection is to be closed."""
+        wrong = foreign(request.headers, self._address)
+        if wrong:
+            self._send(refused(ServiceError(wrong, 403)), request.headers, keep)
+            return True
         method = _method(request.path)
         if method is None:
             own = request.path.startswith("/_emulator/")

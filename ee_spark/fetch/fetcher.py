@@ -26,6 +26,7 @@ from ee_spark.fetch.quota import Quota
 from ee_spark.fetch.request import Answer, HttpRequest, M, Mark, Pack, R, Sizes, Task, TileRequest, first_requests
 from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
+from ee_spark.limits import answer_bytes
 from ee_spark.planner.request import Recipe, is_nothing
 
 FIRST_WAIT = 1.0
@@ -128,7 +129,9 @@ class Fetcher(Generic[R, M]):
         size, images = 0, list[Planes]()
         try:
             try:
-                reply = self.client.call("POST", path, body, max(LEAST_SECONDS, self._until(request) - sent))
+                most = answer_bytes(request.width, request.height, len(recipe.bands))
+                seconds = max(LEAST_SECONDS, self._until(request) - sent)
+                reply = self.client.call("POST", path, body, seconds, most)
                 restricted, size = reply.restricted, len(reply.body)
             finally:
                 answered = time.monotonic()

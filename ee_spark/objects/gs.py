@@ -13,22 +13,21 @@ import random
 import time
 import uuid
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import google_crc32c
-import urllib3
-from google.auth import default as google_default
 from google.auth import exceptions as google_exceptions
-from google.auth.transport.urllib3 import AuthorizedHttp
 
-from ee_spark.errors import StoreError
-from ee_spark.hosts import is_google
+from ee_spark.connections import Answer, Connections, HTTPError, OversizeError
+from ee_spark.errors import StoreError, one_line
+from ee_spark.hosts import endpoint, is_google
+from ee_spark.limits import MAX_ERROR, MAX_JSON, MAX_OBJECT
 from ee_spark.objects.names import check, is_temporary
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
+from ee_spark.tokens import Tokens, default_credentials
 
 ENDPOINT = "https://storage.googleapis.com"
 EMULATOR = "STORAGE_EMULATOR_HOST"  # Google's own clients know an emulator by this environment variable
@@ -37,7 +36,7 @@ AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 SECONDS = 120.0
 """How long one request is tried again; a wait is drawn from 0 to 0.25 s, doubled each time up to 8 s."""
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
-TIMEOUT = urllib3.Timeout(connect=10, read=60)
+ANSWER_SECONDS = 60
 CONNECTIONS = 32
 
 
@@ -47,8 +46,7 @@ class GsStore:
     def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
         self.root = f"gs://{bucket}/{prefix}".rstrip("/")
         self._base = f"{prefix}/" if prefix else ""
-        url = (settings.gs_endpoint or os.environ.get(EMULATOR) or ENDPOINT).rstrip("/")
-        self._url = url if "://" in url else f"http://{url}"
+        self._url = _endpoint(settings)
         self._objects = f"/storage/v1/b/{bucket}/o"
         self._anonymous = settings.anonymous or not is_google(self._url)
 
@@ -68,27 +66,34 @@ class GsStore:
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Return the bytes and generation of ``name``, or None."""
-        answer = self._call("GET", self._object(name, alt="media"), good=(200, 404))
+        answer = self._call("GET", self._object(name, alt="media"), good=(200, 404), most=MAX_OBJECT)
         if answer.status == 404:
             return None
         self._check(name, answer)
-        return answer.data, answer.headers["x-goog-generation"]
+        return answer.data, self._generation(name, answer)
 
     def open(self, name: str) -> RangeFile:
         """Open ``name`` for random access to the generation that it has now."""
         headers = {"range": f"bytes=-{TAIL}"}
-        answer = self._call("GET", self._object(name, alt="media"), headers=headers, good=(200, 206, 404, 416))
+        path = self._object(name, alt="media")
+        answer = self._call("GET", path, headers=headers, good=(200, 206, 404, 416), most=TAIL)
         if answer.status == 404:
             raise StoreError(f"{self.root}/{name}: it does not exist")
         if answer.status == 416:
             return RangeFile(0, b"", lambda start, stop: b"")
-        generation = answer.headers["x-goog-generation"]
-        size = int(answer.headers.get("content-range", f"/{len(answer.data)}").rpartition("/")[2])
+        generation = self._generation(name, answer)
+        length = answer.headers.get("content-range", f"/{len(answer.data)}").rpartition("/")[2]
+        if not (length.isascii() and length.isdigit() and len(length) < 19 and int(length) >= len(answer.data)):
+            raise StoreError(f"{self.root}/{name}: the store says that its size is {length[:40]!r}")
+        size = int(length)
 
         def fetch(start: int, stop: int) -> bytes:
             part = {"range": f"bytes={start}-{stop - 1}"}
-            found = self._call("GET", self._object(name, alt="media", generation=generation), headers=part, good=(206,))
-            return bytes(found.data)
+            path = self._object(name, alt="media", generation=generation)
+            found = self._call("GET", path, headers=part, good=(206,), most=stop - start)
+            if len(found.data) != stop - start:
+                raise StoreError(f"{self.root}/{name}: {len(found.data)} bytes came, asked for were {stop - start}")
+            return found.data
 
         return RangeFile(size, answer.data, fetch)
 
@@ -103,12 +108,19 @@ class GsStore:
             }
             if token:
                 query["pageToken"] = token
-            page = json.loads(self._call("GET", f"{self._objects}?{urlencode(query)}").data)
-            for item in page.get("items", ()):
-                found.append(Entry(item["name"].removeprefix(self._base), int(item["size"]), item["generation"]))
-            token = page.get("nextPageToken", "")
+            answer = self._call("GET", f"{self._objects}?{urlencode(query)}", most=MAX_JSON)
+            try:
+                page = json.loads(answer.data)
+                for item in page.get("items", ()):
+                    name, generation = item["name"].removeprefix(self._base), str(item["generation"])
+                    found.append(Entry(name, int(item["size"]), generation))
+                seen, token = token, str(page.get("nextPageToken", ""))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                raise StoreError(f"{self.root}/{prefix}: a list that cannot be read ({one_line(error, 100)})") from None
             if not token:
                 return sorted(found, key=lambda entry: entry.name)
+            if token == seen:
+                raise StoreError(f"{self.root}/{prefix}: a list without an end: the same page twice")
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
@@ -135,7 +147,7 @@ class GsStore:
         )
         query = urlencode({"uploadType": "multipart", "ifGenerationMatch": generation, "fields": "generation"})
         headers = {"content-type": f"multipart/related; boundary={mark}"}
-        return bool(self._call("POST", f"/upload{self._objects}?{query}", body, headers, good=(200, 412)).status == 200)
+        return self._call("POST", f"/upload{self._objects}?{query}", body, headers, good=(200, 412)).status == 200
 
     def _object(self, name: str, **query: str) -> str:
         path = f"{self._objects}/{quote(self._base + check(name), safe='')}"
@@ -148,59 +160,76 @@ class GsStore:
         body: bytes | Path | None = None,
         headers: dict[str, str] | None = None,
         good: tuple[int, ...] = (200,),
-    ) -> Any:
+        most: int = MAX_ERROR,
+    ) -> Answer:
         """Send one request, again while it may yet succeed, and return an answer with one of the ``good`` statuses."""
         until, wait = time.monotonic() + SECONDS, FIRST_WAIT
+        name = path.partition("?")[0].rpartition("/")[2]
         while True:
             try:
-                with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
-                    answer = self._http.urlopen(
-                        method,
-                        self._url + path,
-                        body=content,
-                        headers=dict(headers or {}),
-                        timeout=TIMEOUT,
-                        retries=False,
-                    )
+                answer = self._send(method, path, body, headers or {}, most)
                 if answer.status in good:
                     return answer
                 problem = f"HTTP {answer.status}: {_message(answer.data)}"
                 again = answer.status in AGAIN
-            except (urllib3.exceptions.HTTPError, google_exceptions.TransportError) as error:
-                problem, again = f"no answer ({error})", True
+            except (HTTPError, OSError, google_exceptions.TransportError) as error:
+                problem, again = f"no answer ({one_line(error)})", True
+            except OversizeError as error:
+                raise StoreError(f"{self.root}: {method} of {name!r}: {error}") from None
             except google_exceptions.GoogleAuthError as error:
-                raise StoreError(f"{self.root}: could not load credentials for Cloud Storage ({error})") from None
+                raise StoreError(
+                    f"{self.root}: could not load credentials for Cloud Storage ({one_line(error)}); run 'gcloud auth "
+                    "application-default login', or set storage.anonymous: true for a public bucket"
+                ) from None
             if not again or time.monotonic() + wait > until:
-                name = path.partition("?")[0].rpartition("/")[2]
                 raise StoreError(f"{self.root}: {method} of {name!r} failed with {problem}")
             time.sleep(random.uniform(0, wait))
             wait = min(2 * wait, LONGEST_WAIT)
 
-    def _check(self, name: str, answer: Any) -> None:
+    def _send(self, method: str, path: str, body: bytes | Path | None, headers: dict[str, str], most: int) -> Answer:
+        """Send one request, and once more where its token had run out."""
+        while True:
+            token = None if self._anonymous else self._tokens.token()
+            sent = {**headers, "authorization": f"Bearer {token}"} if token else headers
+            with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
+                answer = self._connections.request(method, self._url + path, content, sent, ANSWER_SECONDS, most)
+            if answer.status != 401 or not token or not self._tokens.renewed(token):
+                return answer
+
+    @cached_property
+    def _connections(self) -> Connections:
+        return Connections(CONNECTIONS)
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return Tokens(partial(default_credentials, scopes=(SCOPE,), key=self.root), self._connections)
+
+    def _generation(self, name: str, answer: Answer) -> str:
+        generation = answer.headers.get("x-goog-generation")
+        if not generation:
+            raise StoreError(f"{self.root}/{name}: the store does not say which generation it is")
+        return generation
+
+    def _check(self, name: str, answer: Answer) -> None:
         """Compare what arrived with the checksum that the service keeps of it."""
         for item in answer.headers.get("x-goog-hash", "").split(","):
             kind, _, value = item.strip().partition("=")
-            if kind == "crc32c" and base64.b64decode(value) != google_crc32c.value(answer.data).to_bytes(4, "big"):
-                raise StoreError(f"{self.root}/{name}: what arrived does not match its crc32c {value}")
+            wanted = base64.b64encode(google_crc32c.value(answer.data).to_bytes(4, "big")).decode()
+            if kind == "crc32c" and value != wanted:
+                raise StoreError(f"{self.root}/{name}: what arrived does not match its crc32c {value[:40]}")
 
-    @cached_property
-    def _http(self) -> Any:
-        pool = urllib3.PoolManager(maxsize=CONNECTIONS)
-        if self._anonymous:
-            return pool
-        try:
-            credentials, _ = google_default(scopes=[SCOPE])
-        except google_exceptions.GoogleAuthError as error:
-            raise StoreError(
-                f"{self.root}: could not load credentials for Cloud Storage ({error}); run 'gcloud auth "
-                "application-default login', or set storage.anonymous: true for a public bucket"
-            ) from None
-        return AuthorizedHttp(credentials, http=pool)
+
+def _endpoint(settings: Settings) -> str:
+    """Return the URL of the store: of the settings, of the environment, or Google's own."""
+    if settings.gs_endpoint is not None:
+        return endpoint(settings.gs_endpoint, "storage.gs_endpoint")
+    url = os.environ.get(EMULATOR)
+    return endpoint(url if "://" in url else f"http://{url}", EMULATOR) if url else ENDPOINT
 
 
 def _message(data: bytes) -> str:
     """Return the service's own words, shortened."""
     try:
-        return str(json.loads(data)["error"]["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return data[:300].decode(errors="replace").strip()
+        return one_line(json.loads(data)["error"]["message"], 300)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return one_line(data[:300].decode(errors="replace"), 300)

@@ -17,7 +17,9 @@ from typing import Any
 import google_crc32c
 from urllib3.exceptions import HTTPError
 
+from ee_spark.connections import proxy_of
 from ee_spark.errors import StoreError, missing_extra
+from ee_spark.hosts import endpoint, is_aws
 from ee_spark.objects.names import check, is_temporary
 from ee_spark.objects.ranges import TAIL, RangeFile
 from ee_spark.objects.store import TEMP, Entry, Settings
@@ -41,13 +43,20 @@ REFUSED = frozenset({"412", "PreconditionFailed"})
 CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
 
 
+GIVEN = frozenset({"env", "shared-credentials-file", "config-file", "boto-config"})
+"""Where boto3 finds keys that a user wrote down. What it knows beside them (a machine's or container's role, SSO, a web
+identity, a process) speaks for the machine or the account, and goes to Amazon only
+(https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html)."""
+
+
 class S3Store:
-    """A bucket, or a folder of one; credentials as boto3 finds them."""
+    """A bucket, or a folder of one; credentials as boto3 finds them, at another endpoint only those given for it."""
 
     def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
         self.root = f"s3://{bucket}/{prefix}".rstrip("/")
         self._bucket, self._base = bucket, f"{prefix}/" if prefix else ""
         self._settings = settings
+        self._endpoint = endpoint(settings.s3_endpoint, "storage.s3_endpoint") if settings.s3_endpoint else None
 
     def create(self, name: str, data: bytes) -> bool:
         """Publish ``data`` as ``name``; False if the name is taken."""
@@ -156,16 +165,44 @@ class S3Store:
 
     @cached_property
     def _s3(self) -> Any:
-        settings = self._settings
+        settings, options = self._settings, {}
+        if self._endpoint:
+            options["proxies"] = _proxies(self._endpoint)
+            options["s3"] = {"addressing_style": "path"}
         config = Config(
             retries={"mode": "standard", "max_attempts": ATTEMPTS},
             max_pool_connections=CONNECTIONS,
             signature_version=UNSIGNED if settings.anonymous else None,
-            s3={"addressing_style": "path"} if settings.s3_endpoint else None,
+            **options,
         )
-        return boto3.session.Session().client(
-            "s3", endpoint_url=settings.s3_endpoint, region_name=settings.s3_region, config=config
-        )
+        where = {"endpoint_url": self._endpoint, "region_name": settings.s3_region, "config": config}
+        try:
+            if not self._endpoint or is_aws(self._endpoint):
+                client = boto3.session.Session().client("s3", **where)
+                if is_aws(client.meta.endpoint_url) or settings.anonymous:
+                    return client  # else the environment names another endpoint, AWS_ENDPOINT_URL or a profile's
+            return self._given().client("s3", **where)
+        except (BotoCoreError, ValueError, TypeError, LookupError, OSError) as error:
+            raise StoreError(f"{self.root}: boto3 cannot make a client of this configuration ({error})") from None
+
+    def _given(self) -> Any:
+        """Return a session of boto3 that knows nothing but what a user wrote down for this endpoint."""
+        session = boto3.session.Session()
+        resolver = session._session.get_component("credential_provider")
+        resolver.providers = [provider for provider in resolver.providers if provider.METHOD in GIVEN]
+        if not self._settings.anonymous and session.get_credentials() is None:
+            raise StoreError(
+                f"{self.root}: no keys were given for {self._endpoint or 'its endpoint'}, and those of this machine go "
+                "to amazonaws.com only; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile "
+                "with keys, or storage.anonymous: true"
+            )
+        return session
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the proxy for ``url`` as botocore wants it: with its user and password in it, which it does not show."""
+    proxy = proxy_of(url)
+    return {} if proxy is None else {url.partition(":")[0].lower(): proxy.full_url}
 
 
 def _code(error: Any) -> str:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import ee
 
 from ee_spark.boundary import failed, reading, shown
-from ee_spark.client import Service, load_credentials
+from ee_spark.client import Client, Service
 from ee_spark.errors import JobError, Kind, ServiceError, classify, one_line, stops, while_planning
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Inputs
@@ -97,11 +97,11 @@ def connect(service: Service) -> None:
         StoppedError: if it is away.
     """
     logging.getLogger("googleapiclient.http").setLevel(logging.CRITICAL)  # what it warns of, we raise
-    credentials = load_credentials("anonymous" if service.anonymous else service.credentials)
+    credentials, transport = Client(service, connections=4).official()
     with reading("earth_engine.endpoint", what=f"{service.url} cannot be used"):
         try:
             ee.data.setMaxRetries(1)  # its own five take three quarters of a minute to say that nobody answers
-            ee.Initialize(credentials, project=service.project or None, url=service.url)
+            ee.Initialize(credentials, project=service.project or None, url=service.url, http_transport=transport)
             ee.data.setDeadline(60_000)
         except Exception as error:
             _refuse_outage("earth_engine.endpoint", service.url, error)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.boundary import shown
-from ee_spark.client import Client, asset_name
+from ee_spark.client import Client, asset_name, understood
 from ee_spark.errors import EESparkError, JobError, ServiceError, while_planning
 from ee_spark.job import Source
 from ee_spark.planner.columns import TIME
@@ -99,13 +99,14 @@ def stored(client: Client, source: Source, area: dict[str, Any]) -> Images:
     name = source.name
     try:
         asset = patiently(lambda: client.get(asset_name(name)))
-        if source.asset:
-            _expect(asset, "IMAGE", "source.asset", name)
-            return gather([asset])
-        _expect(asset, "IMAGE_COLLECTION", "source.collection", name)
-        dates = _Dates(source)
-        found = gather(asset for asset in _listed(client, source, area) if dates.hold(asset))
-        return replace(found, without_time=dates.without_time)
+        with understood(f"what the service says of {name!r} cannot be read"):
+            if source.asset:
+                _expect(asset, "IMAGE", "source.asset", name)
+                return gather([asset])
+            _expect(asset, "IMAGE_COLLECTION", "source.collection", name)
+            dates = _Dates(source)
+            found = gather(asset for asset in _listed(client, source, area) if dates.hold(asset))
+            return replace(found, without_time=dates.without_time)
     except ServiceError as error:
         raise refused(f"source.{source.kind}", name, error) from None
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-from rasterio.errors import RasterioIOError
-from rasterio.io import MemoryFile
-
+from ee_spark.answers import npy, tiff
 from ee_spark.client import Client
 from ee_spark.errors import ServiceError
-from ee_spark.gdal import local_gdal
 
 T = TypeVar("T")
 TRIES = 5
@@ -51,13 +46,9 @@ def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:
         ServiceError: as the client does; ``damaged`` for an answer that is not of the format asked for.
     """
     answer = client.call("POST", path, body).body
-    try:
-        if form == "GEO_TIFF":
-            with local_gdal(), MemoryFile(answer) as file, file.open() as raster:
-                names = [name or f"band_{index}" for index, name in enumerate(raster.descriptions, 1)]
-                return [Field(name, dtype) for name, dtype in zip(names, raster.dtypes, strict=True)]
-        block = np.load(io.BytesIO(answer), allow_pickle=False)
-        return [Field(name, str(block.dtype[name])) for name in block.dtype.names]
-    except (ValueError, TypeError, EOFError, RasterioIOError):
-        message = f"an answer of {len(answer)} bytes is not valid {form}"
-        raise ServiceError(message, kind="damaged", status=200) from None
+    if form == "GEO_TIFF":
+        with tiff(answer) as raster:
+            names = [name or f"band_{index}" for index, name in enumerate(raster.descriptions, 1)]
+            return [Field(name, dtype) for name, dtype in zip(names, raster.dtypes, strict=True)]
+    block = npy(answer)
+    return [Field(name, str(block.dtype[name])) for name in block.dtype.names or ()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ee_spark.answers import damaged, npy
 from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import Sample, Stratify
+from ee_spark.limits import answer_bytes
 from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.crs import Floats, Ints, metres_to_units
@@ -135,8 +136,10 @@ def _ask(
     recipe = Recipe("computePixels", client.service.project, (classes.band, "valid"))
     path, body = recipe.call("", -1, graph, window)
     try:
-        answer = patiently(lambda: client.call("POST", path, body)).body
-        block: npt.NDArray[np.void] = np.load(io.BytesIO(answer), allow_pickle=False)
+        most = answer_bytes(SIDE, SIDE, len(recipe.bands))
+        block = npy(patiently(lambda: client.call("POST", path, body, most=most)).body)
+        if len(block.dtype.names or ()) != 2 or "valid" not in (block.dtype.names or ()) or block.shape != (SIDE, SIDE):
+            raise damaged(f"the answer has bands {block.dtype.names} of {block.shape}, asked for was {recipe.bands}")
         return block
     except ServiceError as error:
         raise refused("region.sample.stratify", classes.image, error) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from ee_spark.client import Client, asset_name
+from ee_spark.client import Client, asset_name, understood
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.planner.images import refused
 from ee_spark.planner.points import Points, points_of
@@ -32,14 +32,16 @@ def read_table(name: str, client: Client) -> Polygons | Points:
         asset = patiently(lambda: client.get(asset_name(name)))
         if asset.get("type") != "TABLE":
             raise JobError(f"region.table: {name!r} is of type {asset.get('type', '?')}, not TABLE")
-        features = list(_listed(name, client))
+        with understood(f"what the service says of {name!r} cannot be read"):
+            features = list(_listed(name, client))
+            kinds = {str((feature.get("geometry") or {}).get("type")) for feature in features}
+            ids = [_index(feature) for feature in features]
     except ServiceError as error:
         raise refused("region.table", name, error) from None
-    kinds = {str((feature.get("geometry") or {}).get("type")) for feature in features}
     if not features:
         raise JobError(f"{label}: contains no features")
     if kinds == {"Point"}:
-        return points_of([{**feature, "id": _index(feature)} for feature in features], label)
+        return points_of([{**feature, "id": key} for feature, key in zip(features, ids, strict=True)], label)
     if "Point" in kinds:
         raise JobError(f"{label}: holds points and {', '.join(sorted(kinds - {'Point'}))}; write a table of one kind")
     return polygons_of(json.dumps({"type": "FeatureCollection", "features": features}).encode(), label)

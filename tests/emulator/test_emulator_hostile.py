@@ -396,7 +396,7 @@ def test_pipelined_requests_are_answered_in_order(running: Any) -> None:
     asked = b""
     for i in range(count):
         body = json.dumps({"expression": expression({"constantValue": i})}).encode()
-        asked += b"POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n" % (VALUE.encode(), len(body))
+        asked += b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % (VALUE.encode(), len(body))
         asked += (b"Connection: close\r\n" if i == count - 1 else b"") + b"\r\n" + body
     answers = raw(running.url, asked, 1 << 24)
     assert re.findall(rb'{"result":(\d+)}', answers) == [b"%d" % i for i in range(count)]

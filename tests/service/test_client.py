@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,16 +11,14 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+from google_service import Google, error_of
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import Said, Told, Wire, silence, wire
+from wire import Told, Wire, silence, wire
 
 import ee_emulator as emulator
-from ee_spark.client import Client, Service, asset_name, load_credentials, proxy_of
+from ee_spark.client import Client, Service, asset_name, load_credentials
+from ee_spark.connections import Proxy, proxy_of
 from ee_spark.errors import JobError, ServiceError, classify, refusal, seconds_of
 from ee_spark.hosts import STANDARD
 
@@ -37,10 +34,6 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def client_of(url: str, **more: str) -> Client:
     return Client(Service(url, "my-project", **more))
-
-
-def error_of(status: int, message: str) -> bytes:
-    return json.dumps({"error": {"code": status, "message": message, "status": "X"}}).encode()
 
 
 # What an answer means: the public catalogue of messages, each with its status.
@@ -177,7 +170,7 @@ def test_this_machine_is_never_reached_through_a_proxy(url: str, monkeypatch: py
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://proxy.example.org:3128")
     assert proxy_of(url) is None
-    assert proxy_of("https://earthengine.googleapis.com") == "http://proxy.example.org:3128"
+    assert proxy_of("https://earthengine.googleapis.com") == Proxy("http://proxy.example.org:3128")
     monkeypatch.setenv("no_proxy", "googleapis.com")
     assert proxy_of("https://earthengine.googleapis.com") is None
 
@@ -189,61 +182,6 @@ def test_credentials_that_are_not_there_are_one_line(tmp_path: Path) -> None:
         with pytest.raises(JobError, match=r"earth_engine\.credentials") as caught:
             load_credentials(which)
         assert "\n" not in str(caught.value)
-
-
-class Google:
-    """Google as a worker sees it: a proxy, and behind it a TLS server that is the token endpoint and Earth Engine.
-
-    Everything but its certificate authority is as in production: CONNECT, TLS verification, JWT grant, bearer tokens.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.good = "token-2"
-        self.tokens = 0
-        self.lock = threading.Lock()
-        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.authority = folder / "ca.pem"
-        self.account = folder / "account.json"
-        secret = self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-        now = dt.datetime.now(dt.UTC)
-        certificate = (
-            x509.CertificateBuilder(name, name, self.key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("*.googleapis.com")]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self.key, hashes.SHA256())
-        )
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        self.authority.write_bytes(pem)
-        both = folder / "both.pem"
-        both.write_bytes(secret + pem)
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.tls.load_cert_chain(both)
-        self.account.write_text(
-            json.dumps(
-                {
-                    "type": "service_account",
-                    "client_email": "worker@p.iam.gserviceaccount.com",
-                    "private_key_id": "1",
-                    "private_key": secret.decode(),
-                    "token_uri": "https://oauth2.googleapis.com/token",
-                }
-            )
-        )
-
-    def script(self, said: Said) -> Told:
-        if said.path == "/token":
-            with self.lock:
-                self.tokens += 1
-                answer = {"access_token": f"token-{self.tokens}", "expires_in": 3600, "token_type": "Bearer"}
-            return Told(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
-        if said.headers.get("authorization") == f"Bearer {self.good}":
-            return Told(200, b"pixels")
-        return Told(401, error_of(401, "Request had invalid authentication credentials."))
 
 
 @pytest.fixture

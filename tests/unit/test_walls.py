@@ -10,7 +10,9 @@ from places import REPO
 from walls import Rules, violations
 
 PACKAGE = REPO / "ee_spark"
-HTTP = frozenset({"ee_spark.client", "ee_spark.hosts", "ee_spark.objects.gs", "ee_spark.objects.s3"})
+HTTP = frozenset(
+    {"ee_spark.client", "ee_spark.connections", "ee_spark.hosts", "ee_spark.objects.gs", "ee_spark.objects.s3"}
+)
 SPARK = frozenset({"ee_spark.cluster", "ee_spark.read.sql", "ee_spark.datasource"})
 RULES = Rules(
     package="ee_spark",
@@ -26,7 +28,8 @@ RULES = Rules(
         ("dataproc",),
         ("config", "emulator"),
         ("objects", "client"),
-        ("job", "core_yaml"),
+        ("tokens",),
+        ("job", "core_yaml", "connections", "answers"),
         ("boundary",),
         ("logs", "hosts", "limits", "status", "gdal"),
         ("errors", "version"),

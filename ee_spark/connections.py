@@ -1,0 +1,249 @@
+"""Connections to other machines: pooled, by the environment's proxies, with answers of bounded size.
+
+The only home of HTTP but for boto3's own. Nothing is followed elsewhere, and a request with a token goes to Google or
+nowhere: that is checked here, where it connects.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3 import connection, connectionpool
+from urllib3.exceptions import DecodeError, HTTPError, LocationParseError
+from urllib3.util import parse_url
+
+from ee_spark.errors import JobError
+from ee_spark.hosts import check_token_goes_to, host_of, is_endpoint
+from ee_spark.limits import MAX_ERROR, MAX_JSON
+
+__all__ = ["Answer", "Connections", "HTTPError", "OversizeError", "Proxy", "proxy_of"]
+
+CONNECT_SECONDS = 10
+_STEP = 1 << 16
+"""Bytes of a compressed answer inflated at once: what a bomb of them may come to is bounded too."""
+
+
+class OversizeError(Exception):
+    """An answer has more bytes than what was asked for can have; the rest of it was not read."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the answer has more than {most} bytes, the most that was asked for")
+        self.most = most
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, whole; of one that is no success only the first 64 KiB. ``headers`` go by name in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy of the environment: its URL without a user, and the header that says who asks it.
+
+    Neither the header nor ``full_url``, which has user and password, is ever shown.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    full_url: str = field(default="", repr=False, compare=False)
+
+
+class Connections:
+    """Pooled connections, directly or through the environment's proxies, whose requests in flight can be ended.
+
+    For any number of threads; a process that was forked begins anew, since two must not read from one connection.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._begin()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = CONNECT_SECONDS,
+        most: int = MAX_JSON,
+    ) -> Answer:
+        """Send one request, whole, and return its answer, whole and inflated, within ``timeout`` seconds.
+
+        Raises:
+            urllib3.exceptions.HTTPError, OSError, ValueError: without a whole answer.
+            OversizeError: for a good answer of more than ``most`` bytes, inflated.
+            JobError: for a token that would not go to Google, or a proxy that cannot be understood.
+        """
+        headers = dict(headers or {})
+        if any(name.lower() == "authorization" for name in headers):
+            check_token_goes_to(url)
+        if self._process != os.getpid():
+            self._begin()
+        limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
+        _tracked.requests = (self._in_flight, time.monotonic() + timeout)
+        try:
+            response = self._manager(url).request(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                timeout=limits,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+            )
+            return Answer(response.status, response.headers, _read(response, most))
+        finally:
+            self._in_flight.pop(threading.get_ident(), None)
+
+    def expire(self, everything: bool) -> None:
+        """End requests that are past their time, or ``everything`` in flight: their callers get an HTTPError."""
+        now = time.monotonic()
+        for until, wire in list(self._in_flight.values()):
+            if everything or until < now:
+                with suppress(OSError, ValueError):
+                    socket.socket.shutdown(wire, socket.SHUT_RDWR)  # wakes the thread that reads from it
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for manager in self._managers.values():
+            manager.clear()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._in_flight: dict[int, tuple[float, Any]] = {}
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        proxy = proxy_of(url)
+        key = None if proxy is None else f"{proxy.url} {proxy.headers}"
+        with self._lock:
+            if key not in self._managers:
+                if proxy is None:
+                    manager = urllib3.PoolManager(maxsize=self._count, block=False)
+                else:
+                    manager = urllib3.ProxyManager(
+                        proxy.url, maxsize=self._count, block=False, proxy_headers=dict(proxy.headers)
+                    )
+                manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+                self._managers[key] = manager
+            return self._managers[key]
+
+
+def _read(response: urllib3.BaseHTTPResponse, most: int) -> bytes:
+    """Return the body of an answer, inflated; what is over its bound is not read, and the connection given up."""
+    try:
+        encoding = response.headers.get("content-encoding", "")
+        if "," in encoding:
+            raise DecodeError(f"the answer is encoded more than once: {encoding[:60]}")
+        if response.status not in (200, 206):
+            return response.read(MAX_ERROR)
+        length = response.headers.get("content-length", "")
+        chunked = "transfer-encoding" in response.headers
+        if not encoding and not chunked and length.isascii() and length.isdigit() and len(length) < 19:
+            if int(length) > most:
+                raise OversizeError(most)
+            return response.read()  # in one piece: no copy of it is made
+        parts: list[bytes] = []
+        size = 0
+        while part := response.read(min(_STEP, most + 1 - size)):
+            size += len(part)
+            if size > most:
+                raise OversizeError(most)
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        if not response.closed:
+            response.close()
+
+
+_tracked = threading.local()
+
+
+class _Tracked:
+    """A connection that notes its socket, while a request is in flight, where another thread can end it."""
+
+    def request(self, *args: Any, **options: Any) -> Any:
+        result = super().request(*args, **options)  # type: ignore[misc]
+        in_flight, until = _tracked.requests
+        in_flight[threading.get_ident()] = (until, self.sock)  # type: ignore[attr-defined]
+        return result
+
+
+class _HTTPConnection(_Tracked, connection.HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Tracked, connection.HTTPSConnection):
+    pass
+
+
+class _HTTPPool(connectionpool.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+def proxy_of(url: str) -> Proxy | None:
+    """Return the environment's proxy for ``url``; None for this machine and for what ``no_proxy`` names.
+
+    A user and password in its URL, percent-decoded, become its header ``Proxy-Authorization`` (RFC 7617).
+
+    Raises:
+        JobError: for a proxy that is not ``[http(s)://][USER:PASSWORD@]HOST[:PORT]``; the password is not told.
+    """
+    host = host_of(url)
+    if is_near(host) or proxy_bypass(host):
+        return None
+    scheme = url.partition(":")[0].lower()
+    proxies = getproxies()
+    which = scheme if proxies.get(scheme) else "all"
+    text = proxies.get(which)
+    if not text:
+        return None
+    try:
+        user = parse_url(text if "://" in text else f"http://{text}").auth
+    except LocationParseError:
+        user = None
+    kind, _, rest = text.rpartition("://")
+    plain = f"{kind or 'http'}://{rest.rpartition('@')[2]}"
+    if not is_endpoint(plain) or ("@" in rest and not user):
+        raise JobError(
+            f"{which.upper()}_PROXY: not a valid proxy; write http(s)://[USER:PASSWORD@]HOST[:PORT], other signs in "
+            "the password as %XX"
+        )
+    if not user:
+        return Proxy(plain, full_url=plain)
+    name, _, word = user.partition(":")
+    secret = base64.b64encode(f"{unquote(name)}:{unquote(word)}".encode()).decode()
+    return Proxy(plain, {"proxy-authorization": f"Basic {secret}"}, plain.replace("://", f"://{user}@", 1))
+
+
+def is_near(host: str) -> bool:
+    """Return True for this machine and for the metadata server beside it, which has the credentials of a VM."""
+    if host in ("localhost", "metadata.google.internal") or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local
