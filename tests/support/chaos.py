@@ -43,8 +43,10 @@ from chaos_world import (
     write_catalog,
 )
 
+from ee_spark.check.forget import forget
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify
+from ee_spark.store.runs import read_runs
 
 CANARIES = ("canary", f".{'0' * 32}", "r0-l0-c0", "part-0.parquet")
 """Files outside the dataset, with names like those of the files in it."""
@@ -204,7 +206,6 @@ class Round:
             folder = entry.name.rpartition("/")[0]
             for lane in range(3):
                 self.store.create(f"{folder}/r0-l{lane}.arrow", evil)
-                self.store.create(f"{folder}/r0-l{lane}.pickle", evil)
         return True
 
     def link_temp(self, _: float) -> bool:
@@ -308,8 +309,15 @@ class Round:
                 self.problems.append(f"closing {number}: {told['error']}")
             peace = self._wait_for_zombies()
             if self.torn:
-                repair(self.store, verify(self.store).problems)
+                self._mend()
         self.problems.append(f"not complete after {CLOSINGS} runs: {told}")
+
+    def _mend(self) -> None:
+        """Repair the dataset, and take runs whose records are torn out of the account, as its user would."""
+        repair(self.store, verify(self.store).problems)
+        for run_id, record in read_runs(self.store).items():
+            if record is None:
+                forget(self.store, run_id)
 
     def _wait_for_zombies(self) -> bool:
         """Wait for the lanes of dead drivers to end; return True."""

@@ -31,8 +31,8 @@ from ee_spark.check.verify import verify
 from ee_spark.objects import Settings, Store, open_store
 
 SIDE, IMAGES = 128, 3
-X, Y, RES = 300_000, 4_500_000, 30
-BOX = [-107.3640, 40.5955, -107.3192, 40.6299]
+X, Y, RES = 300_480, 4_500_480, 30
+BOX = [-107.3594, 40.5963, -107.3124, 40.6322]
 """Longitudes and latitudes around the images."""
 LATENCY_MS = 40
 Key = tuple[str, str]
@@ -170,8 +170,8 @@ def wrong_pixels(rows: list[dict[str, Any]]) -> list[str]:
 
 
 COLUMNS = ["tile_id", "image_id", "transform", "width", "height", "v", "valid"]
-KEPT = ("job.json", "runs/", "done/", "graphs/", "points/", "regions/", "locks/", "images/")
-LOCKS = 64
+KEPT = ("job.json", "runs/", "done/", "graphs/", "plans/", "locks/")
+LOCKS = 16
 
 
 def problems_at_the_end(store: Store, planned: set[Key], folder: Path) -> list[str]:
