@@ -24,7 +24,7 @@ from ee_spark.errors import EESparkError, JobError, StoreError
 from ee_spark.export.split import CELL, parse
 from ee_spark.job import Storage
 from ee_spark.logs import LEVELS, Logs, log_as
-from ee_spark.objects import FUNCTION_SECONDS, check_output, open_store, write_output
+from ee_spark.objects import FUNCTION_SECONDS, Functions, check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 from ee_spark.report import how_to_open, openmetrics
@@ -121,9 +121,9 @@ def extract(
     log_as(logs)
     config = load(path, settings)
     if dry_run:
-        functions = {key: options[key] for key in ("remote_code", "function_timeout")}
+        functions = Functions(options["remote_code"], options["function_timeout"])
         with program.service_of(config) as service:
-            click.echo(table(program.preview(config, service, **functions)))
+            click.echo(table(program.preview(config, service, functions)))
         return
     if metrics is not None:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
@@ -145,13 +145,20 @@ def extract(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @click.option("--plot", metavar="PICTURE.png", help="Draw tiles, footprints and region too.")
 @in_one_line
-def plan(path: str, settings: tuple[str, ...], as_json: bool, plot: str | None, **functions: Any) -> None:
+def plan(
+    path: str,
+    settings: tuple[str, ...],
+    as_json: bool,
+    plot: str | None,
+    remote_code: bool,
+    function_timeout: float,
+) -> None:
     """Print what a run would ask for, and why; no pixel is asked for but one."""
     config = load(path, settings)
     if plot is not None:
         check_output(plot, "--plot", storage_of(config))
     with program.service_of(config) as service:
-        planned = program.preview(config, service, **functions)
+        planned = program.preview(config, service, Functions(remote_code, function_timeout))
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
     if plot is not None:
         try:
@@ -213,8 +220,8 @@ def verify(
     if refetch:
         with program.service_of(config) as given:
             service = asked.same_service(required(store), config, given, store.root)
-            own: dict[str, Any] = {"remote_code": remote_code, "function_timeout": function_timeout}
-            plan = program.plan_again(config, service, store, **own) if path else None
+            functions = Functions(remote_code, function_timeout)
+            plan = program.plan_again(config, service, store, functions) if path else None
             findings.problems += again.refetch(store, config, service, refetch, plan)
     for problem in findings.problems[:SHOWN]:
         click.echo(str(problem), err=True)

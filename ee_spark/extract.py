@@ -25,7 +25,7 @@ from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
-from ee_spark.objects import FUNCTION_SECONDS, Store, open_store, probe
+from ee_spark.objects import FUNCTION_SECONDS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
@@ -53,6 +53,11 @@ class Options:
     progress: str = "auto"
     logs: Logs | None = None
 
+    @property
+    def functions(self) -> Functions:
+        """How the job's functions are called."""
+        return Functions(self.remote_code, self.function_timeout)
+
 
 def run(
     config: JobConfig | Mapping[str, Any] | str, spark: SparkSession | None = None, options: Options | None = None
@@ -76,7 +81,7 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
         check_run_id(options.run_id)
     store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     with service_of(job) as service:
-        plan = join_dataset(job, service, store, options)
+        plan = join_dataset(job, service, store, options.functions)
         engine = engine_of(job)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else engine.slots()
         layout = manifest.layout_of(plan)
@@ -144,21 +149,14 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         yield Service.of(job, emulator=running.url)
 
 
-def join_dataset(job: JobConfig, service: Service, store: Store, options: Options = Options()) -> Plan:
+def join_dataset(job: JobConfig, service: Service, store: Store, functions: Functions = Functions()) -> Plan:
     """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
 
     Raises:
         JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
     """
     found, sample = manifest.read(store), job.region.sample
-    draft = partial(
-        make,
-        job,
-        service,
-        remote_code=options.remote_code,
-        function_seconds=options.function_timeout,
-        region=samples.held(store, sample),
-    )
+    draft = partial(make, job, service, functions=functions, region=samples.held(store, sample))
     plan = draft(found.frozen if found else None)
     probe(store)  # after the plan: a wrong job writes nothing
     if found is None and not plan.decides:
@@ -171,7 +169,7 @@ def join_dataset(job: JobConfig, service: Service, store: Store, options: Option
             manifest.refuse_other(store, plan, found)
         plan = draft()
         if not manifest.take_over(store, plan):
-            return join_dataset(job, service, store, options)  # another driver did the same meanwhile
+            return join_dataset(job, service, store, functions)  # another driver did the same meanwhile
         pins.publish(store, plan.images, fresh=True)
     manifest.remove_replaced(store)
     others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
@@ -194,23 +192,14 @@ def plan(
     """
     job = as_config(config)
     with service_of(job) as service:
-        return preview(job, service, remote_code=remote_code, function_timeout=function_timeout)
+        return preview(job, service, Functions(remote_code, function_timeout))
 
 
-def preview(
-    job: JobConfig, service: Service, *, remote_code: bool = False, function_timeout: float = FUNCTION_SECONDS
-) -> Plan:
+def preview(job: JobConfig, service: Service, functions: Functions = Functions()) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     found = manifest.read(store)
-    draft = partial(
-        make,
-        job,
-        service,
-        remote_code=remote_code,
-        function_seconds=function_timeout,
-        region=samples.held(store, job.region.sample),
-    )
+    draft = partial(make, job, service, functions=functions, region=samples.held(store, job.region.sample))
     plan = draft(found.frozen if found else None)
     if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
@@ -219,28 +208,15 @@ def preview(
     return plan
 
 
-def plan_again(
-    job: JobConfig,
-    service: Service,
-    store: Store,
-    *,
-    remote_code: bool = False,
-    function_timeout: float = FUNCTION_SECONDS,
-) -> Plan:
+def plan_again(job: JobConfig, service: Service, store: Store, functions: Functions = Functions()) -> Plan:
     """Plan the job as the dataset at ``store`` has it, wherever the job would write.
 
     Raises:
         JobError: if the dataset is another job's.
     """
     found = manifest.required(store)
-    again = make(
-        job,
-        service,
-        found.frozen,
-        remote_code=remote_code,
-        function_seconds=function_timeout,
-        region=samples.held(store, job.region.sample),
-    )
+    held = samples.held(store, job.region.sample)
+    again = make(job, service, found.frozen, functions=functions, region=held)
     manifest.refuse_other(store, again, found)
     return again
 

@@ -19,6 +19,7 @@ __all__ = [
     "TEMP",
     "Entry",
     "FileStore",
+    "Functions",
     "Inputs",
     "Settings",
     "Store",
@@ -39,15 +40,19 @@ FUNCTION_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """How the files that a job names are read, and its functions called.
+class Functions:
+    """How the functions that a job names are called: whether from object storage too, and for how long at most."""
 
-    By which storage settings; whether functions may come from there; how many seconds one may take.
-    """
+    remote: bool = False
+    seconds: float = FUNCTION_SECONDS
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the files that a job names are read, by which storage settings, and how its functions are called."""
 
     storage: Settings = field(default_factory=Settings)
-    remote_code: bool = False
-    function_seconds: float = FUNCTION_SECONDS
+    functions: Functions = Functions()
 
     def read(self, path: str, key: str) -> bytes:
         """Return a file's bytes, as :func:`read_input` does."""

@@ -62,7 +62,7 @@ def graphs_of(task: Task, service: Service, inputs: Inputs) -> list[str]:
         StoppedError: where it asked the service for something, and the service is away.
     """
     label = f"{task.key}: {task.name}"
-    seconds = inputs.function_seconds if task.calls else min(inputs.function_seconds, EXPRESSION_SECONDS)
+    seconds = inputs.functions.seconds if task.calls else min(inputs.functions.seconds, EXPRESSION_SECONDS)
     limits = child.Limits(label, seconds)
     if child.FORKS:
         found = child.forked(partial(_texts, task), limits)
@@ -143,7 +143,7 @@ def function_task(key: str, name: str, inputs: Inputs) -> Task:
         raise JobError(f"{key}: {name!r} does not name a function; write FILE.py:FUNCTION or MODULE:FUNCTION")
     with reading(key, what=f"{shown(file)} is not a path"):
         remote = urlsplit(file).scheme not in ("", "file")
-    if remote and not inputs.remote_code:
+    if remote and not inputs.functions.remote:
         raise JobError(
             f"{key}: {file} would run code from object storage on this machine; if you trust whoever can write there, "
             "run with --allow-remote-code"

@@ -19,7 +19,7 @@ from ee_spark.errors import JobError, ServiceError
 from ee_spark.hosts import is_google
 from ee_spark.job import DEFAULT_TILE, EarthEngine, JobConfig
 from ee_spark.limits import MAX_BYTES
-from ee_spark.objects import FUNCTION_SECONDS, Inputs
+from ee_spark.objects import Functions, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
@@ -125,15 +125,13 @@ def make(
     service: Service,
     frozen: Frozen | None = None,
     *,
-    remote_code: bool = False,
-    function_seconds: float = FUNCTION_SECONDS,
+    functions: Functions = Functions(),
     region: Polygons | Points | None = None,
 ) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
 
-    ``remote_code``: functions may come from object storage; each of their calls may take ``function_seconds``.
-    ``region`` is the job's, where it was read before: a sample
-    that was drawn and kept.
+    ``functions`` says how the job's are called. ``region`` is the job's, where it was read before: a sample that was
+    drawn and kept.
 
     Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
 
@@ -143,7 +141,7 @@ def make(
     """
     check_grid(config.grid)
     client = Client(service, config.earth_engine.concurrent_requests)
-    inputs = Inputs(storage_of(config), remote_code, function_seconds)
+    inputs = Inputs(storage_of(config), functions)
     region = region or load_region(config.region, client, inputs)
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)

@@ -23,6 +23,7 @@ from places import REPO
 from ee_spark import config
 from ee_spark.client import Service
 from ee_spark.errors import EESparkError, JobError
+from ee_spark.objects import Functions
 from ee_spark.planner import child
 from ee_spark.planner.plan import Plan, make
 
@@ -180,7 +181,9 @@ def planned(folder: Path, url: str, function: str, seconds: float = 60, **source
         "grid": {"crs": "EPSG:32613", "scale": 30, "tile": 16},
         "output": {"path": "out"},
     }
-    return make(config.parse(job, base=str(folder)), Service(url, "p", "anonymous"), function_seconds=seconds)
+    return make(
+        config.parse(job, base=str(folder)), Service(url, "p", "anonymous"), functions=Functions(seconds=seconds)
+    )
 
 
 @pytest.mark.parametrize("name", WRONG)
