@@ -25,7 +25,7 @@ from ee_spark.lane.notes import clear_dead
 from ee_spark.lane.rounds import run_rounds
 from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
-from ee_spark.objects import FUNCTION_SECONDS, Functions, Store, open_store, probe
+from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
 from ee_spark.planner.images import stored
 from ee_spark.planner.plan import Plan, make
@@ -149,7 +149,7 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         yield Service.of(job, emulator=running.url)
 
 
-def join_dataset(job: JobConfig, service: Service, store: Store, functions: Functions = Functions()) -> Plan:
+def join_dataset(job: JobConfig, service: Service, store: Store, functions: Functions = FUNCTIONS) -> Plan:
     """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
 
     Raises:
@@ -195,7 +195,7 @@ def plan(
         return preview(job, service, Functions(remote_code, function_timeout))
 
 
-def preview(job: JobConfig, service: Service, functions: Functions = Functions()) -> Plan:
+def preview(job: JobConfig, service: Service, functions: Functions = FUNCTIONS) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     found = manifest.read(store)
@@ -208,7 +208,7 @@ def preview(job: JobConfig, service: Service, functions: Functions = Functions()
     return plan
 
 
-def plan_again(job: JobConfig, service: Service, store: Store, functions: Functions = Functions()) -> Plan:
+def plan_again(job: JobConfig, service: Service, store: Store, functions: Functions = FUNCTIONS) -> Plan:
     """Plan the job as the dataset at ``store`` has it, wherever the job would write.
 
     Raises:

@@ -14,6 +14,7 @@ from ee_spark.objects.place import check_file, check_folder, is_local, local_pat
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
 
 __all__ = [
+    "FUNCTIONS",
     "FUNCTION_SECONDS",
     "INPUTS",
     "TEMP",
@@ -47,12 +48,16 @@ class Functions:
     seconds: float = FUNCTION_SECONDS
 
 
+FUNCTIONS = Functions()
+"""None from object storage."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """How the files that a job names are read, by which storage settings, and how its functions are called."""
 
     storage: Settings = field(default_factory=Settings)
-    functions: Functions = Functions()
+    functions: Functions = FUNCTIONS
 
     def read(self, path: str, key: str) -> bytes:
         """Return a file's bytes, as :func:`read_input` does."""

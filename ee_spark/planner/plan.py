@@ -19,7 +19,7 @@ from ee_spark.errors import JobError, ServiceError
 from ee_spark.hosts import is_google
 from ee_spark.job import DEFAULT_TILE, EarthEngine, JobConfig
 from ee_spark.limits import MAX_BYTES
-from ee_spark.objects import Functions, Inputs
+from ee_spark.objects import FUNCTIONS, Functions, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
@@ -125,7 +125,7 @@ def make(
     service: Service,
     frozen: Frozen | None = None,
     *,
-    functions: Functions = Functions(),
+    functions: Functions = FUNCTIONS,
     region: Polygons | Points | None = None,
 ) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.

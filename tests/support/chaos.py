@@ -126,10 +126,11 @@ class Round:
         settings = {key: value for key, value in vars(self.settings).items() if value}
         return {
             "name": "chaos",
-            "earth_engine": {"endpoint": self.world.service, "concurrent_requests": 16, "requests_per_minute": 60_000},
+            "earth_engine": {"endpoint": self.world.service, "concurrent_requests": 8, "requests_per_minute": 60_000},
             "source": {"collection": "TRUTH", "bands": ["v"], "start": "2020-01-01", "end": start.end},
             "region": {"bbox": BOX},
             "grid": {"crs": "EPSG:32613", "scale": 30, "tile": start.tile},
+            "pixels": {"mask": "none" if start.tile == 16 else "band"},  # as stored, and computed
             "output": {"path": self.path, "part_size": start.part_size, "overwrite": start.overwrite},
             "storage": settings,
             "retry": {"attempts": 8},
