@@ -232,16 +232,16 @@ class OfficialResponse(dict[str, str]):
 
 @contextmanager
 def understood(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong while an answer is read into ``ServiceError(what)``, of the kind ``damaged``.
+    """Turn whatever goes wrong while an answer is read into ``ServiceError(what)``, of the kind ``permanent``.
 
-    Errors of our own pass.
+    The answer came whole, so another would say the same. Errors of our own pass.
     """
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         if isinstance(error, EESparkError):
             raise
-        raise ServiceError(f"{what} ({one_line(error, 100)})", kind="damaged", status=200) from None
+        raise ServiceError(f"{what} ({one_line(error, 100)})", kind="permanent", status=200) from None
 
 
 _HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")

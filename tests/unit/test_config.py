@@ -286,10 +286,10 @@ def test_settings_are_yaml_1_2_numbers(tmp_path):
         (".", "cannot read '.': it is a directory; name a file"),
         ("pipe", "cannot read 'pipe': it is a pipe into which nobody wrote for 5 s"),
         ("large", "cannot read 'large': it has 1,073,741,824 bytes, and at most 1,000,000 are read"),
-        ("a\0b", "cannot read 'a\\x00b': embedded null byte"),
-        ("\ud800", "cannot read '\\ud800'"),
-        ("//[x", "--config //[x: cannot be read"),
-        ("x" * 5000, "File name too long"),
+        ("a\0b", "--config: 'a\\x00b' holds a control character"),
+        ("\ud800", "--config: '\\ud800' holds a control character"),
+        ("//[x", "--config: '//[x' is not a valid path or URL"),
+        ("x" * 5000, "is too long; a name has up to 255 bytes"),
     ],
 )
 def test_what_is_no_file_to_read_ends_at_once(path, said, tmp_path, monkeypatch):
