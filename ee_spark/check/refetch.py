@@ -15,7 +15,6 @@ from typing import Any, Never
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ee_spark.check.verify import Problem
@@ -33,9 +32,10 @@ from ee_spark.planner.request import Recipe, TileRequest, graph_of
 from ee_spark.planner.window import Window
 from ee_spark.status import TileStatus
 from ee_spark.store import graphs, manifest, planned, runs
+from ee_spark.store.bounds import damage, parquet
 from ee_spark.store.manifest import Manifest
 from ee_spark.store.measure import checksums
-from ee_spark.store.schema import TILES, Layout
+from ee_spark.store.schema import RUNS, TILES, Layout
 
 COLUMNS = ["tile_id", "image_id", "crs", "transform", "width", "height", "version", "crc32c", "run_id"]
 LONGEST_CRS = 20_000
@@ -101,16 +101,17 @@ class _Graphs:
     def _read(self, run_id: str) -> dict[str, str]:
         record = runs.read_runs(self._store, [run_id])[run_id] if run_id in self._known else None
         try:
-            if record is None:
-                raise ValueError("its record is gone, or is damaged")
-            if record["fingerprint"] != self._job.fingerprint:
-                raise ValueError("its record is of another job")
-            images = planned.unpack_images(self._store, record["images"])
-            kept = record.get("graphs")
-            found = (self._plain(record),) if kept is None else graphs.kept_graphs(self._store, kept)
-            if len(found) not in (1, len(images)):
-                raise ValueError(f"it has {len(found)} graphs for {len(images)} images")
-        except (EESparkError, ValueError, KeyError, TypeError, pa.ArrowException, OSError) as error:
+            with damage("its record", "does not say it", f"look at {RUNS}/{run_id}.json"):
+                if record is None:
+                    raise ValueError("it is gone, or is damaged")
+                if record["fingerprint"] != self._job.fingerprint:
+                    raise ValueError("it is of another job")
+                images = planned.unpack_images(self._store, record["images"])
+                kept = record.get("graphs")
+                found = (self._plain(record),) if kept is None else graphs.kept_graphs(self._store, kept)
+                if len(found) not in (1, len(images)):
+                    raise ValueError(f"it has {len(found)} graphs for {len(images)} images")
+        except EESparkError as error:
             if self._plan is not None:
                 return {name: self._plan.graph(index) or "" for name, index in self._images.items()}
             raise JobError(
@@ -185,9 +186,11 @@ def _drawn(store: Store, layout: Layout, count: int, seed: int, plan: Plan | Non
     """Return the rows of ``tiles`` to ask for again."""
     tables = []
     for entry in store.list(f"{TILES}/{layout.prefix}"):
-        with store.open(entry.name) as file:
-            table = pq.read_table(file, columns=[*COLUMNS, "status"])
-        tables.append(table.filter(pc.equal(table["status"], TileStatus.OK)).select(COLUMNS))
+        with damage(f"{store.root}/{entry.name}"), store.open(entry.name) as file:
+            names = [*COLUMNS, "status"]
+            schema = pa.schema([layout.tiles.field(name) for name in names])
+            table = parquet(file, names).read(columns=names).select(names).replace_schema_metadata().cast(schema)
+            tables.append(table.filter(pc.equal(table["status"], TileStatus.OK)).select(COLUMNS))
     if not tables:
         return []
     table = pa.concat_tables(tables)

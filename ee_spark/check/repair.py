@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from ee_spark.check.verify import REPAIRABLE, Problem
-from ee_spark.errors import EESparkError
+from ee_spark.errors import EESparkError, StoreError, one_line
 from ee_spark.objects import Store
 from ee_spark.store import account, manifest, pins
 from ee_spark.store.log import ChunkLog
@@ -28,27 +29,47 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
     if any(problem.kind in REPAIRABLE or problem.kind == "missing" for problem in problems):
         account.reopen(store)
     if parts & schema:
-        for name in parts & schema:
-            store.delete(name)
-        manifest.open_tables(store, layout)
-        done.append("wrote the parts that show the schema")
+        done.append(_tried("the parts that show the schema", lambda: _schema_parts(store, layout, parts & schema)))
     chunks: set[str] = set()
     for name in sorted(parts - schema):
         if (chunk := layout.chunk_of(name)) and name.startswith(f"{PIXELS}/"):
             chunks.add(chunk)
-            done.append(_empty_part(store, layout, name))
+            done.append(_tried(name, partial(_empty_part, store, layout, name)))
     if chunks:
         account.reopen(store)  # a run that ended meanwhile may have counted what was in them
     for problem in problems:
         if problem.kind == "leftover":
-            store.delete(problem.name)
-            done.append(f"removed {problem.name}, of a job that was overwritten")
+            done.append(_tried(problem.name, partial(_remove, store, problem.name)))
         elif problem.kind == "tiles" and (chunk := layout.chunk_of(problem.name)):
             chunks.add(chunk)
     if any(problem.kind == "images" for problem in problems):
-        done.append(f"wrote {IMAGES}: it names {pins.mend(store, layout):,} images anew, as their tiles do")
-    done += [_fold(store, layout, chunk) for chunk in sorted(chunks)]
-    return done
+        done.append(_tried(IMAGES, lambda: _images(store, layout)))
+    done += [_tried(f"{TILES} of {chunk}", partial(_fold, store, layout, chunk)) for chunk in sorted(chunks)]
+    return [one_line(line) for line in done]
+
+
+def _tried(what: str, mend: Callable[[], str]) -> str:
+    """Mend one thing and return what was done; what cannot be mended is told, and leaves the rest to be."""
+    try:
+        return mend()
+    except StoreError as error:
+        return f"cannot mend {what}: {error}"
+
+
+def _schema_parts(store: Store, layout: Layout, names: Iterable[str]) -> str:
+    for name in names:
+        store.delete(name)
+    manifest.open_tables(store, layout)
+    return "wrote the parts that show the schema"
+
+
+def _remove(store: Store, name: str) -> str:
+    store.delete(name)
+    return f"removed {name}, of a job that was overwritten"
+
+
+def _images(store: Store, layout: Layout) -> str:
+    return f"wrote {IMAGES}: it names {pins.mend(store, layout):,} images anew, as their tiles do"
 
 
 def _empty_part(store: Store, layout: Layout, name: str) -> str:

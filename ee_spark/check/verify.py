@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,20 +14,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.errors import EESparkError, LedgerError, StoreError
+from ee_spark.errors import DamagedError, EESparkError, LedgerError, StoreError, one_line
 from ee_spark.objects import TEMP, Entry, Store
 from ee_spark.objects.lock import LOCKS
 from ee_spark.status import IN_TILES, TileStatus
-from ee_spark.store import ledger, manifest, runs
-from ee_spark.store.ledger import Ledger
+from ee_spark.store import ledger, manifest, pins, runs
+from ee_spark.store.bounds import check_group, damage, json_of, parquet
+from ee_spark.store.ledger import KEYS, Ledger
 from ee_spark.store.life import prefix_of
 from ee_spark.store.log import ChunkLog
 from ee_spark.store.manifest import Manifest
 from ee_spark.store.measure import checksums
+from ee_spark.store.runs import Planned
 from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 
 THREADS = 4
+MOST_NAMED = 1_000
+"""Tiles of one chunk that are named: whoever can write a run's record may say that it planned millions."""
 Key = tuple[str, str]
+Place = tuple[Planned, int]
+"""A run's plan, and which of its chunks."""
+Places = dict[str, list[Place]]
 REPAIRABLE = frozenset({"torn", "checksum", "schema", "rows", "doubled", "tiles", "leftover"})
 """Kinds of problems that :mod:`ee_spark.check.repair` knows a way out of."""
 ADDED, PROSE = frozenset({"fill", "mask"}), frozenset({"layout"})
@@ -48,7 +56,7 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.name}: {self.text}"
+        return f"{self.kind}: {one_line(self.name)}: {one_line(self.text)}"
 
 
 @dataclass
@@ -70,6 +78,13 @@ class Findings:
     def say(self, kind: str, name: str, text: object) -> None:
         """Add a problem."""
         self.problems.append(Problem(kind, name, " ".join(str(text).split())))
+
+    def say_tiles(self, kind: str, keys: set[Key], chunk: str, text: str) -> None:
+        """Add a problem for each of a chunk's tiles, and for those after the first thousand one."""
+        for key in sorted(keys)[:MOST_NAMED]:
+            self.say(kind, "/".join(key), text)
+        if len(keys) > MOST_NAMED:
+            self.say(kind, chunk, f"{len(keys) - MOST_NAMED:,} more tiles: {text}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as one JSON object: counts, and how many problems of each kind."""
@@ -99,19 +114,17 @@ def verify(store: Store) -> Findings:
         for chunk, problems, status, parts in work:
             findings.parts += parts
             findings.problems += problems
-            wanted = plans.get(chunk, set())
+            wanted = _planned(plans.get(chunk, ()), layout)
             images |= {image for _, image in status}
             seen += [hash(key) for key, what in status.items() if what != TileStatus.FAILED]
             findings.planned += len(wanted)
             for key in wanted:
                 findings.counts[status.get(key, TileStatus.MISSING)] += 1
-            for key in sorted(wanted - status.keys()):
-                findings.say(
-                    "missing", "/".join(key), f"planned in {chunk}, neither committed nor failed; run the job again"
-                )
+            lacking = f"planned in {chunk}, neither committed nor failed; run the job again"
+            findings.say_tiles("missing", wanted - status.keys(), chunk, lacking)
             if complete:
-                for key in sorted(status.keys() - wanted - forgotten.get(chunk, set())):
-                    findings.say("unplanned", "/".join(key), f"is in {chunk}, and no run planned it")
+                more = status.keys() - wanted - _planned(forgotten.get(chunk, ()), layout)
+                findings.say_tiles("unplanned", more, chunk, f"is in {chunk}, and no run planned it")
     if len(np.unique(np.array(seen, np.int64))) != len(seen):
         findings.say("doubled", PIXELS, "a tile is committed in two chunks")
     _check_images(store, images, findings)
@@ -139,10 +152,15 @@ def _sorted_out(store: Store, layout: Layout, job: Manifest, findings: Findings)
     return chunks
 
 
-def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, set[Key]], dict[str, set[Key]], bool]:
+def _planned(places: Iterable[Place], layout: Layout) -> set[Key]:
+    """Return the (tile_id, image_id) that runs planned in one chunk; only these are in memory by name."""
+    return {key for plan, index in places for key in plan.keys(index, layout.frozen.shape)}
+
+
+def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[Places, Places, bool]:
     """Return what all runs planned together, by chunk, what forgotten ones did, and whether all of it is known."""
-    union: dict[str, set[Key]] = defaultdict(set)
-    forgotten: dict[str, set[Key]] = defaultdict(set)
+    union: Places = defaultdict(list)
+    forgotten: Places = defaultdict(list)
     complete = True
     for run_id, run in runs.read_runs(store).items():
         counts = run is None or runs.counts(run, layout)
@@ -151,16 +169,15 @@ def _plans(store: Store, layout: Layout, findings: Findings) -> tuple[dict[str, 
         findings.runs += counts
         try:
             if run is None:
-                raise ValueError("it is not valid JSON")
+                raise StoreError("it is not valid JSON")
             if counts or runs.is_of(run, layout):
-                for chunk, keys in runs.plan_of(store, run).chunks(layout.frozen.shape):
-                    (union if counts else forgotten)[chunk] |= keys
-        except (EESparkError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+                plan = runs.plan_of(store, run)
+                for index in range(len(plan.pairs)):
+                    (union if counts else forgotten)[plan.pairs.key(index)].append((plan, index))
+        except EESparkError as error:
             complete = False
-            if not counts:
-                continue
-            told = str(error) if isinstance(error, EESparkError) else repr(error)
-            findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({told})")
+            if counts:
+                findings.say("run", f"{RUNS}/{run_id}.json", f"its plan cannot be read ({error})")
     return union, forgotten, complete
 
 
@@ -197,49 +214,50 @@ def _check_chunk(
 
 def _check_part(store: Store, layout: Layout, name: str, found: Findings) -> Ledger | None:
     """Check one part: its ledger, its schema, its rows' keys, lengths and checksums."""
+    entry = None
     try:
         entry = ledger.read(store, name)
-        ok = entry.committed.filter(pa.compute.equal(entry.committed["status"], TileStatus.OK))
-        with store.open(name) as file:
-            part = pq.ParquetFile(file)
+        with damage(name, "its pixels cannot be read"), store.open(name) as file:
+            _check_ledger(entry, layout)
+            ok = entry.committed.filter(pa.compute.equal(entry.committed["status"], TileStatus.OK))
+            part = parquet(file, KEYS)
             if not _same_schema(part.schema_arrow, layout.pixels):
                 found.say("schema", name, "its columns are not those of the other parts")
                 return entry
-            keys = part.read(columns=["tile_id", "image_id"]).select(["tile_id", "image_id"])
-            if not keys.replace_schema_metadata().equals(
-                ok.select(["tile_id", "image_id"]).cast(keys.schema.remove_metadata())
-            ):
+            keys = part.read(columns=list(KEYS)).select(KEYS)
+            if not keys.replace_schema_metadata().equals(ok.select(KEYS).cast(keys.schema.remove_metadata())):
                 found.say("rows", name, f"has {keys.num_rows} rows, its ledger {ok.num_rows} other ones")
                 return entry
             sums = ok["crc32c"].to_pylist()
-            for key, crc in zip(
-                ok.select(["tile_id", "image_id"]).to_pylist(), _part_checksums(part, layout), strict=True
-            ):
+            for key, crc in zip(ok.select(KEYS).to_pylist(), _part_checksums(part, layout), strict=True):
                 if crc != sums.pop(0):
                     found.say(
                         "checksum", name, f"the pixels of {key['tile_id']}/{key['image_id']} are not those fetched"
                     )
-    except LedgerError as error:
+    except (LedgerError, DamagedError) as error:
         found.say("torn", name, error)
-        return None
-    except (pa.ArrowException, OSError) as error:
-        found.say("torn", name, f"its pixels cannot be read ({error})")
     return entry
+
+
+def _check_ledger(entry: Ledger, layout: Layout) -> None:
+    """Refuse a ledger whose columns are not those of the layout, from which nobody can make rows of ``tiles``."""
+    committed = pa.schema([*layout.keys[:2], *layout.telemetry])
+    for table, schema in ((entry.committed, committed), (entry.empty, pa.schema(layout.keys))):
+        table.replace_schema_metadata().cast(schema)
 
 
 def _part_checksums(part: pq.ParquetFile, layout: Layout) -> Iterator[str]:
     """Yield the checksum of each row's pixels, reading a row group at a time."""
     width, height = layout.frozen.shape.stored
     for index in range(part.metadata.num_row_groups):
+        check_group(part.metadata.row_group(index), layout.frozen)
         table = part.read_row_group(index, columns=list(layout.planes))
         planes = []
         for name, dtype in layout.planes.items():
             column = table[name].combine_chunks()
             values = column.flatten().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
             if len(values) != table.num_rows * width * height:
-                raise pa.ArrowInvalid(
-                    f"{name} has {len(values)} pixels in {table.num_rows} blocks of {width} × {height}"
-                )
+                raise ValueError(f"{name} has {len(values)} pixels in {table.num_rows} blocks of {width} × {height}")
             planes.append(values.reshape(table.num_rows, width * height))
         yield from checksums(planes) if table.num_rows else ()
 
@@ -255,33 +273,26 @@ def _check_tiles(log: ChunkLog, there: bool, found: Findings) -> None:
     except EESparkError as error:
         found.say("tiles", log.tiles_name, error)
         return
-    except (pa.ArrowException, OSError):  # a part whose pixels cannot be read has been said
-        return
     if behind:
         found.say("tiles", log.tiles_name, behind)
 
 
 def _check_schema_part(store: Store, name: str, schema: pa.Schema, findings: Findings) -> None:
     try:
-        with store.open(name) as file:
+        with damage(name), store.open(name) as file:
             part = pq.ParquetFile(file)
             if not _same_schema(part.schema_arrow, schema) or part.metadata.num_rows:
                 findings.say("schema", name, "is not the empty table that readers should find")
-    except (pa.ArrowException, OSError, StoreError) as error:
-        findings.say("schema", name, f"cannot be read ({error})")
+    except StoreError as error:
+        findings.say("schema", name, error)
 
 
 def _check_images(store: Store, named: set[str], findings: Findings) -> None:
     """Say which images the tables name that ``images`` does not know."""
-    found = store.read(IMAGES)
     try:
-        known = (
-            set(pq.ParquetFile(pa.BufferReader(found[0])).read(["image_id"])["image_id"].to_pylist())
-            if found
-            else set()
-        )
-    except (pa.ArrowException, OSError, KeyError) as error:
-        findings.say("images", IMAGES, f"cannot be read ({error})")
+        known = pins.named(store)
+    except DamagedError as error:
+        findings.say("images", IMAGES, error)
         return
     for image in sorted(named - known):
         findings.say("images", IMAGES, f"does not name {image!r}, of which there are tiles")
@@ -291,8 +302,12 @@ def _same_schema(found: pa.Schema, wanted: pa.Schema) -> bool:
     """Return True if columns, types and what the footer says of them are the same; a ledger may stand beside."""
     if not found.remove_metadata().equals(wanted.remove_metadata()):
         return False
-    theirs, ours = ({key: json.loads(value) for key, value in (one.metadata or {}).items()} for one in (found, wanted))
-    return all(_alike(theirs.get(key), value) for key, value in ours.items())
+    theirs = found.metadata or {}
+    with suppress(ValueError):
+        return all(
+            key in theirs and _alike(json_of(theirs[key]), json.loads(value)) for key, value in wanted.metadata.items()
+        )
+    return False
 
 
 def _alike(told: Any, wanted: Any) -> bool:

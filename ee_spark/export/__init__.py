@@ -17,7 +17,7 @@ from ee_spark.objects import Settings, is_local, local_path, open_store
 from ee_spark.objects.names import segment
 from ee_spark.objects.place import check_folder
 from ee_spark.read.dataset import Dataset
-from ee_spark.read.rows import damage
+from ee_spark.store.bounds import damage
 
 __all__ = ["FORMATS", "Advance", "Meter", "Options", "Task", "export", "run", "tasks"]
 

@@ -21,8 +21,9 @@ from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
 from ee_spark.planner.request import graph_of
 from ee_spark.planner.tile import Shape
+from ee_spark.store.bounds import read_table, write_table
 from ee_spark.store.log import Key
-from ee_spark.store.points import of_tables, read_table, tables_of, write_table
+from ee_spark.store.points import of_tables, tables_of
 
 _LATTICES = pa.schema([("crs", pa.string()), *((name, pa.float64()) for name in ("res_x", "res_y", "x0", "y0"))])
 _CHUNKS = pa.schema([("key", pa.string()), ("lattice", pa.int64()), ("runs", pa.int64())])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ee_spark.job import NAME, Pixels
-from ee_spark.limits import MAX_SIDE
+from ee_spark.limits import MAX_BYTES, MAX_SIDE
+from ee_spark.planner.crs import LONGEST_WKT
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.tile import Shape
 from ee_spark.planner.validity import Validity
@@ -114,9 +115,9 @@ def _check(found: Frozen) -> None:
         *(text for band in found.bands for text in astuple(band)),
     ]
     wholes = [shape.width, shape.height, shape.margin, found.side, found.days]
-    numbers = [] if lattice is None else [lattice.res_x, lattice.res_y, lattice.x0, lattice.y0]
     if not all(isinstance(text, str) and len(text) <= LONGEST for text in texts):
         raise ValueError("a name is not a text, or too long")
+    "".join(texts).encode()  # a text that cannot be written raises
     for name, value, known in (("method", found.method, METHODS), ("mask", found.mask, MASKS)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
@@ -129,9 +130,29 @@ def _check(found: Frozen) -> None:
         raise ValueError("a side, margin or number of days is out of range")
     if min(shape.width, shape.height, found.side, found.days) < 1:
         raise ValueError("a side or a number of days is 0")
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        raise ValueError("its lattice has a number that is none")
-    if lattice and not (isinstance(lattice.crs, str) and lattice.res_x > 0 and lattice.res_y > 0):
-        raise ValueError("its lattice has no CRS, or a pixel without a size")
+    width, height = shape.stored
+    if not found.bands or max(width, height) > MAX_SIDE or found.tile_bytes > MAX_BYTES:
+        raise ValueError(
+            f"tiles of {width:,} × {height:,} pixels of {len(found.bands)} bands, which no request can hold"
+        )
+    if lattice:
+        check_lattice(lattice)
     if not re.fullmatch(r"(?:[0-9a-f]{16,64})?", found.life):
         raise ValueError(f"its life {found.life!r} is not a nonce")
+
+
+def check_lattice(lattice: Lattice) -> None:
+    """Refuse a lattice of a dataset's records that has values of wrong types or out of range.
+
+    Raises:
+        ValueError: so.
+    """
+    numbers = (lattice.res_x, lattice.res_y, lattice.x0, lattice.y0)
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ValueError("its lattice has a number that is none")
+    if not (isinstance(lattice.crs, str) and len(lattice.crs) <= LONGEST_WKT and lattice.crs.encode()):
+        raise ValueError("its lattice has no CRS")
+    if not (lattice.res_x > 0 and lattice.res_y > 0):
+        raise ValueError("its lattice has a pixel without a size")
+    if not all(math.isfinite(origin / size) for origin, size in zip(numbers[2:], numbers[:2], strict=True)):
+        raise ValueError("its lattice begins beyond any coordinate")

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from ee_spark.errors import ReadError
 from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.window import Window
-from ee_spark.read.rows import LATTICE, Rows, damage
+from ee_spark.read.rows import LATTICE, Rows
+from ee_spark.store.bounds import damage
 
 PLACE = (LATTICE, "crs", "transform")
 """The columns that say where a tile lies."""

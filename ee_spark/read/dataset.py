@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ee_spark.boundary import shortened
 from ee_spark.errors import EESparkError, ReadError
-from ee_spark.limits import MAX_BYTES, MAX_SIDE
-from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import (
@@ -25,7 +22,6 @@ from ee_spark.read.rows import (
     RowGroup,
     Rows,
     cores,
-    damage,
     forget_open_parts,
     part_names,
     settings_of,
@@ -34,7 +30,8 @@ from ee_spark.read.rows import (
 from ee_spark.read.selection import Time, period
 from ee_spark.status import IN_TILES
 from ee_spark.store import manifest as manifests
-from ee_spark.store.schema import IMAGES, JOB, PIXELS
+from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
+from ee_spark.store.schema import IMAGES, PIXELS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,7 +68,7 @@ class Dataset(Rows):
             raise ReadError(f"{self.path}: has no {IMAGES} yet: its first run is still planning")
         kept = replace(self.selection, bbox=None, tiles=None, points=None, crs=None).filter
         with damage(f"{self.path}/{IMAGES}"):
-            table = pq.ParquetFile(pa.BufferReader(found[0])).read()
+            table = parquet(pa.BufferReader(found[0]), most=MOST_IMAGES).read()
             return table if kept is None else table.filter(kept)
 
     @cached_property
@@ -205,19 +202,7 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
         )
     if not parts:
         raise ReadError(f"{name!r} has no tables yet: its first run is still planning, or was refused")
-    with damage(f"{name}/{JOB}"):
-        _refuse_lies(job.frozen)
     return Dataset(name, settings, job, parts)
-
-
-def _refuse_lies(frozen: Frozen) -> None:
-    """Refuse what no plan freezes, but whoever can write to job.json may: every array that is read is made of it."""
-    kinds = [np.dtype(band.dtype) for band in frozen.bands]
-    if not kinds or any(kind.kind not in "iuf" for kind in kinds):
-        raise ValueError(f"bands of types {', '.join(map(str, kinds)) or 'none'}")
-    width, height = frozen.shape.stored
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < frozen.tile_bytes <= MAX_BYTES):
-        raise ValueError(f"tiles of {width:,} × {height:,} pixels, which no request can hold")
 
 
 def _tuple(names: Names) -> tuple[str, ...]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self
@@ -16,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ee_spark.boundary import SHOWN, shortened
-from ee_spark.errors import DamagedError, EESparkError, ReadError, one_line
+from ee_spark.errors import DamagedError, ReadError
 from ee_spark.objects import Settings, Store, open_store
 from ee_spark.planner.chunk import lattice_key
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.validity import Validity
 from ee_spark.read.block import Blocks, blocks_of
 from ee_spark.read.selection import Selection
+from ee_spark.store.bounds import check_group, check_table, damage
 from ee_spark.store.manifest import Manifest
 from ee_spark.store.schema import TILES, parse_part
 
@@ -36,11 +34,6 @@ WIDE = ("crs_wkt", "geometry")
 """Columns that no block needs: long, and told by the others."""
 OPEN_PARTS = 64
 READ_AHEAD = 4
-MOST_BYTES = 1 << 29
-"""Raw bytes of a row group that is read: sixteen times what a job writes into one."""
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,10 @@ class Rows:
         if not names:
             raise DamagedError(f"{self.path}/{TILES}: has no part of this job; ee-spark verify says what is wrong")
         with damage(f"{self.path}/{TILES}"):
-            found = [self._filtered(_opened(self.path, self.settings, name), name, columns) for name in names]
+            fragments = [_opened(self.path, self.settings, name) for name in names]
+            for fragment in fragments:
+                check_table(fragment.metadata, columns)
+            found = [self._filtered(fragment, name, columns) for fragment, name in zip(fragments, names, strict=True)]
             return pa.concat_tables(found, promote_options="permissive")
 
     def keys(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -182,30 +178,13 @@ class Rows:
         """Return these columns of the selection's rows of one row group."""
         with damage(f"{self.path}/{group.part}"):
             whole = _fragment(self.path, self.settings, group.part)
-            self._check_size(whole.metadata.row_group(group.group))
+            check_group(whole.metadata.row_group(group.group), self.frozen)
             return self._filtered(whole.subset(row_group_ids=[group.group]), group.part, columns)
 
     @cached_property
     def _schema(self) -> pa.Schema:
         with damage(f"{self.path}/{self.parts[0]}"):
             return _fragment(self.path, self.settings, self.parts[0]).physical_schema
-
-    def _check_size(self, group: Any) -> None:
-        """Refuse a row group that would take more memory than any that a job writes: its footer says how much."""
-        height, width = self.shape
-        values = group.num_rows * height * width
-        planes = {*(band.name for band in self.frozen.bands), *self.frozen.validity}
-        if group.num_rows > max(1, MOST_BYTES // max(1, self.frozen.tile_bytes)):
-            raise ValueError(f"a row group of {group.num_rows:,} rows of {width} × {height} pixels")
-        rest = 0
-        for index in range(group.num_columns):
-            column = group.column(index)
-            name = column.path_in_schema.partition(".")[0]
-            if name in planes and column.num_values != values:
-                raise ValueError(f"{name} has {column.num_values:,} pixels in {group.num_rows:,} rows")
-            rest += 0 if name in planes else column.total_uncompressed_size
-        if rest > MOST_BYTES:
-            raise ValueError(f"a row group with {rest:,} bytes beside its pixels")
 
     def _no_rows(self, columns: Sequence[str]) -> pa.Table:
         empty = self._schema.empty_table()
@@ -265,23 +244,6 @@ def store_of(path: str, settings: Settings) -> Store:
 def cores() -> int:
     """Return how many processors this process may use."""
     return max(1, len(os.sched_getaffinity(0)))
-
-
-@contextmanager
-def damage(what: str) -> Iterator[None]:
-    """Turn whatever is raised while something of a dataset is read into one line: who can write there, may lie.
-
-    Raises:
-        DamagedError: for all but our own errors.
-    """
-    try:
-        yield
-    except EESparkError:
-        raise
-    except Exception as error:  # no list of types holds all that Arrow, numpy and GDAL raise
-        log.debug("%s", what, exc_info=True)
-        told = f"{shortened(what)}: cannot be read: {one_line(error, SHOWN)}; ee-spark verify says what is wrong"
-        raise DamagedError(told) from None
 
 
 def _opened(path: str, settings: Settings, name: str) -> Any:

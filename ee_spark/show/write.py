@@ -12,8 +12,8 @@ from ee_spark.errors import JobError, ReadError, StoreError, missing_extra, one_
 from ee_spark.objects import check_output, write_output
 from ee_spark.objects.place import split_url
 from ee_spark.read.dataset import Dataset, open_dataset
-from ee_spark.read.rows import damage
 from ee_spark.show.colour import plain_texts
+from ee_spark.store.bounds import damage
 
 PAGE, PICTURE = (".html", ".htm"), (".png",)
 

@@ -11,14 +11,14 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
-
-import pyarrow as pa
 
 from ee_spark.errors import EESparkError, StoreError
 from ee_spark.objects import Store
 from ee_spark.status import Status
 from ee_spark.store import runs
+from ee_spark.store.bounds import json_of
 from ee_spark.store.life import JOB, goes_on
 from ee_spark.store.log import open_logs
 from ee_spark.store.runs import THREADS, Planned
@@ -89,7 +89,7 @@ def outstanding(store: Store, layout: Layout) -> list[str]:
                 done.append(run_id)
             else:
                 waiting[run_id] = runs.plan_of(store, record)
-        except (EESparkError, ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as error:
+        except (EESparkError, ValueError) as error:
             log.warning(
                 "%s: the plan of run %s cannot be read (%s): no _SUCCESS; take it out: ee-spark verify --dataset %s "
                 "--forget %s",
@@ -137,6 +137,12 @@ def _write(store: Store, report: Mapping[str, Any]) -> None:
 def _stands(store: Store, report: Mapping[str, Any], rightly: bool) -> bool:
     """Remove ``_SUCCESS`` of a job that was overwritten meanwhile, unless it is another run's by now."""
     found = None if rightly else store.read(SUCCESS)
-    if found is not None and json.loads(found[0]).get("run_id") == report["run_id"]:
+    if found is not None and _run_of(found[0]) == report["run_id"]:
         store.delete(SUCCESS)
     return rightly
+
+
+def _run_of(success: bytes) -> object:
+    with suppress(ValueError):
+        return json_of(success).get("run_id")
+    return None

@@ -12,10 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ee_spark.errors import StoreError
 from ee_spark.objects import Store
+from ee_spark.store.bounds import damage, read_table, write_table
 from ee_spark.store.content import keep, kept
-from ee_spark.store.points import read_table, write_table
 
 GRAPHS = "_ee_spark/graphs"
 LEVEL = 9
@@ -44,11 +43,9 @@ def kept_graphs(store: Store, said: Mapping[str, Any]) -> tuple[str, ...]:
     if said.get("count") == 0:
         return ()
     name = f"{store.root}/{GRAPHS}/{said.get('file')}"
-    try:
+    with damage(name, "holds no graphs"):
         graphs = read_table(pa.BufferReader(kept(store, GRAPHS, said.get("file"))))["graph"].to_pylist()
         read = [json.loads(graph) for graph in graphs]
         if len(graphs) != said.get("count") or not all(isinstance(graph, dict) for graph in read):
             raise ValueError("not one JSON object for each image")
-    except (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException, OSError) as error:
-        raise StoreError(f"{name}: holds no graphs ({error!r})") from None
     return tuple(json.dumps(graph) for graph in read)

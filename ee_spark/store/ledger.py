@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,11 +14,16 @@ import pyarrow.parquet as pq
 
 from ee_spark.errors import LedgerError
 from ee_spark.objects import Store
+from ee_spark.status import TileStatus
+from ee_spark.store.bounds import damage, json_of, read_table
 
 KEY = b"ee_spark.ledger"
 MAX_BYTES = 4_000_000
 """Of a ledger as it stands in the footer: readers of a part load its footer whole."""
+MOST_LEDGER = 1 << 28
+"""Bytes that one of its two tables comes to: of 4,096 tiles it is some ten million."""
 SPEC = 1
+KEYS = ("tile_id", "image_id")
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,14 @@ def decode(value: bytes, name: str) -> Ledger:
     Raises:
         LedgerError: if it cannot be read, or is of a kind that this version does not know.
     """
-    try:
-        data = json.loads(value)
+    with _unreadable(name):
+        data = json_of(value)
         if data["spec"] != SPEC or data["replaces"]:
             raise ValueError(f"spec {data['spec']}, replaces {data['replaces']}: a later ee_spark wrote it, use that")
-        return Ledger(data["attempt"], _unpack(data["final"]), _unpack(data["empty"]))
-    except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as error:  # OSError: Arrow's for bad zstd
-        raise LedgerError(_unreadable(name, error)) from None
+        found = Ledger(str(data["attempt"]), _unpack(data["final"]), _unpack(data["empty"]))
+        _check(found)
+        return found
+    raise AssertionError("damage raises")
 
 
 def read(store: Store, name: str) -> Ledger:
@@ -73,18 +80,28 @@ def read(store: Store, name: str) -> Ledger:
     Raises:
         LedgerError: if it has none that can be read.
     """
-    try:
-        with store.open(name) as file:
-            metadata = pq.ParquetFile(file).metadata.metadata or {}
-    except (pa.ArrowException, OSError) as error:
-        raise LedgerError(_unreadable(f"{store.root}/{name}", error)) from None
-    if KEY not in metadata:
-        raise LedgerError(_unreadable(f"{store.root}/{name}", "its footer has none"))
+    with _unreadable(f"{store.root}/{name}"), store.open(name) as file:
+        metadata = pq.ParquetFile(file).metadata.metadata or {}
+        if KEY not in metadata:
+            raise ValueError("its footer has none")
     return decode(metadata[KEY], f"{store.root}/{name}")
 
 
-def _unreadable(name: str, error: object) -> str:
-    return f"{name}: its ledger cannot be read ({error}); run jobs/verify.py --repair, then run again"
+def _check(found: Ledger) -> None:
+    """Refuse a ledger whose tiles have no names, or others than it says are empty."""
+    keys, empty = ({name: table[name].cast(pa.string()) for name in KEYS} for table in (found.committed, found.empty))
+    status = found.committed["status"].cast(pa.string())
+    if any(column.null_count for column in (*keys.values(), *empty.values(), status)):
+        raise ValueError("a tile without a name or a status")
+    rows, ok = len(status), len(status) - len(found.empty)
+    if ok < 0 or status.to_pylist() != [TileStatus.OK] * ok + [TileStatus.EMPTY] * (rows - ok):
+        raise ValueError(f"{rows} tiles, {len(found.empty)} of them empty, and other statuses")
+    if any(keys[name].slice(ok).to_pylist() != empty[name].to_pylist() for name in KEYS):
+        raise ValueError("its empty tiles are not those that it commits")
+
+
+def _unreadable(name: str) -> AbstractContextManager[None]:
+    return damage(name, "its ledger cannot be read", "run jobs/verify.py --repair, then run again", LedgerError)
 
 
 def _pack(table: pa.Table) -> str:
@@ -96,4 +113,4 @@ def _pack(table: pa.Table) -> str:
 
 
 def _unpack(text: str) -> pa.Table:
-    return pa.ipc.open_stream(base64.b64decode(text)).read_all()
+    return read_table(pa.BufferReader(base64.b64decode(text)), MOST_LEDGER)

@@ -7,10 +7,9 @@ lives, and none reads, counts or deletes what is another's. Datasets of older ve
 
 from __future__ import annotations
 
-import json
-
 from ee_spark.errors import StoreError
 from ee_spark.objects import Store
+from ee_spark.store.bounds import json_of
 
 JOB = "_ee_spark/job.json"
 DIGITS = 8
@@ -32,7 +31,7 @@ def goes_on(store: Store, fingerprint: str, life: str) -> bool:
     if found is None:
         return False
     try:
-        job = json.loads(found[0])
+        job = json_of(found[0])
         return bool((job["fingerprint"], job.get("frozen", {}).get("life", "")) == (fingerprint, life))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{store.root}/{JOB}: cannot be read as a job's manifest ({error!r})") from None

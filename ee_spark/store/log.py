@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from ee_spark.errors import StoppedError, StoreError
 from ee_spark.objects import Store
 from ee_spark.status import TileStatus
 from ee_spark.store import ledger
+from ee_spark.store.bounds import damage, json_of, parquet
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.life import goes_on
 from ee_spark.store.part import Part, Row
@@ -35,6 +37,7 @@ THREADS = 16
 AHEAD = 32
 """Chunks whose logs are read before their turn comes."""
 FRESH_SECONDS = 60.0
+REPAIR = "run jobs/verify.py --repair, then run again"
 Key = tuple[str, str]
 
 
@@ -167,21 +170,16 @@ class ChunkLog:
         if self.folded != self.parts:
             return f"was folded from {len(self.folded or ())} parts, and there are {len(self.parts)}"
         table = self._folded(old, self.layout.tiles.empty_table())
-        same = old.replace_schema_metadata().cast(table.schema).equals(table)
-        return "" if same else "its rows are not those of its parts"
+        return "" if old.equals(table) else "its rows are not those of its parts"
 
     def read_tiles(self) -> None:
         """Read, from the footer of the chunk's file in ``tiles``, what it was folded from, and which keys failed."""
-        try:
-            with self.store.open(self.tiles_name) as file:
-                tiles = pq.ParquetFile(file)
-                footer = tiles.metadata.metadata or {}
-                columns = ["tile_id", "image_id", "status"]
-                table = tiles.read(columns=columns) if footer.get(FAILED) != b"0" else None
-        except (pa.ArrowException, OSError) as error:
-            raise self._torn(error) from None
-        self.folded = json.loads(footer[FOLDED]) if FOLDED in footer else None
-        self.failed = _failed(table) if table is not None else frozenset()
+        with self._torn(), self.store.open(self.tiles_name) as file:
+            tiles = parquet(file, columns := ["tile_id", "image_id", "status"])
+            footer = tiles.metadata.metadata or {}
+            table = tiles.read(columns=columns) if footer.get(FAILED) != b"0" else None
+            self.folded = json_of(footer[FOLDED]) if FOLDED in footer else None
+            self.failed = _failed(table) if table is not None else frozenset()
 
     def _append(self, part: Part, build: Callable[[Sequence[Row]], Part]) -> list[Row]:
         """Publish a part under the next number that nobody has taken; drop from it what others committed."""
@@ -221,25 +219,27 @@ class ChunkLog:
 
     def _parse(self, data: bytes) -> pa.Table:
         """Return the rows of the chunk's file in ``tiles``, and note what it was folded from and what failed."""
-        try:
-            file = pq.ParquetFile(pa.BufferReader(data))
+        with self._torn():
+            file = parquet(pa.BufferReader(data))
             table = file.read()
-        except (pa.ArrowException, OSError) as error:
-            raise self._torn(error) from None
-        footer = file.metadata.metadata or {}
-        self.folded = json.loads(footer[FOLDED]) if FOLDED in footer else None
-        self.failed = _failed(table)
-        return table
+            if table.column_names != self.layout.tiles.names:
+                raise ValueError("its columns are not those of the other parts")
+            table = table.replace_schema_metadata().cast(self.layout.tiles.remove_metadata())
+            footer = file.metadata.metadata or {}
+            self.folded = json_of(footer[FOLDED]) if FOLDED in footer else None
+            self.failed = _failed(table)
+            return table
+        raise AssertionError("damage raises")
 
-    def _torn(self, error: Exception) -> StoreError:
+    def _torn(self) -> AbstractContextManager[None]:
         where = f"{self.store.root}/{self.tiles_name}"
-        return StoreError(f"{where}: cannot be read ({error}); run jobs/verify.py --repair, then run again")
+        return damage(where, way_out=REPAIR, kind=StoreError)
 
     def _folded(self, old: pa.Table, failed: pa.Table) -> pa.Table:
         committed = self.committed
         plain = self.layout.tiles.remove_metadata()
-        was_failed = old.filter(pc.equal(old["status"], TileStatus.FAILED)).replace_schema_metadata()
-        candidates = pa.concat_tables([was_failed.cast(plain), failed.cast(plain)])
+        was_failed = old.filter(pc.equal(old["status"], TileStatus.FAILED))
+        candidates = pa.concat_tables([was_failed.replace_schema_metadata().cast(plain), failed.cast(plain)])
         newest: dict[Key, tuple[Any, int]] = {}
         keys = zip(candidates["tile_id"].to_pylist(), candidates["image_id"].to_pylist(), strict=True)
         for index, (key, made) in enumerate(zip(keys, candidates["created_at"].to_pylist(), strict=True)):
@@ -254,10 +254,15 @@ class ChunkLog:
     def _ledger_rows(self, number: int, entry: Ledger) -> pa.Table:
         """Return one part's committed tiles as rows of ``tiles``: the ledger beside the part's own columns."""
         name = self.part_name(number)
+        with damage(f"{self.store.root}/{name}", way_out=REPAIR, kind=StoreError):
+            return self._rows_of(name, entry)
+        raise AssertionError("damage raises")
+
+    def _rows_of(self, name: str, entry: Ledger) -> pa.Table:
         keys = [item.name for item in self.layout.keys]
         if entry.committed.num_rows > entry.empty.num_rows:
             with self.store.open(name) as file:
-                ok = pq.ParquetFile(file).read(columns=keys).select(keys)
+                ok = parquet(file, keys).read(columns=keys).select(keys)
         else:
             ok = entry.empty.slice(0, 0)
         plain = pa.schema(self.layout.keys)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.errors import JobError, ReadError, StoreError
+from ee_spark.boundary import shown
+from ee_spark.errors import DamagedError, JobError, ReadError, StoreError
 from ee_spark.objects import Store
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.plan import Plan, difference
 from ee_spark.planner.points import Points
+from ee_spark.store.bounds import damage, json_of
 from ee_spark.store.life import prefix_of
 from ee_spark.store.part import zero_rows
 from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
@@ -71,22 +76,36 @@ def parse(data: bytes, where: str) -> Manifest:
     Raises:
         StoreError: if they are not one.
     """
-    try:
-        job = json.loads(data)
-        names = {band["name"] for band in job["frozen"]["bands"]}
-        fill = job["identity"].get("pixels.fill")
-        if isinstance(fill, Mapping) and not names <= fill.keys():
-            raise ValueError("its fill has no value for some band")
-        return Manifest(
+    with damage(f"{where}/{JOB}", "cannot be read as a job's manifest", "write the output.path of a job that ran"):
+        job = json_of(data)
+        found = Manifest(
             str(job["name"]),
-            str(job["fingerprint"]),
+            job["fingerprint"],
             dict(job["identity"]),
             Frozen.from_json(job["frozen"]),
             tuple(job["replaced"]),
             job,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{where}/{JOB}: cannot be read as a job's manifest ({error!r})") from None
+        _check(found)
+        return found
+    raise AssertionError("damage raises")
+
+
+def _check(found: Manifest) -> None:
+    """Refuse what no job writes: names of lives are parts of paths, fill values stand in pixels."""
+    for life in (found.fingerprint, *found.replaced):
+        if not re.fullmatch(r"[0-9a-f]{8,64}", life):
+            raise ValueError(f"{shown(life)} is neither a fingerprint nor a life")
+    fill = found.identity.get("pixels.fill")
+    if isinstance(fill, Mapping) and not {band.name for band in found.frozen.bands} <= fill.keys():
+        raise ValueError("its fill has no value for some band")
+    for value in found.fill.values():
+        sound = (isinstance(value, int) and abs(value) < 2**64) or (isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not sound:
+            raise ValueError(f"its fill {shown(value)} is no number")
+    columns = found.identity.get("region.columns") or {}
+    if not isinstance(columns, Mapping | list) or not all(isinstance(name, str) for name in columns):
+        raise ValueError("its points' columns have no names")
 
 
 def read(store: Store) -> Manifest | None:
@@ -186,12 +205,9 @@ def layout_of_dataset(store: Store, manifest: Manifest) -> Layout:
     if not manifest.point_columns:
         return bare
     for entry in store.list(f"{PIXELS}/{bare.prefix}"):
-        try:
-            with store.open(entry.name) as file:
-                schema = pq.read_schema(file)
-        except (pa.ArrowException, OSError):
-            continue
-        return replace(bare, point_columns=pa.schema([schema.field(name) for name in manifest.point_columns]))
+        with suppress(DamagedError), damage(entry.name), store.open(entry.name) as file:
+            schema = pq.read_schema(file)
+            return replace(bare, point_columns=pa.schema([schema.field(name) for name in manifest.point_columns]))
     raise StoreError(f"{store.root}: no part shows the points' own columns; run the same command again, it writes one")
 
 

@@ -18,9 +18,12 @@ Source: https://cloud.google.com/dataproc-serverless/docs/reference/rest/v1/Envi
 
 def is_gone(run: dict[str, Any] | None) -> bool:
     """Return True if a run, given by its record, has ended, or its driver has died: here, or long ago."""
-    if run is None or run.get("report") is not None or "started_at" not in run:
+    if run is None or run.get("report") is not None:
         return True
-    began = dt.datetime.fromisoformat(run["started_at"])
-    if dt.datetime.now(dt.UTC) - began > LONGEST:
+    try:
+        began = dt.datetime.fromisoformat(run["started_at"])
+        if dt.datetime.now(dt.UTC) - began > LONGEST:
+            return True
+        return is_dead(run.get("owner", {}))
+    except (ValueError, KeyError, TypeError, AttributeError):  # no record of a run: nobody knows of one
         return True
-    return is_dead(run.get("owner", {}))

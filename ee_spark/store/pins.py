@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ee_spark.errors import DamagedError, one_line
+from ee_spark.errors import DamagedError, StoreError
 from ee_spark.objects import Store
 from ee_spark.planner.columns import TIME
 from ee_spark.planner.images import Images, table_schema, timestamps
 from ee_spark.planner.wkb import wkb_multipolygon
 from ee_spark.status import TileStatus
+from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
 from ee_spark.store.schema import IMAGES, TILES, Layout
 
 BARE = ""
@@ -86,8 +87,8 @@ def _of_tiles(store: Store, layout: Layout) -> pa.Table:
     names = ["image_id", "image_time", "version", "created_at"]
     found = [layout.tiles.empty_table().select(names)]
     for entry in store.list(f"{TILES}/{layout.prefix}"):
-        with suppress(pa.ArrowException, OSError, KeyError), store.open(entry.name) as file:
-            found.append(pq.read_table(file, columns=names).cast(found[0].schema))
+        with suppress(StoreError), damage(entry.name), store.open(entry.name) as file:
+            found.append(parquet(file, names).read(columns=names).select(names).cast(found[0].schema))
     rows = pa.concat_tables(found).sort_by("created_at").group_by("image_id", use_threads=False)
     first = rows.aggregate([("image_time", "first"), ("version", "first")])
     return first.rename_columns([name.removesuffix("_first") for name in first.column_names])
@@ -108,14 +109,25 @@ def flag(store: Store, today: Mapping[str, int]) -> list[str]:
             return [name for name, flagged in zip(names, now, strict=True) if flagged]
 
 
+def named(store: Store) -> set[str]:
+    """Return the ids of all images in the table.
+
+    Raises:
+        DamagedError: if it is not one.
+    """
+    found = store.read(IMAGES)
+    return set(_table(store, found[0])["image_id"].to_pylist()) if found else set()
+
+
 def fetched(store: Store, layout: Layout, run_id: str, images: Iterable[str]) -> set[str]:
     """Return those of ``images`` of which a run committed tiles."""
+    names = ["image_id", "run_id", "status"]
     wanted, seen = pa.array(sorted(images), pa.string()), set[str]()
     if not len(wanted):
         return seen
     for entry in store.list(f"{TILES}/{layout.prefix}"):
-        with store.open(entry.name) as file:
-            table = pq.read_table(file, columns=["image_id", "run_id", "status"])
+        with damage(f"{store.root}/{entry.name}"), store.open(entry.name) as file:
+            table = parquet(file, names).read(columns=names)
         mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], TileStatus.FAILED))
         seen |= set(table.filter(pc.and_(mine, pc.is_in(table["image_id"], wanted)))["image_id"].to_pylist())
     return seen
@@ -127,13 +139,10 @@ def _table(store: Store, data: bytes) -> pa.Table:
     Raises:
         DamagedError: if they are not one.
     """
-    try:
-        return pq.ParquetFile(pa.BufferReader(data)).read().select(table_schema().names).cast(table_schema())
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DamagedError(
-            f"{store.root}/{IMAGES}: is not a table of images ({one_line(error, 100)}); run ee-spark verify --repair, "
-            "then run again"
-        ) from None
+    with damage(f"{store.root}/{IMAGES}", "is not a table of images", "run ee-spark verify --repair, then run again"):
+        table = parquet(pa.BufferReader(data), most=MOST_IMAGES).read().select(table_schema().names)
+        return table.cast(table_schema())
+    raise AssertionError("damage raises")
 
 
 def _replace(store: Store, table: pa.Table, generation: str | None) -> bool:

@@ -5,25 +5,33 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
+from ee_spark.errors import JobError
 from ee_spark.objects import Store
-from ee_spark.planner.chunk import Pairs, grouped
+from ee_spark.planner.chunk import BLOCK_TILES, Pairs, grouped
 from ee_spark.planner.crs import Ints
+from ee_spark.planner.frozen import check_lattice
 from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.limits import MOST_INDEX, MOST_TILES
 from ee_spark.planner.region import Points
 from ee_spark.planner.tile import Shape
+from ee_spark.store.bounds import MOST_STREAM, read_table, write_table
 from ee_spark.store.content import note, noted
-from ee_spark.store.points import read_table, write_table
 
 Key = tuple[str, str]
 PLANS = "_ee_spark/plans"
 LEVEL = 9
 """Of zstd: what it makes of equal numbers is hundreds of times smaller than at level 1, and kept for ever."""
+MOST_RUNS = MOST_STREAM // 48
+"""Runs of tiles of one plan: six numbers each."""
+MOST_PAIRS = 1 << 23
+"""Pairs of one chunk whose names are in memory: of a chunk that is cut as it should be some ten thousand."""
 _RUNS = ("image", "row", "start", "stop", "lattice", "bucket")
 _PLACES = ("block_row", "block_column")
 
@@ -33,7 +41,15 @@ def pack(store: Store, pairs: Pairs) -> dict[str, Any]:
 
     Runs stand image by image, as differences, which compress to almost nothing. A place is the tiles of a run: a daily
     job has the same ones each day, and keeps them once.
+
+    Raises:
+        JobError: if they are more than are read again.
     """
+    if len(pairs.image) > MOST_RUNS:
+        raise JobError(
+            f"region: the plan has {len(pairs.image):,} runs of tiles, and a record holds {MOST_RUNS:,}; write fewer "
+            "points, a shorter time, or several jobs with outputs of their own"
+        )
     order = np.lexsort((pairs.start, pairs.row, pairs.image))
     runs = {name: getattr(pairs, name)[order] for name in _RUNS}
     first, _ = _places(runs)
@@ -53,8 +69,11 @@ def unpack(store: Store, data: Mapping[str, Any]) -> Pairs:
         ValueError, KeyError, TypeError: if they are something else.
     """
     lattices = tuple(Lattice(**lattice) for lattice in data["lattices"])
+    for lattice in lattices:
+        check_lattice(lattice)
     if "arrays" in data:
-        return Pairs(lattices=lattices, **_arrays(data["arrays"]))
+        arrays = _arrays(data["arrays"])
+        return grouped(Pairs(lattices=lattices, **{**arrays, "edges": np.zeros(1, np.int64)}))
     runs = _decode(noted(store, PLANS, data["runs"]), _RUNS)
     places = _decode(noted(store, PLANS, data["places"]), _PLACES)
     first, place = _places(runs)
@@ -75,8 +94,36 @@ def unpack_images(store: Store, said: Any) -> list[str]:
     """Return what :func:`pack_images` was given, or the list of an older version's record."""
     if isinstance(said, list):
         return [str(name) for name in said]
-    found: list[str] = read_table(pa.BufferReader(noted(store, PLANS, said)))["id"].to_pylist()
+    found: list[str] = read_table(pa.BufferReader(noted(store, PLANS, said)))["id"].cast(pa.large_string()).to_pylist()
     return found
+
+
+def check(pairs: Pairs, images: int, points: int | None) -> None:
+    """Refuse pairs that no plan has, of this many images and points: whoever can write to a record may say anything.
+
+    Raises:
+        ValueError: with what is wrong of them.
+    """
+    count = len(pairs.image)
+    columns = [getattr(pairs, name) for name in (*_RUNS, *_PLACES)]
+    if any(len(column) != count for column in columns):
+        raise ValueError("runs of tiles with other numbers of values")
+    if not count:
+        return
+    longest = 1 if points is not None else BLOCK_TILES
+    length = pairs.stop - pairs.start
+    for what, values, low, high in (
+        ("lattices", pairs.lattice, 0, len(pairs.lattices)),
+        ("images", pairs.image, 0, images),
+        ("rows" if points is None else "points", pairs.row, -MOST_INDEX if points is None else 0, points or MOST_INDEX),
+        ("columns", pairs.start, -MOST_INDEX, MOST_INDEX),
+        ("columns", pairs.stop, -MOST_INDEX, MOST_INDEX + 1),
+        ("tiles per run", length, 1, longest + 1),
+    ):
+        if int(values.min()) < low or int(values.max()) >= high:
+            raise ValueError(f"{what} from {values.min():,} to {values.max():,}, and {low:,} to {high - 1:,} can be")
+    if int(pairs.counts.max()) > MOST_PAIRS or pairs.count > MOST_TILES:
+        raise ValueError(f"{pairs.count:,} tiles, {pairs.counts.max():,} of them in one chunk, which no plan has")
 
 
 def chunk_keys(
@@ -115,10 +162,31 @@ def _encode(columns: Mapping[str, Ints]) -> bytes:
 
 def _decode(data: bytes, names: Sequence[str]) -> dict[str, Ints]:
     table = read_table(pa.BufferReader(data))
-    return {name: np.cumsum(table[name].to_numpy(), dtype=np.int64) for name in names}
+    return {name: np.cumsum(table[name].cast(pa.int64()).to_numpy(), dtype=np.int64) for name in names}
 
 
 def _arrays(text: str) -> dict[str, Ints]:
-    """Return the arrays of an older version's record."""
-    with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as arrays:
-        return {name: np.cumsum(arrays[name], dtype=np.int64) for name in arrays.files}
+    """Return the arrays of an older version's record.
+
+    Raises:
+        ValueError: if they unfold to more than is read, as the archive or one of them says.
+    """
+    data = base64.b64decode(text, validate=True)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        sizes = {item.filename: item.file_size for item in archive.infolist()}
+        if sum(sizes.values()) > MOST_STREAM:
+            raise ValueError(f"arrays of {sum(sizes.values()):,} bytes")
+        for name, size in sizes.items():
+            with archive.open(name) as member:
+                shape, _, kind = _header(member)
+            if kind != np.int64 or len(shape) != 1 or shape[0] * kind.itemsize > size:
+                raise ValueError(f"an array of {shape} values of type {kind}, in {size:,} bytes")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return {name: np.cumsum(arrays[name], dtype=np.int64) for name in (*_RUNS, *_PLACES)}
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of an array in numpy's format, of which nothing else is read."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(member)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow as pa
 from ee_spark.objects import Store
 from ee_spark.planner.points import Points
 from ee_spark.store import content
+from ee_spark.store.bounds import damage, read_table, write_table
 
 POINTS = "_ee_spark/points"
 _PLACES = pa.schema([("id", pa.large_string()), ("lon", pa.float64()), ("lat", pa.float64())])
@@ -32,9 +33,10 @@ def kept(store: Store, record: Mapping[str, Any]) -> Points:
     Raises:
         StoreError: if they are gone or damaged.
     """
-    if not isinstance(record.get("file"), str):
-        return _inline(record)
-    return decode(content.kept(store, POINTS, record["file"]))
+    with damage(f"{store.root}/{POINTS}", "holds no points that can be read"):
+        found = decode(content.kept(store, POINTS, record["file"])) if "file" in record else _inline(record)
+        _check(found)
+    return found
 
 
 def encode(points: Points) -> bytes:
@@ -63,17 +65,15 @@ def of_tables(places: pa.Table, columns: pa.Table) -> Points:
     return Points(tuple(places["id"].to_pylist()), lon, lat, columns.combine_chunks())
 
 
-def write_table(sink: BinaryIO, table: pa.Table, level: int = 1) -> None:
-    """Append a table to ``sink`` as an Arrow IPC stream, compressed by zstd at this level."""
-    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", level))
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-
-
-def read_table(source: pa.NativeFile) -> pa.Table:
-    """Return the table of the next stream in ``source``."""
-    with pa.ipc.open_stream(source) as reader:
-        return reader.read_all()
+def _check(points: Points) -> None:
+    """Refuse what are no points."""
+    count = len(points.ids)
+    if not len(points.lon) == len(points.lat) == count or (points.columns.num_columns and len(points.columns) != count):
+        raise ValueError(f"{count} ids, and other numbers of places or of columns' values")
+    if not all(isinstance(name, str) for name in points.ids):
+        raise ValueError("an id that is no text")
+    if points.lon.dtype != np.float64 or points.lat.dtype != np.float64:
+        raise ValueError("places that are no numbers")
 
 
 def _inline(record: Mapping[str, Any]) -> Points:

@@ -20,6 +20,7 @@ from ee_spark.planner.plan import Plan
 from ee_spark.planner.region import Points, Polygons
 from ee_spark.planner.tile import Shape
 from ee_spark.store import planned, points
+from ee_spark.store.bounds import MOST_RECORD, damage, json_of
 from ee_spark.store.content import INLINE, note, noted
 from ee_spark.store.graphs import keep_graphs
 from ee_spark.store.owner import is_gone, owner
@@ -27,8 +28,6 @@ from ee_spark.store.planned import Key
 from ee_spark.store.schema import RUNS, Layout
 
 THREADS = 16
-LARGEST_REGION = 200_000_000
-"""Bytes of a region's GeoJSON that are read."""
 Record = dict[str, Any]
 
 
@@ -84,23 +83,22 @@ def plan_of(store: Store, record: Record) -> Planned:
     """Return what a run planned.
 
     Raises:
-        StoreError: if an object that holds a part of it is gone or damaged.
-        ValueError, KeyError, TypeError, IndexError, OSError: if the record is no record.
+        StoreError: if the record says none, or an object that holds a part of it is gone or damaged.
     """
-    pairs = planned.unpack(store, record["pairs"])
-    images = planned.unpack_images(store, record["images"])
-    if len(pairs.image) and not 0 <= int(pairs.image.min()) <= int(pairs.image.max()) < len(images):
-        raise IndexError(f"{len(images)} images, and others are planned")
-    return Planned(pairs, images, read_points(store, record["region"]), bool(record["job"]["grid"]["snap"]))
+    with damage("its record", "says no plan", f"look at {RUNS}"):
+        pairs = planned.unpack(store, record["pairs"])
+        images = planned.unpack_images(store, record["images"])
+        points_of = read_points(store, record["region"])
+        planned.check(pairs, len(images), len(points_of.ids) if points_of else None)
+        return Planned(pairs, images, points_of, bool(record["job"]["grid"]["snap"]))
 
 
 def _record(data: bytes) -> dict[str, Any] | None:
     """Return a run's record, or None where the bytes are not one."""
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
+        return json_of(data)
+    except ValueError:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def is_over(store: Store, run_id: str) -> bool:
@@ -155,11 +153,8 @@ def read_region(store: Store, region: Mapping[str, Any]) -> dict[str, Any] | Non
     said = region.get("geojson")
     if not isinstance(said, dict) or "type" in said:
         return said if isinstance(said, dict) else None
-    try:
-        found = json.loads(zlib.decompressobj().decompress(noted(store, planned.PLANS, said), LARGEST_REGION))
-        return found if isinstance(found, dict) else None
-    except (ValueError, RecursionError, zlib.error) as error:
-        raise StoreError(f"{store.root}/{RUNS}: a region cannot be read ({error!r})") from None
+    with damage(f"{store.root}/{RUNS}", "a region cannot be read"):
+        return json_of(zlib.decompressobj().decompress(noted(store, planned.PLANS, said), MOST_RECORD))
 
 
 def forget(store: Store, run_id: str, by: str) -> Record:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ee_spark.errors import StoreError
 from ee_spark.job import Sample
 from ee_spark.objects import Store
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.store import points
+from ee_spark.store.bounds import damage, json_of
 
 SAMPLES = "_ee_spark/samples"
 
@@ -28,10 +30,12 @@ def held(store: Store, sample: Sample | None) -> Points | None:
         StoreError: if they were, and are gone or damaged.
     """
     found = store.read(_name(sample)) if sample else None
-    if found is None:
+    if sample is None or found is None:
         return None
-    data = json.loads(found[0])
-    return points.kept(store, data["points"]) if "points" in data else _inline(data)
+    with damage(f"{store.root}/{_name(sample)}", "is not a sample", "remove it, and it is drawn again", StoreError):
+        data = json_of(found[0])
+        return points.kept(store, data["points"]) if "points" in data else _inline(data)
+    raise AssertionError("damage raises")
 
 
 def hold(store: Store, sample: Sample | None, drawn: Polygons | Points) -> Points | None:

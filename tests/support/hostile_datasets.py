@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
@@ -24,8 +25,14 @@ from wrong_inputs import SECONDS, Case, Outcome, in_child, snapshot, told
 from wrong_inputs_child import warm
 from wrong_inputs_place import Kind, Place, Wrong
 
+import ee_emulator
+from ee_spark.objects import FileStore
+from ee_spark.store import graphs, planned, points, runs
+from ee_spark.store.schema import JOB, RUNS
+
 OLDER = REPO / "tests" / "data" / "datasets-0.1"
 NAMES = ("ndvi-band", "ndvi-fill", "patches", "native")
+GRAPH = '{"result":"0","values":{"0":{"constantValue":1}}}'
 MEGABYTES = 1024
 FORMATS = ("npz", "tfrecord", "zarr", "cog", "geotiff")
 COMMANDS = (
@@ -35,6 +42,7 @@ COMMANDS = (
     *(["ee-spark", "export", "--dataset", "out", "--out", "exported", "--to", to] for to in FORMATS),
     ["ee-spark", "verify", "--dataset", "out"],
     ["ee-spark", "verify", "--dataset", "out", "--repair"],
+    ["ee-spark", "verify", "--dataset", "out", "--refetch", "3", "--set", "earth_engine.endpoint=URL"],
 )  # fmt: skip
 TAGS = frozenset(
     [
@@ -92,15 +100,42 @@ def injected(page: str) -> list[str]:
     return parser.found
 
 
-def run(case: Case, scratch: Path, rooms: frozenset[str]) -> Outcome:
+def prepare(scratch: Path, url: str) -> list[Path]:
+    """Return datasets as an older version wrote them, and with records as they are written now, of our own service."""
+    found = []
+    for name in NAMES:
+        for newer in (False, True):
+            out = Path(shutil.copytree(OLDER / name / "dataset", scratch / "datasets" / f"{name}-{newer}"))
+            job = json.loads((out / JOB).read_text())
+            job["identity"]["earth_engine"] = url
+            (out / JOB).write_text(json.dumps(job))
+            found.append(out)
+            store = FileStore(out)
+            for run_id in runs.run_ids(store) if newer else ():
+                path = out / RUNS / f"{run_id}.json"
+                record = json.loads(path.read_text())
+                plan = runs.plan_of(store, record)
+                record |= {
+                    "pairs": planned.pack(store, plan.pairs),
+                    "images": planned.pack_images(store, plan.images),
+                    "graphs": graphs.keep_graphs(store, [GRAPH]),
+                }
+                if plan.points is not None:
+                    record["region"] = {"points": points.keep(store, plan.points)}
+                path.write_text(json.dumps(record))
+    return found
+
+
+def run(case: Case, url: str, scratch: Path, datasets: Sequence[Path], rooms: frozenset[str]) -> Outcome:
     """Mutate a dataset, run a command on it in a child, and say what was not as promised."""
     root = Path(tempfile.mkdtemp(prefix="hostile-", dir=scratch))
     try:
-        place = Place.at(root, "")
+        place = Place.at(root, url)
         random = Random(f"{case.kind.name}:{case.seed}")
-        shutil.copytree(OLDER / random.choice(NAMES) / "dataset", place.work / "out")
+        shutil.copytree(random.choice(datasets), place.work / "out")
         why = MUTATIONS[case.kind.name](random, place.work / "out")
         command = list(random.choice([one for one in COMMANDS if rooms & _rooms(one)]))
+        command = [part.replace("URL", url) for part in command]
         before = snapshot(root)
         outcome = in_child(case, Wrong(command, why), place, scratch)
         outcome.wrong = [*_broken(outcome), *_outside(before, snapshot(root), command)]
@@ -153,16 +188,17 @@ def main() -> int:
         Kind(name, "datasets", lambda random, place: Wrong([], ""))
         for name in sorted(set(MUTATIONS) - set(given.without))
     ]
-    with tempfile.TemporaryDirectory(prefix="hostile-datasets-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hostile-datasets-") as folder, ee_emulator.start() as emulator:
         os.environ |= {"MPLCONFIGDIR": f"{folder}/matplotlib", "NO_GCE_CHECK": "true"}
         warm()
+        datasets = prepare(Path(folder), emulator.url)
         chosen = [Case(kinds[number % len(kinds)], f"{given.seed}.{number}") for number in range(given.count)]
         if given.case:
             name, _, seed = given.case.partition(":")
             chosen = [Case(next(kind for kind in kinds if kind.name == name), seed)]
         outcomes = []
         for case in chosen:
-            outcomes.append(run(case, Path(folder), rooms))
+            outcomes.append(run(case, emulator.url, Path(folder), datasets, rooms))
             if outcomes[-1].wrong:
                 print(outcomes[-1].name, "; ".join(outcomes[-1].wrong), file=sys.stderr, flush=True)
     if given.case:

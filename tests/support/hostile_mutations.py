@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -251,14 +253,103 @@ def _planned(random: Random, out: Path) -> str:
         np.savez(sink, allow_pickle=random.random() < 0.5, **dict.fromkeys(names, one * 0), **far)
 
     def change(record: Any) -> None:
-        record["pairs"]["arrays"] = base64.b64encode(sink.getvalue()).decode()
+        if "arrays" in record["pairs"]:
+            record["pairs"]["arrays"] = base64.b64encode(sink.getvalue()).decode()
+        else:
+            what = random.choice(("runs", "places"))
+            record["pairs"][what] = {"data": base64.b64encode(_stream(random)).decode()}
 
     _json(_records(out)[-1], change)
     return "a run planned without end"
 
 
+def _stream(random: Random) -> bytes:
+    """Return an Arrow stream that is no plan, no points, no graphs, or says that it is longer than all memory."""
+    how = random.randrange(6)
+    rows = 1001 if how else 1 << random.choice((4, 18, 24))
+    numbers = dict.fromkeys(
+        ("image", "row", "start", "lattice", "bucket", "block_row", "block_column"), np.zeros(rows, "i8")
+    )
+    table = pa.table({**numbers, "stop": np.eye(1, rows, dtype="i8")[0] * random.choice((0, 1, 64, 2**40))})
+    if how == 1:
+        table = pa.table({name: pa.nulls(rows) for name in ("id", "lon", "lat", "graph", *table.column_names)})
+    elif how in (2, 3):
+        texts = pa.array([random.choice(TEXTS)] * rows, pa.large_string())
+        places = dict.fromkeys(("lon", "lat"), np.full(rows, random.choice((np.nan, 1e308, 0.0))))
+        table = pa.table({"id": texts, "graph": texts, **places, **(numbers if how == 2 else {})})
+    sink = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if how != 3 else None)
+    for part in (table, table.slice(0, 0)):
+        with pa.ipc.new_stream(sink, part.schema, options=options) as writer:
+            writer.write_table(part)
+    data = sink.getvalue()
+    if how == 4:
+        data = data.replace(struct.pack("<q", 8 * rows), struct.pack("<q", random.choice((2**62, 2**34, -2, 0))))
+    if how == 3:  # texts whose ends lie before their beginnings, or beyond all bytes
+        first, wrong = struct.pack("<q", len(texts[0].as_py().encode())), random.choice((-9, 2**33, 2**62))
+        data = data.replace(first, struct.pack("<q", wrong), 2)
+    return data[: random.randrange(len(data))] if how == 5 else data
+
+
+def _kept(random: Random, out: Path) -> str:
+    """Put other bytes into what is named by its content, and that name into the records."""
+    files = sorted(
+        path for name in ("points", "graphs", "plans") for path in (out / "_ee_spark" / name).glob("*.arrow")
+    )
+    if not files:
+        return _planned(random, out)
+    path, data = random.choice(files), _stream(random)
+    new = path.with_name(f"{hashlib.sha256(data).hexdigest()[:16]}.arrow")
+    new.write_bytes(data)
+    for record in _records(out):
+        record.write_text(record.read_text().replace(path.name, new.name))
+    return f"{path.parent.name} of a run are others"
+
+
+def _ledger(random: Random, out: Path) -> str:
+    """Put another ledger into a part's footer: other rows, other columns, or one that says that it is without end."""
+    parts = [path for path in sorted((out / "pixels").glob("*.parquet")) if pq.ParquetFile(path).metadata.num_rows]
+    path = random.choice(parts)
+    file = pq.ParquetFile(path)
+    table, ledger = file.read(), json.loads(file.metadata.metadata[b"ee_spark.ledger"])
+    name = random.choice(("final", "empty"))
+    old = pa.ipc.open_stream(base64.b64decode(ledger[name])).read_all()
+    column = random.choice(old.column_names)
+    at = old.column_names.index(column)
+    new = random.choice(
+        (
+            old.slice(1),
+            pa.concat_tables([old] * 3),
+            old.drop_columns([column]),
+            old.set_column(at, column, pa.nulls(old.num_rows)),
+            old.set_column(at, column, pa.array([random.choice(TEXTS)] * old.num_rows)),
+            old.set_column(at, column, pa.array(np.zeros(old.num_rows))),
+            old.append_column(column, old.column(column)),
+        )
+    )
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, new.schema) as writer:
+        writer.write_table(new)
+    data = random.choice((sink.getvalue(), sink.getvalue(), _stream(random)))
+    ledger[name] = base64.b64encode(data).decode()
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"ee_spark.ledger": json.dumps(ledger)})
+    return f"the ledger of {path.name} is another"
+
+
+def _replaced(random: Random, out: Path) -> str:
+    """Replace a record, the table of images or a whole table by what is none, and may be large."""
+    paths = [*_records(out), *sorted((out / "images").glob("*")), random.choice(_parts(out))]
+    path = random.choice(paths)
+    large = (b" " * 10**8, b"[" * 10**8, b'{"a":[' + b"[]," * (3 * 10**7) + b"0]}", bytes(10**8))
+    path.write_bytes(random.choice((b"", b"{}", b"[]", b"null", b"0", b'"x"', b"\xff" * 99, b"PAR1PAR1", *large)))
+    return f"{path.name} is something else"
+
+
 MUTATIONS: dict[str, Callable[[Random, Path], str]] = {
     "json-swapped": _swapped, "json-dropped": _dropped, "bytes-flipped": _flipped, "cut": _cut, "sizes": _sized,
     "types": _typed, "lattice": _placed, "texts": _told, "numbers": _numbered, "columns": _columns, "lengths": _lengths,
-    "footer": _footer, "files": _files, "strange-names": _added, "planned": _planned,
+    "footer": _footer, "files": _files, "strange-names": _added, "planned": _planned, "kept": _kept, "ledger": _ledger,
+    "replaced": _replaced,
 }  # fmt: skip
