@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ee_spark.errors import JobError, ReadError, StoreError
+from ee_spark.errors import DamagedError, JobError, ReadError, StoreError, one_line
 from ee_spark.objects import Store
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.plan import Plan, difference
@@ -22,6 +22,8 @@ from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
 from ee_spark.version import __version__
 
 SPEC = 1
+MOST_BYTES = 1 << 23
+"""Bytes of a job.json: a job file has a million at most, and its functions and regions are not in it."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,11 @@ def parse(data: bytes, where: str) -> Manifest:
     """Return the manifest that the bytes of a job.json hold; ``where`` is the dataset, for the message.
 
     Raises:
-        StoreError: if they are not one.
+        DamagedError: if they are not one.
     """
     try:
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it has {len(data):,} bytes, and at most {MOST_BYTES:,} are read")
         job = json.loads(data)
         names = {band["name"] for band in job["frozen"]["bands"]}
         fill = job["identity"].get("pixels.fill")
@@ -86,13 +90,17 @@ def parse(data: bytes, where: str) -> Manifest:
             job,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{where}/{JOB}: cannot be read as a job's manifest ({error!r})") from None
+        raise DamagedError(
+            f"{where}/{JOB}: cannot be read as a job's manifest ({type(error).__name__}: {one_line(error, 100)}); put "
+            "back a copy of it, or write to another path"
+        ) from None
 
 
 def read(store: Store) -> Manifest | None:
     """Return the dataset's manifest, or None where there is no dataset yet.
 
     Raises:
+        DamagedError: if it holds no job.
         StoreError: if it cannot be read.
     """
     found = store.read(JOB)
@@ -104,7 +112,7 @@ def required(store: Store) -> Manifest:
 
     Raises:
         ReadError: if there is no dataset.
-        StoreError: if it cannot be read.
+        DamagedError, StoreError: as :func:`read` does.
     """
     found = read(store)
     if found is None:
