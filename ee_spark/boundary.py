@@ -27,6 +27,8 @@ SHOWN = 120
 """Characters of a value that a message repeats."""
 LONGEST = 299
 """Characters of a message: its value is cut, then its middle."""
+LEAST = 60
+"""Characters of a fact that are told before a long way out."""
 DEEPEST = 40
 """Lists and mappings within each other."""
 MOST_VALUES = 50_000
@@ -108,12 +110,25 @@ def _unexpected(error: BaseException) -> str:
 
 
 def cut(text: str) -> str:
-    """Return a message of at most 299 characters: where it is longer its middle is left out, not the way out."""
+    """Return a message of at most 299 characters: where it is longer its middle is left out, not the way out.
+
+    That is what follows the last semicolon, whole where the fact keeps as much as :data:`LEAST`.
+    """
     if len(text) <= LONGEST:
         return text
     half = (LONGEST - 3) // 2
-    head, tail = text[:half], text[-half:]  # cut between words: half a URL leads nowhere
-    return f"{head.rpartition(' ')[0] or head} … {tail.partition(' ')[2] or tail}"
+    fact, _, way = text.rpartition("; ")
+    room = LONGEST - len(f" …; {way}")
+    if fact and LEAST <= room < half:
+        return f"{_head(fact, room)} …; {way}"
+    tail = text[-half:]
+    return f"{_head(text, half)} … {tail.partition(' ')[2] or tail}"
+
+
+def _head(text: str, room: int) -> str:
+    """Return the beginning of a text, cut between words where there are some: half a URL leads nowhere."""
+    whole = text[: room + 1].rpartition(" ")[0]
+    return whole if len(whole) > room // 2 else text[:room]
 
 
 def shortened(value: object) -> str:

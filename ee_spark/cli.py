@@ -29,6 +29,7 @@ from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 from ee_spark.report import how_to_open, openmetrics
 from ee_spark.store.manifest import required
+from ee_spark.usage import Group
 from ee_spark.version import __version__
 
 SHOWN = 50
@@ -88,7 +89,7 @@ def _storage(settings: tuple[str, ...]) -> dict[str, Any]:
         raise JobError(f"--set storage.{problem['loc'][0]}: got {problem['input']!r}: {problem['msg']}") from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Earth Engine pixels as complete, exact, resumable Parquet tables, with Spark."""
@@ -264,6 +265,7 @@ def export(run: Callable[..., Any] | None, /, dataset: str, to: str, out: str, *
 @click.option("--config", "path", metavar="JOB.yaml", help="Check what this job needs too.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of it.")
 @click.option("--master", metavar="MASTER", help="The Spark master that it is for, e.g. spark://HOST:7077.")
+@in_one_line
 def doctor(path: str | None, settings: tuple[str, ...], master: str | None) -> None:
     """Check Python, Spark and Java, and a job's account, endpoint and output; exit 2 if something has to be done."""
     from ee_spark.doctor import Finding, examine

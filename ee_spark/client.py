@@ -29,7 +29,7 @@ from ee_spark.errors import EESparkError, JobError, Kind, ServiceError, one_line
 from ee_spark.hosts import ENDPOINTS, check_credentials, is_google
 from ee_spark.job import JobConfig
 from ee_spark.limits import MAX_ANSWER, MAX_JSON
-from ee_spark.tokens import Official, Tokens, Transport, default_credentials
+from ee_spark.tokens import Official, Tokens, Transport, default_credentials, passing
 from ee_spark.version import __version__
 
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
@@ -259,11 +259,9 @@ def _asking_for_tokens() -> Iterator[None]:
     try:
         yield
     except google_exceptions.GoogleAuthError as error:
-        passing = isinstance(error, google_exceptions.TransportError) or error.retryable
-        kind: Kind = "unavailable" if passing else "access"
-        raise ServiceError(
-            f"could not get a token: {one_line(error)}", kind=kind, status=0 if passing else 401
-        ) from None
+        away = passing(error)
+        kind: Kind = "unavailable" if away else "access"
+        raise ServiceError(f"could not get a token: {one_line(error)}", kind=kind, status=0 if away else 401) from None
 
 
 def load_credentials(which: str) -> google_credentials.Credentials:
@@ -271,8 +269,10 @@ def load_credentials(which: str) -> google_credentials.Credentials:
 
     Raises:
         JobError: if there are none, or they would go to somebody else than Google; says how to get them.
+        ServiceError: if whoever gives them is away.
     """
-    return _loaded(which, Transport(Connections(1)))
+    with _asking_for_tokens():
+        return _loaded(which, Transport(Connections(1)))
 
 
 def _loaded(which: str, transport: Transport) -> google_credentials.Credentials:
@@ -292,6 +292,8 @@ def _loaded(which: str, transport: Transport) -> google_credentials.Credentials:
             return impersonated_credentials.Credentials(source, rest, list(SCOPES))
         return source
     except (google_exceptions.GoogleAuthError, OSError, ValueError) as error:
+        if isinstance(error, google_exceptions.GoogleAuthError) and passing(error):
+            raise  # an outage is no fault of the job
         raise JobError(
             f"{key}: could not load credentials for {which!r} ({one_line(error)}); run "
             "'gcloud auth application-default login', or write service-account:PATH or anonymous"

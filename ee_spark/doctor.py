@@ -121,9 +121,11 @@ def account(job: JobConfig) -> Finding:
         return Finding("credentials", "none needed: only Google's endpoints get a token")
     try:
         load_credentials(which)
+    except ServiceError as error:
+        return Finding("credentials", error.message, way_out(error))
     except EESparkError as error:
-        fact, _, way_out = str(error).rpartition("; ")
-        return Finding("credentials", fact, way_out)
+        fact, _, way = str(error).rpartition("; ")
+        return Finding("credentials", fact, way)
     return Finding("credentials", which)
 
 

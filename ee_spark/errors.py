@@ -107,9 +107,8 @@ _WAYS_OUT: dict[Kind, str] = {
     "unavailable": _AGAIN,
     "overload": "the project's quota is used up: wait, or lower earth_engine.concurrent_requests",
     "daily": "run the same command again when the project's daily quota is reset, or raise it",
-    "access": f"check earth_engine.credentials and project: enable the API ({APIS}), register the project "
-    f"({REGISTER}), and give the account the roles roles/earthengine.viewer and "
-    "roles/serviceusage.serviceUsageConsumer",
+    "access": f"enable {APIS}, register at {REGISTER}, and give the account "
+    "roles/earthengine.viewer and roles/serviceusage.serviceUsageConsumer",
 }
 
 

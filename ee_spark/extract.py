@@ -158,6 +158,8 @@ def join_dataset(job: JobConfig, service: Service, store: Store, functions: Func
     found, sample = manifest.read(store), job.region.sample
     draft = partial(make, job, service, functions=functions, region=samples.held(store, sample))
     plan = draft(found.frozen if found else None)
+    if found and not job.output.overwrite:
+        manifest.refuse_other(store, plan, found)
     probe(store)  # after the plan: a wrong job writes nothing
     if found is None and not plan.decides:
         return plan  # a day without images leaves the choice of bands and types to the first that has some

@@ -6,6 +6,7 @@ Keys, assertions and tokens go to https://*.googleapis.com only, whatever URLs t
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
@@ -26,6 +27,11 @@ MAX_TOKEN = MAX_ERROR
 
 AuthError = google_exceptions.GoogleAuthError
 Load = Callable[["Transport"], google_credentials.Credentials]
+
+
+def passing(error: google_exceptions.GoogleAuthError) -> bool:
+    """Return True if there is no token only for now: whoever gives them did not answer."""
+    return isinstance(error, google_exceptions.TransportError) or bool(error.retryable)
 
 
 class Transport(google_transport.Request):  # type: ignore[misc]
@@ -123,9 +129,10 @@ def default_credentials(transport: Transport, scopes: tuple[str, ...], key: str)
     """Return the environment's credentials (https://cloud.google.com/docs/authentication/application-default-credentials).
 
     Raises:
-        google.auth.exceptions.GoogleAuthError: if there are none.
+        google.auth.exceptions.GoogleAuthError: if there are none, or (:func:`passing`) who has them is away.
         JobError: if they would be sent to somebody else than Google.
     """
+    logging.getLogger("google.auth._default").setLevel(logging.ERROR)  # what it warns of, we raise
     try:
         credentials, _ = google_default(scopes=list(scopes), request=transport)
     except JobError as error:  # which may already use them, to ask for the project

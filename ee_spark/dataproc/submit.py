@@ -18,24 +18,34 @@ from ee_spark.boundary import in_one_line
 from ee_spark.config import load, storage_in
 from ee_spark.dataproc import batch, gcloud
 from ee_spark.errors import JobError, StoppedError, one_line
+from ee_spark.logs import LEVELS
 from ee_spark.objects import read_input
 from ee_spark.objects.names import check_run_id
+from ee_spark.usage import Command
 
 Upload = tuple[str, tuple[tuple[str, bytes], ...]]
 """A folder on object storage, and the files that are to be in it."""
+COMMANDS = ("extract", "plan", "doctor")
+"""Those that need a job file, and nothing else that would have to be shipped."""
 
 
-@click.command(name="submit_dataproc.sh")
+@click.command(name="submit_dataproc.sh", cls=Command)
 @click.option("--config", "path", required=True, metavar="JOB.yaml", help="The job file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of it.")
 @click.option("--new", is_flag=True, help="A new batch, even where one of the same job runs or has succeeded.")
 @click.option("--dry-run", is_flag=True, help="Print the exact commands; nothing is uploaded or submitted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the Batch (or Job) message instead; asks nobody.")
 @click.option("--date", default="", help="The logical date, for a scheduled job: part of the batch's id.")
-@click.option("--command", default="extract", show_default=True, help="The command of ee-spark that runs.")
+@click.option(
+    "--command",
+    type=click.Choice(COMMANDS),
+    default="extract",
+    show_default=True,
+    help="The command of ee-spark that runs.",
+)
 @click.option("--skip-failed", is_flag=True, help="Do not ask again for tiles that failed before.")
 @click.option("--run-id", default="", metavar="ID", help="The name of the run.")
-@click.option("--log-level", default="", help="Of the driver's and workers' lines: debug, info, warning or error.")
+@click.option("--log-level", type=click.Choice(LEVELS), default=None, help="Of the driver's and workers' lines.")
 @click.option("--log-json", is_flag=True, help="Log lines as JSON objects.")
 @click.option("--metrics", default="", metavar="gs://FILE", help="The run report as OpenMetrics text too.")
 @click.option("--project", required=True, envvar="EE_SPARK_PROJECT", help="Cloud project of the batch.")

@@ -9,7 +9,7 @@ from ee_spark.boundary import shown
 from ee_spark.errors import JobError, StoreError
 from ee_spark.objects.file import FileStore, is_full, replace_file
 from ee_spark.objects.input import MOST_BYTES, read_file
-from ee_spark.objects.names import temporary
+from ee_spark.objects.names import is_bucket, temporary
 from ee_spark.objects.place import check_file, check_folder, is_local, local_path, split_url
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
 
@@ -87,6 +87,10 @@ def open_store(path: str, settings: Settings | None = None, key: str = "") -> St
         )
     if not parts.netloc:
         raise JobError(f"{path!r}: does not name a bucket; write {parts.scheme}://BUCKET/PATH")
+    if not is_bucket(parts.netloc):
+        raise JobError(
+            f"{path!r}: {parts.netloc!r} is not a valid name of a bucket; write {parts.scheme}://BUCKET/PATH"
+        )
     prefix = path.partition("://")[2].partition("/")[2].strip("/")
     if parts.scheme == "gs":
         from ee_spark.objects.gs import GsStore

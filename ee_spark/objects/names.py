@@ -27,6 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{RUN_ID_LENGTH + 19}}}")  # with the -2 of a name that is taken
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._-]+)*")
+_BUCKET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _TEMPORARY = re.compile(r"\.(?:probe-|ee-spark-)?[0-9a-f]{32}")
 _CUT = "~"
 """What stands before the digest in a segment that does not tell its text alone; no other segment holds it."""
@@ -57,6 +58,15 @@ def check(name: str, *, prefix: bool = False) -> str:
             "that is empty, '.' or '..'; find out who wrote it"
         )
     return name
+
+
+def is_bucket(text: str) -> bool:
+    """Return True if a text may be the name of a bucket, of Cloud Storage, S3 or what speaks as they do.
+
+    https://cloud.google.com/storage/docs/buckets#naming and
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, where old ones have capital letters.
+    """
+    return bool(_BUCKET.fullmatch(text))
 
 
 def temporary(mark: Literal["", "probe-", "ee-spark-"] = "") -> str:

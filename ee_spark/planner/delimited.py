@@ -12,6 +12,7 @@ import pyarrow.csv as arrow_csv
 
 MOST_COLUMNS = 10_000
 _BLOCK = 1 << 30  # bytes that Arrow reads at once, and so the longest row
+_FIRST = 1000  # values that tell most columns of text
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _LINE = re.compile(rb"[^\r\n]+")
 
@@ -87,6 +88,7 @@ def _rows(data: bytes) -> pa.Table:
 def _typed(values: pa.ChunkedArray) -> pa.ChunkedArray:
     for kind in (pa.int64(), pa.float64()) if values.null_count < len(values) else ():
         try:
+            values.slice(0, _FIRST).cast(kind)  # a cast that fails goes on to the end, and takes long over it
             return values.cast(kind)
         except pa.ArrowInvalid:
             continue

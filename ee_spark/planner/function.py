@@ -7,6 +7,7 @@ description of an image, which needs no function any more.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import logging
 import sys
@@ -176,6 +177,8 @@ def _texts(task: Task) -> Iterator[str]:
     for values in task.calls:
         call = partial(function, *map(_argument, values), **(task.args or {}))
         image = _run(task, f"{task.name} failed", call)
+        if inspect.iscoroutine(image):
+            image.close()  # which else warns that nobody awaited it
         if not isinstance(image, ee.ComputedObject):
             raise JobError(f"{task.key}: {task.name} returned {type(image).__name__}; return an ee.Image")
         yield serialised(f"{task.key}: {task.name}", image if isinstance(image, ee.Image) else ee.Image(image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -66,7 +67,13 @@ def parse_json(data: bytes) -> Any:
     count = data.count(b"[") + data.count(b"{")
     if count > MOST_LISTS:
         raise ValueError(f"it holds {count:,} lists and objects, and at most {MOST_LISTS:,} are read: simplify it")
-    return json.loads(data)
+    collects = gc.isenabled()
+    gc.disable()  # JSON has no circles, and looking for some in ever more lists takes most of the time
+    try:
+        return json.loads(data)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def polygons_of(data: bytes, label: str) -> Polygons:

@@ -27,6 +27,8 @@ from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
 from ee_spark.version import __version__
 
 SPEC = 1
+MOST_BYTES = 1 << 23
+"""Bytes of a job.json: a job file has a million at most, and its functions and regions are not in it."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,11 @@ def parse(data: bytes, where: str) -> Manifest:
     """Return the manifest that the bytes of a job.json hold; ``where`` is the dataset, for the message.
 
     Raises:
-        StoreError: if they are not one.
+        DamagedError: if they are not one.
     """
-    with damage(f"{where}/{JOB}", "cannot be read as a job's manifest", "write the output.path of a job that ran"):
+    with damage(
+        f"{where}/{JOB}", "cannot be read as a job's manifest", "put back a copy of it, or write to another path"
+    ):
         job = json_of(data)
         found = Manifest(
             str(job["name"]),
@@ -112,6 +116,7 @@ def read(store: Store) -> Manifest | None:
     """Return the dataset's manifest, or None where there is no dataset yet.
 
     Raises:
+        DamagedError: if it holds no job.
         StoreError: if it cannot be read.
     """
     found = store.read(JOB)
@@ -123,7 +128,7 @@ def required(store: Store) -> Manifest:
 
     Raises:
         ReadError: if there is no dataset.
-        StoreError: if it cannot be read.
+        DamagedError, StoreError: as :func:`read` does.
     """
     found = read(store)
     if found is None:

@@ -439,7 +439,7 @@ def test_what_job_json_froze_is_checked_before_use(key: str, value: Any, mapped:
     body = json.loads(file.read_text())
     file.write_text(json.dumps({**body, "frozen": {**body["frozen"], key: value}}))
     refused = refetched(dataset, *PACKAGE)
-    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (2, "")
     assert "job.json: cannot be read as a job's manifest" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 

@@ -173,7 +173,8 @@ def _broken(outcome: Outcome, wrong: Wrong, killed: bool, left: set[int]) -> Ite
         yield "traceback"
     if left:
         yield f"{len(left)} processes left"
-    quiet, spoken = (outcome.stderr, outcome.stdout) if wrong.told_on_stdout else (outcome.stdout, outcome.stderr)
+    said = outcome.stderr.removeprefix(wrong.prints)
+    quiet, spoken = (said, outcome.stdout) if wrong.told_on_stdout else (outcome.stdout, said)
     lines = spoken.strip("\n").split("\n") if spoken.strip("\n") else []
     if quiet:
         yield f"something on {'stderr' if wrong.told_on_stdout else 'stdout'}"
@@ -242,7 +243,9 @@ def told(outcomes: Sequence[Outcome]) -> str:
     failed = sum(len(found) for found in groups.values())
     slow = max((outcome.seconds for outcome in outcomes), default=0.0)
     large = max((outcome.megabytes for outcome in outcomes), default=0.0)
-    lines.append(f"{len(outcomes):,} wrong inputs: {failed:,} failed; at most {slow:.1f} s and {large:.0f} MB")
+    long = max((len(line) for one in outcomes for line in (one.stdout + one.stderr).splitlines()), default=0)
+    costs = f"at most {slow:.1f} s, {large:.0f} MB and {long} characters a line"
+    lines.append(f"{len(outcomes):,} wrong inputs: {failed:,} failed; {costs}")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from wrong_inputs_keys import DIGITS
 from wrong_inputs_place import Make, Place, Wrong, choices, computed_job, planning
 
+PRINTED = "what the function prints"
 BODIES = {
     "exit-0": "sys.exit(0)",
     "exit-text": "sys.exit('a\\nb')",
@@ -30,7 +32,7 @@ BODIES = {
     "loops": "while True:\n        pass",
     "sleeps": "import time\n    time.sleep(3600)",
     "memory": "return [bytes(1 << 20) for _ in range(1_000_000)]",
-    "prints": "print('on stdout')\n    os.write(1, b'on stdout')\n    return None",
+    "prints": f"print('{PRINTED}')\n    os.write(1, b'{PRINTED}\\n')\n    return None",
     "children": "if not os.fork():\n        import time\n        time.sleep(30)\n        os._exit(0)\n    return None",
     "threads": "import threading, time\n    threading.Thread(target=time.sleep, args=(30,)).start()\n    return None",
     "band": "return ee.Image(1).select('none')",
@@ -78,7 +80,8 @@ def functions() -> Mapping[str, Make]:
 
 
 def _function(body: str, random: Random, place: Place) -> Wrong:
-    return _source(f"import os, sys\nimport ee\n\n\ndef image(*given):\n    {body}\n", random, place)
+    made = _source(f"import os, sys\nimport ee\n\n\ndef image(*given):\n    {body}\n", random, place)
+    return replace(made, prints=f"{PRINTED}\n" * body.count(PRINTED))
 
 
 def _source(text: str | bytes, random: Random, place: Place) -> Wrong:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ee_spark.boundary import LONGEST, SHOWN, cut, in_one_line, plain, reading, shortened, shown
-from ee_spark.errors import JobError, StoppedError
+from ee_spark.errors import JobError, ServiceError, StoppedError, way_out
 
 
 def raising(error: BaseException, **options: object) -> str:
@@ -113,6 +113,15 @@ def test_a_message_is_cut_between_words_and_keeps_its_end() -> None:
     assert len(text) <= LONGEST
     assert text.startswith("the fact word ")
     assert text.endswith(" word https://example.com/a/long/address; the way out")
+
+
+def test_a_long_way_out_is_told_whole() -> None:
+    denied = ServiceError("Caller does not have permission. " * 20, kind="access", status=403)
+    for way in ("write " + "less " * 40 + "of it", way_out(denied)):
+        text = cut(f"the fact {'word ' * 200}; {way}")
+        assert len(text) <= LONGEST
+        assert text.startswith("the fact word ")
+        assert text.endswith(f"word …; {way}")
 
 
 NAN, INF = float("nan"), float("inf")

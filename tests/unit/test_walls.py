@@ -30,6 +30,7 @@ RULES = Rules(
         ("objects", "client"),
         ("tokens",),
         ("job", "core_yaml", "connections", "answers"),
+        ("usage",),
         ("boundary",),
         ("logs", "hosts", "limits", "status", "gdal"),
         ("errors", "version"),
