@@ -21,11 +21,11 @@ class Emulator:
 
     def __init__(self, arguments: list[str]) -> None:
         package = Path(__file__).resolve().parents[1]
-        paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(package), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         # Closed with the process; a file, since a pipe that is not read would fill up.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ee_emulator", "--with-parent", *arguments],
+            [sys.executable, "-P", "-m", "ee_emulator", "--with-parent", *arguments],  # -P: no code from the directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -29,9 +29,10 @@ EXECUTOR_WAIT = 60.0
 
 log = logging.getLogger(__name__)
 
-WORKERS = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
+WORKERS = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc", "PYTHONSAFEPATH": "1"}
 """The environment of Python workers: this pool of Arrow's gives back what it frees, a sixth of a lane's memory
-(https://arrow.apache.org/docs/cpp/env_vars.html)."""
+(https://arrow.apache.org/docs/cpp/env_vars.html), and no module is imported from the directory in which they start,
+which may be a dataset (https://docs.python.org/3/using/cmdline.html#envvar-PYTHONSAFEPATH)."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,12 @@ class Traffic:
         """Return the traffic that JSON values tell of."""
         latencies = {int(index): count for index, count in data["latencies"].items()}
         windows = tuple((second, window) for second, window in data["windows"])
-        return cls(**{**data, "latencies": latencies, "windows": windows})
+        found = cls(**{**data, "latencies": latencies, "windows": windows})
+        numbers = [found.requests, found.retries, found.splits, found.busy_seconds, found.fetching_seconds]
+        numbers += [*latencies.values(), *found.statuses.values(), *(number for pair in windows for number in pair)]
+        if not all(isinstance(number, int | float) and 0 <= number < math.inf for number in numbers):
+            raise ValueError("a figure of the traffic is not a number from 0 on")
+        return found
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Share:
         )
 
     def _stored(self, store: Store, data: bytes) -> Stored:
-        name = f"{Notes(store, self.brief.run_id, self.round, self.index).stem}.arrow"
+        name = f"{Notes(store, self.brief.notes, self.round, self.index).stem}.arrow"
         store.create(name, data)
         return Stored(name, hashlib.sha256(data).hexdigest())
 
@@ -76,10 +77,12 @@ def make_shares(
     skip_failed: bool = False,
     progress: tuple[str, int] | None = None,
     logs: Logs | None = None,
+    nonce: str | None = None,
 ) -> list[Share]:
     """Cut a plan for as many lanes as share the quota, with chunks dealt so that all end at about the same time.
 
-    ``versions`` are the images' to ask for, ``slots`` how many tasks can run at once.
+    ``versions`` are the images' to ask for, ``slots`` how many tasks can run at once. ``nonce`` is as in
+    :class:`Brief`, and drawn where none is given.
     """
     engine, config = plan.config.earth_engine, plan.config
     whole = slice_of(plan, versions)
@@ -99,6 +102,7 @@ def make_shares(
         progress=progress,
         pack=plan.pack,
         logs=logs,
+        nonce=secrets.token_hex(8) if nonce is None else nonce,
     )
     return [
         Share(

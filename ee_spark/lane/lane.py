@@ -20,6 +20,7 @@ class Brief:
     """What all lanes of a run share.
 
     ``pack`` is how many images of one tile go into one request; without ``logs`` a worker's logging is left alone.
+    ``nonce`` is a part of where the run's notes lie that nobody can know before the run has begun.
     """
 
     run_id: str
@@ -35,6 +36,12 @@ class Brief:
     progress: tuple[str, int] | None
     pack: int = 1
     logs: Logs | None = None
+    nonce: str = ""
+
+    @property
+    def notes(self) -> str:
+        """The name of the folder of the run's notes."""
+        return f"{self.run_id}~{self.nonce}" if self.nonce else self.run_id
 
 
 @dataclass(frozen=True)

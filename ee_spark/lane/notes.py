@@ -1,4 +1,4 @@
-"""What lanes of a run leave for others to read while they work, under ``_ee_spark/lanes/<run>/``.
+"""What lanes of a run leave for others to read while they work, under ``_ee_spark/lanes/<run>~<nonce>/``.
 
 A note for each open chunk, so that the driver knows what a worker that died was at; the record of a lane that ended;
 slices that are too large to travel with their lanes; and one word that stops all lanes.
@@ -7,36 +7,39 @@ slices that are too large to travel with their lanes; and one word that stops al
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ee_spark.errors import StoreError
+from ee_spark.errors import StoreError, one_line
 from ee_spark.lane.record import LaneRecord
 from ee_spark.objects import Store
 from ee_spark.objects.names import is_run_id
+from ee_spark.store.bounds import json_of
 from ee_spark.store.runs import is_over
 
 LANES = "_ee_spark/lanes"
 LOOK_SECONDS = 3.0
+log = logging.getLogger(__name__)
 _NOTE = re.compile(r"r[0-9]+-l[0-9]+(?:-c[0-9]+|\.json|\.arrow)?|stop")
 
 
 @dataclass(frozen=True)
 class Notes:
-    """The notes of one lane in one round of a run."""
+    """The notes of one lane in one round of a run; ``folder`` is the run's (:attr:`ee_spark.lane.lane.Brief.notes`)."""
 
     store: Store
-    run_id: str
+    folder: str
     round: int
     lane: int
 
     @property
     def stem(self) -> str:
         """What the names of this lane's notes begin with."""
-        return f"{LANES}/{self.run_id}/r{self.round}-l{self.lane}"
+        return f"{LANES}/{self.folder}/r{self.round}-l{self.lane}"
 
     def left_open(self) -> set[int]:
         """Return the indices of the chunks that are noted as open."""
@@ -57,16 +60,21 @@ class Notes:
         self.store.create(f"{self.stem}.json", json.dumps(record.to_json()).encode())
 
     def record(self) -> LaneRecord | None:
-        """Return the lane's record; None if it has not ended."""
-        found = self.store.read(f"{self.stem}.json")
-        return None if found is None else LaneRecord.from_json(json.loads(found[0]))
+        """Return the lane's record; None if it has not ended, or what is there is not a record."""
+        name = f"{self.stem}.json"
+        found = self.store.read(name)
+        try:
+            return None if found is None else LaneRecord.from_json(json_of(found[0]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("%s/%s: is not a lane's record (%s)", self.store.root, name, one_line(error, 100))
+            return None
 
     def stop_all(self, reason: str) -> None:
         """Stop all lanes of the run, if the store can be written; the first reason stands.
 
         On a full disk the notes of this lane's open chunks make room for that word.
         """
-        name, data = f"{LANES}/{self.run_id}/stop", reason.encode()
+        name, data = f"{LANES}/{self.folder}/stop", reason.encode()
         with suppress(StoreError):
             try:
                 self.store.create(name, data)
@@ -77,13 +85,13 @@ class Notes:
 
     def stopped(self) -> str | None:
         """Return why all lanes are to stop, if they are."""
-        found = self.store.read(f"{LANES}/{self.run_id}/stop")
-        return None if found is None else found[0].decode()
+        found = self.store.read(f"{LANES}/{self.folder}/stop")
+        return None if found is None else one_line(found[0].decode(errors="replace"))
 
 
-def clear(store: Store, run_id: str) -> None:
+def clear(store: Store, folder: str) -> None:
     """Remove all notes and slices of a run, by their shape: what else lies there is not ours."""
-    prefix = f"{LANES}/{run_id}/"
+    prefix = f"{LANES}/{folder}/"
     for entry in store.list(prefix):
         if _NOTE.fullmatch(entry.name.removeprefix(prefix)):
             store.delete(entry.name)
@@ -91,9 +99,10 @@ def clear(store: Store, run_id: str) -> None:
 
 def clear_dead(store: Store) -> None:
     """Remove the notes of runs that are over, which a driver that was killed left."""
-    for run_id in {entry.name.removeprefix(f"{LANES}/").partition("/")[0] for entry in store.list(f"{LANES}/")}:
+    for folder in {entry.name.removeprefix(f"{LANES}/").partition("/")[0] for entry in store.list(f"{LANES}/")}:
+        run_id = folder.partition("~")[0]
         if is_run_id(run_id) and is_over(store, run_id):
-            clear(store, run_id)
+            clear(store, folder)
 
 
 class Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -43,12 +44,31 @@ class LaneRecord:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LaneRecord:
-        """Return what :meth:`to_json` was called on, after a way through JSON."""
-        return cls(
+        """Return what :meth:`to_json` was called on, after a way through JSON.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: if it is something else.
+        """
+        found = cls(
             **{
                 **data,
                 "left": tuple(data["left"]),
-                "unclosed": {int(index): counts for index, counts in data["unclosed"].items()},
+                "unclosed": {int(index): dict(counts) for index, counts in data["unclosed"].items()},
                 "traffic": Traffic.from_json(data["traffic"]),
             }
         )
+        counts = [getattr(found, name) for name in _COUNTS]
+        counts += [*found.left, *found.errors.values(), *(n for of in found.unclosed.values() for n in of.values())]
+        texts = [found.stopped or "", found.stop_kind or "", *found.errors]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("a count is not a whole number from 0 on")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a message is not a text")
+        if not isinstance(found.seconds, int | float) or not math.isfinite(found.seconds):
+            raise ValueError("its seconds are not a number")
+        return found
+
+
+_COUNTS = (
+    "lane", "ok", "empty", "failed", "skipped", "missing", "rejected", "bytes_in", "parts", "peak_in_flight",
+)  # fmt: skip

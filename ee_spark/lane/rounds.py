@@ -50,8 +50,8 @@ def run_rounds(first: list[Share], store: Store, run_lanes: Callable[[list[Share
     try:
         while True:
             reason = run_lanes(shares)
-            notes = [Notes(store, one.brief.run_id, one.round, one.index) for one in shares]
-            found = [note.record() for note in notes]
+            notes = [Notes(store, one.brief.notes, one.round, one.index) for one in shares]
+            found = [_of(one, note.record()) for one, note in zip(shares, notes, strict=True)]
             records += [record for record in found if record is not None]
             stopped = next((record.stopped for record in records if record.stopped), None)
             noted = [note.left_open() for note in notes]
@@ -70,9 +70,19 @@ def run_rounds(first: list[Share], store: Store, run_lanes: Callable[[list[Share
             shares = next_shares(first, chunks, suspects, number)
     finally:
         try:
-            clear(store, first[0].brief.run_id)
+            clear(store, first[0].brief.notes)
         except StoreError as error:  # which is not why the run ends; the next run clears them
             log.info("%s", error)
+
+
+def _of(one: Share, record: LaneRecord | None) -> LaneRecord | None:
+    """Return a lane's record, or None where no lane of this share can have written it: then it counts as dead."""
+    if record is None:
+        return None
+    counts = record.ok + record.empty + record.failed + record.skipped + record.missing
+    indices = {*record.left, *record.unclosed}
+    sound = counts <= sum(chunk.count for chunk in one.chunks) and all(0 <= i < len(one.chunks) for i in indices)
+    return record if sound and record.lane == one.index else None
 
 
 def left_over(

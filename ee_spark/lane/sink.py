@@ -105,7 +105,7 @@ class StoreSink:
 
     def __init__(self, store: Store, lane: Lane, attempt: int = 0) -> None:
         self._store, self._brief, self._attempt = store, lane.brief, attempt
-        self._notes = Notes(store, lane.brief.run_id, lane.round, lane.index)
+        self._notes = Notes(store, lane.brief.notes, lane.round, lane.index)
 
     def left(self) -> set[int]:
         """Return what an earlier attempt noted as open."""

@@ -84,8 +84,8 @@ def fresh(main: str, task: dict[str, Any], limits: Limits) -> list[str]:
     It finds the descriptor to answer on as its last argument; see :func:`serve`. Raises as :func:`forked` does.
     """
     read, write = os.pipe()
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    command = [sys.executable, "-c", main, str(os.getpid()), str(write)]
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # as the driver has it, and no more
+    command = [sys.executable, "-P", "-c", main, str(os.getpid()), str(write)]
     try:
         with tempfile.TemporaryFile() as file:
             file.write(json.dumps(task).encode())

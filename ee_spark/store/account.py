@@ -34,7 +34,6 @@ def settle(store: Store, layout: Layout, report: Mapping[str, Any]) -> bool:
 
     Returns whether it stands there now.
     """
-    mark(store, str(report["run_id"]))
     if store.read(JOB) is None:  # a day without images, before the first that has some: there is no dataset yet
         _write(store, report)
         return _stands(store, report, store.read(JOB) is None)

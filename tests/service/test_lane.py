@@ -92,7 +92,7 @@ def prepared(data: dict[str, Any], run_id: str = "run") -> list[Share]:
     plan = extract.join_dataset(parsed, Service(parsed.earth_engine.endpoint, "local", "anonymous"), store)
     manifest.open_tables(store, manifest.layout_of(plan))
     run_id = runs.start_run(store, plan, run_id)
-    return make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes))
+    return make_shares(plan, plan.images.version, run_id, slots=int(parsed.earth_engine.lanes), nonce="")
 
 
 def rows(path: Path, table: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -492,3 +492,50 @@ def test_a_reader_that_leaves_ends_the_lane_and_its_requests(url: str, tmp_path:
         post(url, "/_emulator/traffic", {"latency_ms": 0})
     assert json.loads(get(url, "/_emulator/stats").data)["requests"] - before < lane.pairs / 2
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("fetch-", "publish"))]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"ok": 1_000_000},
+        {"ok": -5},
+        {"ok": "all"},
+        {"ok": True},
+        {"lane": 7},
+        {"left": [99]},
+        {"left": [-1]},
+        {"unclosed": {"99": {}}},
+        {"unclosed": {"0": {"ok": -1}}},
+        {"stopped": {"a": [1]}},
+        {"errors": {"x": "y"}},
+        {"traffic": {"requests": -1}},
+        {"seconds": "long"},
+        {"strange": 1},
+    ],
+    ids=str,
+)
+def test_a_planted_record_counts_as_a_lane_that_died(planted: dict[str, Any], url: str, tmp_path: Path) -> None:
+    shares, store = prepared(job(url, tmp_path)), open_store(str(tmp_path))
+    text = json.dumps({**LaneRecord(shares[0].index).to_json(), **planted})
+    store.create(f"{Notes(store, shares[0].brief.notes, 0, shares[0].index).stem}.json", text.encode())
+    records, left, stopped = run_rounds(shares, store, lambda _: "no lane ran")
+    assert records == []
+    assert sum(rest.chunk.count for rest in left) == sum(chunk.count for chunk in shares[0].chunks)
+    assert stopped == "no lane ran; a round of work achieved nothing"
+
+
+@pytest.mark.parametrize("planted", [b"", b"{", b"[]", b"[" * 200_000, b"\xff", b"null"])
+def test_what_is_not_a_record_counts_as_a_lane_that_died(planted: bytes, url: str, tmp_path: Path) -> None:
+    (share,), store = prepared(job(url, tmp_path)), open_store(str(tmp_path))
+    notes = Notes(store, share.brief.notes, 0, share.index)
+    store.create(f"{notes.stem}.json", planted)
+    assert notes.record() is None
+
+
+def test_nobody_knows_beforehand_where_a_run_leaves_its_notes(url: str, tmp_path: Path) -> None:
+    """Not even who chose its id: else a record that lies there already would be a lane's."""
+    parsed, store = config.parse(job(url, tmp_path)), open_store(str(tmp_path))
+    plan = extract.join_dataset(parsed, Service(url, "local", "anonymous"), store)
+    names = {make_shares(plan, plan.images.version, "daily", slots=1)[0].brief.notes for _ in range(10)}
+    assert len(names) == 10
+    assert all(name.startswith("daily~") for name in names)
