@@ -28,8 +28,10 @@ _WAYS_OUT = {
     errno.EFBIG: "raise the limit of a file's size, or make output.part_size smaller",
     errno.EROFS: "mount it writable, or write to another path",
     errno.EIO: "look at the disk or mount: what was published holds",
+    errno.EISDIR: "a folder has an object's name; find out who made it, and move it away",
+    errno.ENOTDIR: "a file has a folder's name; find out who made it, and move it away",
 }
-FULL = frozenset(_WAYS_OUT) - {errno.EROFS}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a disk that is full or failing refuses with; nothing that the user wrote is wrong."""
 
 log = logging.getLogger(__name__)

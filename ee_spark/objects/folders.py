@@ -87,7 +87,10 @@ def regular_file(at: int, name: str) -> Iterator[int]:
         _refuse_link(at, name, error)
         raise
     try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        mode = os.fstat(file).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
             raise StoreError(f"{name} is not a regular file; find out who put it there, and remove it")
         yield file
     finally:

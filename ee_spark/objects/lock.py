@@ -1,7 +1,8 @@
 """Locks among the writers of one folder: by ``flock``, or by link where the file system has none.
 
 There are a few lock files, whatever number of names they guard: removing a lock that others may wait for is not safe,
-so none ever is. Nobody holds two at once.
+so none ever is. Nobody holds two at once. Nobody waits without end: ``flock`` is given to whoever may read the file,
+and what a lock guards takes milliseconds.
 
 **By link** (Lustre mounted without ``-o flock``, DVS): a file that names its process is linked to the lock's name,
 which fails if that is taken (https://man7.org/linux/man-pages/man2/open.2.html, on O_EXCL and NFS). A lock whose
@@ -19,6 +20,7 @@ import json
 import logging
 import os
 import random
+import stat
 import time
 import uuid
 import zlib
@@ -37,6 +39,8 @@ SLOTS = 16
 LONGEST_HELD = 120.0
 """Seconds after which a lock by link is stale, whoever holds it: what it guards takes milliseconds."""
 LONGEST_WAIT = 0.1
+MODE = 0o660
+"""Of a lock file: who may write there may lock it, and who is of another group may not even read it."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -46,6 +50,9 @@ log = logging.getLogger(__name__)
 class Locks:
     """The locks of one folder, ``where`` for messages."""
 
+    longest = 2 * LONGEST_HELD
+    """Seconds that a lock is waited for: a stale one is taken over before."""
+
     def __init__(self, where: str) -> None:
         self._where = where
         self._by_link = False
@@ -54,36 +61,69 @@ class Locks:
     def held(self, root: int, name: str) -> Iterator[None]:
         """Hold the lock that guards ``name``, in the folder that is open as ``root``."""
         slot = zlib.crc32(name.encode()) % SLOTS
+        waits = _waits(self.longest)
         with folder(root, LOCKS, make=True) as locks:
             if not self._by_link:
-                file = _lock_file(locks, f"lock-{slot:02d}")
+                lock = f"lock-{slot:02d}"
+                file = _lock_file(locks, lock)
                 try:
-                    if self._flock(file):
+                    if self._flock(file, lock, waits):
                         yield
                         return
                 finally:
                     os.close(file)
-            with folder(root, TEMP, make=True) as temps, _Linked(locks, temps, f"held-{slot:02d}").taken():
+            with folder(root, TEMP, make=True) as temps, _Linked(locks, temps, f"held-{slot:02d}", waits).taken():
                 yield
 
-    def _flock(self, file: int) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise
-            log.warning("%s has no flock (%s): its writers lock by link", self._where, error.strerror)
-            self._by_link = True
-            return False
-        return True
+    def _flock(self, file: int, name: str, waits: Iterator[float]) -> bool:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _wait(name, waits)
+            except OSError as error:
+                if error.errno not in _NO_FLOCK:
+                    raise
+                log.warning("%s has no flock (%s): its writers lock by link", self._where, error.strerror)
+                self._by_link = True
+                return False
+            else:
+                return True
+
+
+def _waits(seconds: float) -> Iterator[float]:
+    """Yield what to wait before each next try of a lock, for so many seconds in all."""
+    until, wait = time.monotonic() + seconds, 0.001
+    while time.monotonic() < until:
+        yield random.uniform(0, wait)
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _wait(name: str, waits: Iterator[float]) -> None:
+    """Wait before the next try of the lock ``name``.
+
+    Raises:
+        StoreError: if it was waited for long enough.
+    """
+    wait = next(waits, None)
+    if wait is None:
+        raise StoreError(
+            f"{LOCKS}/{name} is held by another process all the time, and is needed for milliseconds; find out which "
+            "(fuser -v, or lslocks, on every machine that mounts it) and end it, then run the same command again"
+        )
+    time.sleep(wait)
 
 
 def _lock_file(locks: int, name: str) -> int:
-    flags = os.O_CREAT | os.O_NOFOLLOW
+    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # what is no file might wait for whoever made it
     try:
-        return os.open(name, flags | os.O_RDWR, 0o666, dir_fd=locks)
+        file = os.open(name, flags | os.O_RDWR, MODE, dir_fd=locks)
     except PermissionError:  # another user's: flock needs no more than reading, but on NFS
-        return os.open(name, flags | os.O_RDONLY, 0o666, dir_fd=locks)
+        file = os.open(name, flags | os.O_RDONLY, MODE, dir_fd=locks)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise StoreError(f"{LOCKS}/{name} is not a regular file; find out who put it there, and remove it")
+    return file
 
 
 @dataclass(frozen=True)
@@ -98,20 +138,18 @@ class _Holder:
 class _Linked:
     """One attempt of one thread to hold one lock by link."""
 
-    def __init__(self, locks: int, temps: int, name: str) -> None:
-        self._locks, self._temps, self._name = locks, temps, name
+    def __init__(self, locks: int, temps: int, name: str, waits: Iterator[float]) -> None:
+        self._locks, self._temps, self._name, self._waits = locks, temps, name, waits
         self._nonce, self._mine = uuid.uuid4().hex, ""
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Hold the lock."""
         try:
-            wait = 0.001
             while not self._take(self._name):
                 other = self._read(self._name)
                 if other is not None and not self._end(self._name, other):
-                    time.sleep(random.uniform(0, wait))
-                    wait = min(2 * wait, LONGEST_WAIT)
+                    _wait(self._name, self._waits)
             try:
                 yield
             finally:

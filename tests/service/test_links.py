@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import pytest
 from ee_spark.errors import StoreError
 from ee_spark.lane.notes import clear, clear_dead
 from ee_spark.objects import FileStore, Store
-from ee_spark.objects.lock import SLOTS
+from ee_spark.objects.lock import SLOTS, Locks
 from ee_spark.objects.names import temporary
 
 FOLDERS = ("_ee_spark", "_ee_spark/tmp", "_ee_spark/locks", "_ee_spark/lanes", "_ee_spark/runs", "pixels", "tiles")
@@ -201,6 +203,70 @@ def test_locks_are_few_whatever_they_guard(tmp_path: Path) -> None:
     assert len(list((tmp_path / "_ee_spark/locks").iterdir())) <= SLOTS
 
 
+HOLD_FLOCK = textwrap.dedent(
+    """
+    import fcntl, os, sys
+    files = [os.open(name, os.O_RDONLY) for name in sys.argv[1:]]
+    for file in files:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+    """
+)
+
+
+def test_a_lock_that_a_reader_keeps_is_told_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that may only read the lock files holds all of them; when it goes, the same call does."""
+    monkeypatch.setattr(Locks, "longest", 0.3)
+    store = FileStore(tmp_path)
+    store.replace("tiles/0", b"x", None)
+    files = [str(path) for path in (tmp_path / "_ee_spark/locks").iterdir()]
+    command = [sys.executable, "-c", HOLD_FLOCK, *files]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=r"_ee_spark/locks/lock-\d\d is held by another process .*; find"):
+            store.replace("tiles/0", b"y", store.read("tiles/0")[1])  # type: ignore[index]
+        holder.stdin.close()
+        holder.wait()
+    assert store.replace("tiles/0", b"y", store.read("tiles/0")[1])  # type: ignore[index]
+
+
+def test_a_lock_that_is_waited_for_is_had_when_it_is_free(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.replace("tiles/0", b"x", None)
+    generation = store.read("tiles/0")[1]  # type: ignore[index]
+    lock = os.open(next((tmp_path / "_ee_spark/locks").iterdir()), os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(store.replace, "tiles/0", b"y", generation)
+        with pytest.raises(TimeoutError):
+            done.result(0.2)
+        os.close(lock)
+        assert done.result(60)
+
+
+def test_a_lock_file_that_is_no_file_is_told(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.replace("tiles/0", b"x", None)
+    lock = next((tmp_path / "_ee_spark/locks").iterdir())
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(StoreError, match=r"locks/lock-\d\d is not a regular file; find out who put it there"):
+        store.replace("tiles/0", b"y", store.read("tiles/0")[1])  # type: ignore[index]
+
+
+def test_who_is_of_another_group_cannot_read_a_lock(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        FileStore(tmp_path).replace("tiles/0", b"x", None)
+    finally:
+        os.umask(mask)
+    (lock,) = (tmp_path / "_ee_spark/locks").iterdir()
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o660
+
+
 # A kernel filter that answers ENOSYS to flock, as Lustre mounted without it does (seccomp(2), x86-64 and arm64).
 NO_FLOCK = textwrap.dedent(
     """
@@ -306,3 +372,19 @@ def test_a_lock_of_elsewhere_is_stale_when_it_is_old(tmp_path: Path) -> None:
     assert waiting.returncode == 0, said
     assert json.loads((tmp_path / "counts.json").read_bytes()) == [0]
     assert not held.exists()
+
+
+@filtered
+def test_a_lock_by_link_of_the_future_is_not_waited_for_long(tmp_path: Path) -> None:
+    """By the file system's clock it never grows old, so somebody made it up, or set a clock back."""
+    store: Store = FileStore(tmp_path)
+    store.replace("counts.json", b"[]", None)
+    slot = next((tmp_path / "_ee_spark/locks").iterdir()).name.removeprefix("lock-")
+    held = tmp_path / f"_ee_spark/locks/held-{slot}"
+    held.write_text(json.dumps({"nonce": "0" * 32, "process": {"host": "elsewhere", "pid": 1}}))
+    future = held.stat().st_mtime + 10**6
+    os.utime(held, (future, future))
+    waiting = without_flock("import ee_spark.objects.lock as lock\nlock.Locks.longest = 0.3\n" + ADD, tmp_path, 0, 1)
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 1
+    assert f"held-{slot} is held by another process" in said

@@ -346,8 +346,24 @@ def test_a_listing_bears_files_that_vanish_meanwhile(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_an_error_not_a_taken_name(tmp_path: Path) -> None:
     (tmp_path / "pixels").write_text("not a folder")
-    with pytest.raises(StoreError, match="pixels"):
+    with pytest.raises(StoreError, match=r"pixels.*Not a directory; .* find out who made it, and move it away"):
         FileStore(tmp_path).create("pixels/part-0", b"x")
+
+
+@pytest.mark.parametrize("work", ["read", "open", "delete", "send", "replace"])
+def test_a_folder_in_an_objects_place_has_a_way_out(work: str, tmp_path: Path) -> None:
+    (tmp_path / "set/_SUCCESS").mkdir(parents=True)
+    store = FileStore(tmp_path / "set")
+    do = {
+        "read": lambda: store.read("_SUCCESS"),
+        "open": lambda: store.open("_SUCCESS"),
+        "delete": lambda: store.delete("_SUCCESS"),
+        "send": lambda: store.send("_SUCCESS", Path(__file__)),
+        "replace": lambda: store.replace("_SUCCESS", b"x", store._generation("_SUCCESS")),
+    }[work]
+    with pytest.raises(StoreError, match=r"_SUCCESS: Is a directory; .* find out who made it, and move it away"):
+        do()
+    assert [path.name for path in (tmp_path / "set").glob("*SUCCESS")] == ["_SUCCESS"]
 
 
 def test_a_full_disk_leaves_no_object_and_no_temporary(tmp_path: Path) -> None:
