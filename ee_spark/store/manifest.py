@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ee_spark.boundary import shown
 from ee_spark.errors import DamagedError, JobError, ReadError, StoreError, one_line
 from ee_spark.objects import Store
 from ee_spark.planner.frozen import Frozen
@@ -22,6 +24,9 @@ from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
 from ee_spark.version import __version__
 
 SPEC = 1
+_HEX = re.compile(r"[0-9a-f]{8,64}")
+_KNOWN = {"name": re.compile(r".{1,100}"), "fingerprint": _HEX, "replaced": _HEX}
+"""What names and lives look like: parts are found, and removed, by the beginning of a life."""
 MOST_BYTES = 1 << 23
 """Bytes of a job.json: a job file has a million at most, and its functions and regions are not in it."""
 
@@ -81,12 +86,21 @@ def parse(data: bytes, where: str) -> Manifest:
         fill = job["identity"].get("pixels.fill")
         if isinstance(fill, Mapping) and not names <= fill.keys():
             raise ValueError("its fill has no value for some band")
+        lives = job["replaced"]
+        if not isinstance(lives, list):
+            raise ValueError(f"its replaced is {shown(lives)}")
+        for key, text in (
+            *((key, job[key]) for key in ("name", "fingerprint")),
+            *(("replaced", life) for life in lives),
+        ):
+            if not isinstance(text, str) or not _KNOWN[key].fullmatch(text):
+                raise ValueError(f"its {key} is {shown(text)}")
         return Manifest(
-            str(job["name"]),
-            str(job["fingerprint"]),
+            job["name"],
+            job["fingerprint"],
             dict(job["identity"]),
             Frozen.from_json(job["frozen"]),
-            tuple(job["replaced"]),
+            tuple(lives),
             job,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
