@@ -71,7 +71,7 @@ def parse_faults(value: Any) -> dict[str, float]:
     for raw, text in pairs:
         name = raw.strip()
         if name not in _NUMBERS:
-            raise ValueError(f"unknown fault '{name}'; known are {', '.join(_NUMBERS)}")
+            raise ValueError(f"unknown fault {name!r}; known are {', '.join(_NUMBERS)}")
         try:
             number = float(text)
         except ValueError:

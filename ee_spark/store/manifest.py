@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ee_spark.boundary import shown
 from ee_spark.errors import DamagedError, JobError, ReadError, StoreError
 from ee_spark.objects import Store
-from ee_spark.planner.frozen import Frozen
+from ee_spark.planner.frozen import LONGEST, Frozen
 from ee_spark.planner.plan import Plan, difference
 from ee_spark.planner.points import Points
 from ee_spark.store.bounds import damage, json_of
@@ -27,8 +27,8 @@ from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
 from ee_spark.version import __version__
 
 SPEC = 1
-MOST_BYTES = 1 << 23
-"""Bytes of a job.json: a job file has a million at most, and its functions and regions are not in it."""
+_LIFE = re.compile(r"[0-9a-f]{8,64}")
+"""A fingerprint, or a life's nonce: parts are found, and removed, by its beginning."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def parse(data: bytes, where: str) -> Manifest:
     ):
         job = json_of(data)
         found = Manifest(
-            str(job["name"]),
+            str(job["name"])[:LONGEST],
             job["fingerprint"],
             dict(job["identity"]),
             Frozen.from_json(job["frozen"]),
@@ -98,7 +98,7 @@ def parse(data: bytes, where: str) -> Manifest:
 def _check(found: Manifest) -> None:
     """Refuse what no job writes: names of lives are parts of paths, fill values stand in pixels."""
     for life in (found.fingerprint, *found.replaced):
-        if not re.fullmatch(r"[0-9a-f]{8,64}", life):
+        if not isinstance(life, str) or not _LIFE.fullmatch(life):
             raise ValueError(f"{shown(life)} is neither a fingerprint nor a life")
     fill = found.identity.get("pixels.fill")
     if isinstance(fill, Mapping) and not {band.name for band in found.frozen.bands} <= fill.keys():

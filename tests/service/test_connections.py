@@ -26,7 +26,7 @@ from wire import Said, Told, Wire, wire
 import ee_emulator as emulator
 from ee_spark.client import SCOPES, Client, Service, load_credentials
 from ee_spark.connections import Connections, OversizeError, is_near
-from ee_spark.errors import JobError, ServiceError, StoreError
+from ee_spark.errors import JobError, ServiceError, StoppedError, StoreError, while_planning
 from ee_spark.hosts import STANDARD, host_of, is_endpoint, is_google
 from ee_spark.objects import Settings, open_store
 from ee_spark.planner.source import connect
@@ -254,10 +254,15 @@ def external(url: str, subject: Path, **more: Any) -> dict[str, Any]:
 def test_credentials_that_name_another_host_send_nothing(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Google's own token endpoint answers: where it did not, that would be told, and prove nothing."""
     monkeypatch.delenv("NO_GCE_CHECK", raising=False)
-    account = json.loads(Google(tmp_path).account.read_text())
-    with wire(lambda _: Told()) as other:
-        sts = "https://sts.googleapis.com/v1/token"
+    far = Google(tmp_path)
+    account = json.loads(far.account.read_text())
+    with wire(lambda _: Told()) as other, wire(far.script, far.tls) as service, wire(lambda _: Told(500)) as proxy:
+        proxy.behind = service.server_address  # type: ignore[attr-defined]
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(far.authority))
+        sts = "https://sts.googleapis.com/token"
         evil = f"{other.url}/v1/x:generateAccessToken"
         found = {
             "service_account": {**account, "token_uri": f"{other.url}/token"},
@@ -281,6 +286,21 @@ def test_credentials_that_name_another_host_send_nothing(
         with pytest.raises((JobError, StoreError)):
             open_store("gs://bucket/x").read("a")
         assert not other.said
+
+
+def test_an_outage_of_who_gives_tokens_is_no_wrong_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(external("https://sts.googleapis.com/v1/token", tmp_path / "s")))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(ServiceError, match="could not get a token") as caught:
+            load_credentials("default")
+        assert (caught.value.kind, caught.value.exit_code) == ("unavailable", 1)
+        with pytest.raises(ServiceError, match="could not get a token") as caught:
+            Client(Service(STANDARD, "p", "default")).get("x")
+        assert isinstance(while_planning("earth_engine", caught.value), StoppedError)
 
 
 def test_a_key_is_not_sent_even_where_no_file_was_checked(tmp_path: Path) -> None:
