@@ -76,7 +76,8 @@ def parse(data: bytes, where: str) -> Manifest:
     Raises:
         StoreError: if they are not one.
     """
-    with damage(f"{where}/{JOB}", "cannot be read as a job's manifest", "write the output.path of a job that ran"):
+    way_out = "write the output.path of a job that ran"
+    with damage(f"{where}/{JOB}", "cannot be read as a job's manifest", way_out, StoreError):
         job = json_of(data)
         found = Manifest(
             str(job["name"]),
