@@ -42,9 +42,9 @@ def repair(store: Store, problems: Sequence[Problem]) -> list[str]:
             done.append(_tried(problem.name, partial(_remove, store, problem.name)))
         elif problem.kind == "tiles" and (chunk := layout.chunk_of(problem.name)):
             chunks.add(chunk)
-    if any(problem.kind == "images" for problem in problems):
-        done.append(_tried(IMAGES, lambda: _images(store, layout)))
     done += [_tried(f"{TILES} of {chunk}", partial(_fold, store, layout, chunk)) for chunk in sorted(chunks)]
+    if any(problem.kind == "images" for problem in problems):  # last: they are named as the tiles do
+        done.append(_tried(IMAGES, lambda: _images(store, layout)))
     return [one_line(line) for line in done]
 
 

@@ -21,12 +21,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ee_spark.boundary import shortened
 from ee_spark.errors import ReadError
 from ee_spark.export.split import NAMES, Split
 from ee_spark.export.task import Advance
 from ee_spark.export.whole import appearing
-from ee_spark.job import NAME
+from ee_spark.objects.names import segment
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import LATTICE, Rows
 
@@ -35,6 +34,8 @@ SHARD_BYTES = 128 << 20
 EXACT = 1 << 24
 """Whole numbers up to here are exact in float32."""
 ALL = "all"
+_ORDINARY = re.compile(r"\w[\w ()+,.%-]{0,200}")
+"""Names of columns that name a file in an archive too; others are encoded."""
 _LEFT_OUT = (LATTICE, "bbox", "transform", "width", "height", "margin", "image_time", "tile_row", "tile_col")
 
 
@@ -181,16 +182,11 @@ class _Archives:
 
 
 def _write_archive(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write what ``numpy.savez_compressed`` would, also of columns that are called like its arguments.
-
-    Raises:
-        ReadError: for a column whose name would be a path in the archive.
-    """
+    """Write what ``numpy.savez_compressed`` would, also of columns that are called like its arguments or like paths."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
         for name, values in arrays.items():
-            if not re.fullmatch(NAME, name):
-                raise ReadError(f"--to npz: column {shortened(name)!r} is not a valid name; choose another format")
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            stem = name if _ORDINARY.fullmatch(name) else segment(name)
+            with archive.open(f"{stem}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
 

@@ -31,7 +31,7 @@ from ee_spark.read.selection import Time, period
 from ee_spark.status import IN_TILES
 from ee_spark.store import manifest as manifests
 from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
-from ee_spark.store.schema import IMAGES, PIXELS
+from ee_spark.store.schema import IMAGES, PIXELS, TILES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,9 +74,11 @@ class Dataset(Rows):
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many (tile, image) pairs are planned, ok, empty and failed."""
-        found = pc.value_counts(self.tiles(["status"])["status"]).to_pylist()
-        counts = {entry["values"]: entry["counts"] for entry in found}
-        return {"planned": sum(counts.values()), **{name: counts.get(name, 0) for name in map(str, IN_TILES)}}
+        tiles = self.tiles(["status"])
+        with damage(f"{self.path}/{TILES}"):
+            counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(tiles["status"]).to_pylist()}
+            return {"planned": sum(counts.values()), **{name: counts.get(name, 0) for name in map(str, IN_TILES)}}
+        raise AssertionError("damage raises")
 
     def select(
         self,
@@ -154,7 +156,8 @@ class Dataset(Rows):
                         planes[name][part] = plane
 
             list(pool.map(fill_in, range(len(groups))))
-        rows = pa.concat_tables(keys) if keys else self.keys(columns)
+        with damage(f"{self.path}/{PIXELS}"):
+            rows = pa.concat_tables(keys) if keys else self.keys(columns)
         validity = {name: planes.pop(name) for name in self.validity}
         return Blocks(rows, planes, validity, self.rule)
 
@@ -162,7 +165,9 @@ class Dataset(Rows):
         """Return the selection as an ``xarray.DataArray``, lazily: see :func:`ee_spark.read.array.to_xarray`."""
         from ee_spark.read.array import to_xarray
 
-        return to_xarray(self, masked=masked)
+        with damage(self.path):
+            return to_xarray(self, masked=masked)
+        raise AssertionError("damage raises")
 
     def to_torch(
         self,

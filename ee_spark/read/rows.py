@@ -23,7 +23,7 @@ from ee_spark.read.block import Blocks, blocks_of
 from ee_spark.read.selection import Selection
 from ee_spark.store.bounds import check_group, check_table, damage
 from ee_spark.store.manifest import Manifest
-from ee_spark.store.schema import TILES, parse_part
+from ee_spark.store.schema import PIXELS, TILES, parse_part
 
 LATTICE = "lattice.key"
 """A column that no table stores: the key of the lattice on which a row's tile lies, as its part's name has it.
@@ -133,14 +133,17 @@ class Rows:
         names = list(columns or self.key_names)
         with ThreadPoolExecutor(cores()) as pool:
             found = list(pool.map(lambda group: self.row_group_keys(group, names), self.row_groups()))
-        return pa.concat_tables(found) if found else self._no_rows(names)
+        with damage(f"{self.path}/{PIXELS}"):
+            return pa.concat_tables(found) if found else self._no_rows(names)
 
     def planned(self, columns: Sequence[str]) -> pa.Table:
         """Return the selection's planned tiles, with those that are in ``pixels`` but not yet in ``tiles``.
 
         A tile that is in both comes twice.
         """
-        return pa.concat_tables([self.tiles(columns), self.keys(columns)], promote_options="permissive")
+        tables = [self.tiles(columns), self.keys(columns)]
+        with damage(self.path):
+            return pa.concat_tables(tables, promote_options="permissive")
 
     def row_groups(self) -> list[RowGroup]:
         """Return the row groups that may hold rows of the selection, by their statistics, in the order of the table."""

@@ -46,6 +46,7 @@ from chaos_world import (
 from ee_spark.check.forget import forget
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import verify
+from ee_spark.errors import StoreError
 from ee_spark.store.runs import read_runs
 
 CANARIES = ("canary", f".{'0' * 32}", "r0-l0-c0", "part-0.parquet")
@@ -197,7 +198,7 @@ class Round:
     def plant_notes(self, _: float) -> bool:
         """Notes of lanes and of a run that nobody knows, among those of runs that live."""
         for run in {"20200101T000000Z", *(entry.name.split("/")[2] for entry in self.store.list("_ee_spark/lanes/"))}:
-            self.store.create(f"_ee_spark/lanes/{run}/r0-l7-c3", b"{}")
+            self._plant(f"_ee_spark/lanes/{run}/r0-l7-c3", b"{}")
         return True
 
     def plant_pickle(self, _: float) -> bool:
@@ -206,8 +207,12 @@ class Round:
         for entry in self.store.list("_ee_spark/lanes/"):
             folder = entry.name.rpartition("/")[0]
             for lane in range(3):
-                self.store.create(f"{folder}/r0-l{lane}.arrow", evil)
+                self._plant(f"{folder}/r0-l{lane}.arrow", evil)
         return True
+
+    def _plant(self, name: str, data: bytes) -> None:
+        with suppress(StoreError):  # a folder on the way is a link at this moment
+            self.store.create(name, data)
 
     def link_temp(self, _: float) -> bool:
         return self._link("_ee_spark/tmp")
