@@ -78,14 +78,9 @@ def parse(data: bytes, where: str) -> Manifest:
     Raises:
         DamagedError: if they are not one.
     """
-<<<<<<< HEAD
     with damage(
         f"{where}/{JOB}", "cannot be read as a job's manifest", "put back a copy of it, or write to another path"
     ):
-=======
-    way_out = "write the output.path of a job that ran"
-    with damage(f"{where}/{JOB}", "cannot be read as a job's manifest", way_out, StoreError):
->>>>>>> hostile
         job = json_of(data)
         found = Manifest(
             str(job["name"])[:LONGEST],
