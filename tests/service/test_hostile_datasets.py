@@ -46,7 +46,7 @@ def test_a_manifest_that_is_none_is_told_in_a_line(dataset: Path, data: bytes) -
     (dataset / "_ee_spark" / "job.json").write_bytes(data)
     for more in ([], ["--repair"]):
         done = verify(dataset, *more)
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert len(done.stderr.splitlines()) == 1
         assert len(done.stderr) < 300
         assert "job.json: cannot be read as a job's manifest" in done.stderr
