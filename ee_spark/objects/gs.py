@@ -37,6 +37,8 @@ SECONDS = 120.0
 """How long one request is tried again; a wait is drawn from 0 to 0.25 s, doubled each time up to 8 s."""
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 ANSWER_SECONDS = 60
+SLOWEST = 1 << 20
+"""Bytes a second: what is sent, and what may be answered, gives one request so much more time."""
 CONNECTIONS = 32
 
 
@@ -188,11 +190,13 @@ class GsStore:
 
     def _send(self, method: str, path: str, body: bytes | Path | None, headers: dict[str, str], most: int) -> Answer:
         """Send one request, and once more where its token had run out."""
+        size = body.stat().st_size if isinstance(body, Path) else len(body or b"")
+        seconds = ANSWER_SECONDS + (size + most) / SLOWEST
         while True:
             token = None if self._anonymous else self._tokens.token()
             sent = {**headers, "authorization": f"Bearer {token}"} if token else headers
             with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
-                answer = self._connections.request(method, self._url + path, content, sent, ANSWER_SECONDS, most)
+                answer = self._connections.request(method, self._url + path, content, sent, seconds, most)
             if answer.status != 401 or not token or not self._tokens.renewed(token):
                 return answer
 
