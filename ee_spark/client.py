@@ -28,6 +28,7 @@ from ee_spark.connections import Answer, Connections, OversizeError
 from ee_spark.errors import EESparkError, JobError, Kind, ServiceError, one_line, refusal
 from ee_spark.hosts import ENDPOINTS, check_credentials, is_google
 from ee_spark.job import JobConfig
+from ee_spark.json_answers import parsed
 from ee_spark.limits import MAX_ANSWER, MAX_JSON
 from ee_spark.tokens import Official, Tokens, Transport, default_credentials, passing
 from ee_spark.version import __version__
@@ -145,7 +146,7 @@ class Client:
         with understood(f"an answer of {len(answer.data)} bytes is not JSON"):
             # Only an exponent or a number of hundreds of digits can be more than a float holds.
             finite = _finite if _HUGE.search(answer.data) else None
-            found = json.loads(answer.data, parse_constant=_finite, parse_float=finite)
+            found = parsed(answer.data, parse_constant=_finite, parse_float=finite)
         if not isinstance(found, dict):
             raise ServiceError(f"an answer of {len(answer.data)} bytes is no JSON object", kind="damaged", status=200)
         return found

@@ -31,6 +31,10 @@ from ee_spark.limits import MAX_ERROR, MAX_JSON
 __all__ = ["Answer", "Connections", "HTTPError", "OversizeError", "Proxy", "proxy_of"]
 
 CONNECT_SECONDS = 10
+LOOK_SECONDS = 0.5
+"""How often requests in flight are looked at, whether their time is over."""
+IDLE_LOOKS = 20
+"""After so many looks at nothing the thread that looks ends; the next request starts another."""
 _STEP = 1 << 16
 """Bytes of a compressed answer inflated at once: what a bomb of them may come to is bounded too."""
 
@@ -65,14 +69,15 @@ class Proxy:
 
 
 class Connections:
-    """Pooled connections, directly or through the environment's proxies, whose requests in flight can be ended.
+    """Pooled connections, directly or through the environment's proxies, whose requests end in time.
 
-    For any number of threads; a process that was forked begins anew, since two must not read from one connection.
+    For any number of threads; a process that was forked begins anew, since two must not read from one connection. A
+    timeout of sockets starts again with every byte: one thread of its own, while requests are in flight, ends those
+    whose whole time is over.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._lock = threading.Lock()
         self._begin()
 
     def request(
@@ -97,27 +102,42 @@ class Connections:
         if self._process != os.getpid():
             self._begin()
         limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
-        _tracked.requests = (self._in_flight, time.monotonic() + timeout)
+        until = time.monotonic() + timeout
+        flight, thread = self._in_flight, threading.get_ident()
+        flight[thread] = (until, None)
+        _tracked.request = (flight, until)
+        if self._reaper is None:
+            self._start_reaper()
+        ended = False
         try:
-            response = self._manager(url).request(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                timeout=limits,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-            )
-            return Answer(response.status, response.headers, _read(response, most))
-        finally:
-            self._in_flight.pop(threading.get_ident(), None)
+            try:
+                response = self._manager(url).request(
+                    method,
+                    url,
+                    body=body,
+                    headers=headers,
+                    timeout=limits,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                )
+                answer = Answer(response.status, response.headers, _read(response, most))
+            finally:
+                ended = flight.pop(thread, None) is None
+        except (HTTPError, OSError, ValueError):
+            if ended:
+                raise _late(until, timeout) from None
+            raise
+        if ended:  # a body that ends with its connection looks whole
+            raise _late(until, timeout)
+        return answer
 
     def expire(self, everything: bool) -> None:
         """End requests that are past their time, or ``everything`` in flight: their callers get an HTTPError."""
         now = time.monotonic()
-        for until, wire in list(self._in_flight.values()):
-            if everything or until < now:
+        for thread, (until, wire) in list(self._in_flight.items()):
+            if wire is not None and (everything or until < now):
+                self._in_flight.pop(thread, None)
                 with suppress(OSError, ValueError):
                     socket.socket.shutdown(wire, socket.SHUT_RDWR)  # wakes the thread that reads from it
 
@@ -128,8 +148,30 @@ class Connections:
 
     def _begin(self) -> None:
         self._process = os.getpid()
+        self._lock = threading.Lock()  # another thread may have held the old one when this process was forked
         self._managers: dict[str | None, urllib3.PoolManager] = {}
-        self._in_flight: dict[int, tuple[float, Any]] = {}
+        self._in_flight: dict[int, tuple[float, socket.socket | None]] = {}
+        self._reaper: threading.Thread | None = None
+
+    def _start_reaper(self) -> None:
+        with self._lock:
+            if self._reaper is None:
+                self._reaper = threading.Thread(target=self._reap, name="ends-late-requests", daemon=True)
+                self._reaper.start()
+
+    def _reap(self) -> None:
+        """End requests that are past their time; ends when there were none for a while."""
+        idle = 0
+        while True:
+            time.sleep(LOOK_SECONDS)
+            self.expire(everything=False)
+            idle = 0 if self._in_flight else idle + 1
+            if idle >= IDLE_LOOKS:
+                with self._lock:
+                    reaper, self._reaper = self._reaper, None
+                    if not self._in_flight:  # a request notes itself before it looks for who watches
+                        return
+                    self._reaper, idle = reaper, 0
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         proxy = proxy_of(url)
@@ -174,17 +216,49 @@ def _read(response: urllib3.BaseHTTPResponse, most: int) -> bytes:
             response.close()
 
 
+def _late(until: float, seconds: float) -> HTTPError:
+    late = time.monotonic() >= until
+    return urllib3.exceptions.TimeoutError(f"no whole answer within {seconds:g} s" if late else "ended from outside")
+
+
 _tracked = threading.local()
 
 
+def _note(wire: socket.socket | None) -> None:
+    """Note the socket of this thread's request where another thread can end it."""
+    flight, until = _tracked.request
+    flight[threading.get_ident()] = (until, wire)
+
+
 class _Tracked:
-    """A connection that notes its socket, while a request is in flight, where another thread can end it."""
+    """A connection that notes its socket from its first moment on: a proxy's answer and a handshake have an end too."""
+
+    sock: Any
 
     def request(self, *args: Any, **options: Any) -> Any:
-        result = super().request(*args, **options)  # type: ignore[misc]
-        in_flight, until = _tracked.requests
-        in_flight[threading.get_ident()] = (until, self.sock)  # type: ignore[attr-defined]
-        return result
+        if self.sock is not None:
+            _note(_base(self.sock))
+        return super().request(*args, **options)  # type: ignore[misc]
+
+    def connect(self) -> None:
+        self._first: socket.socket | None = None
+        try:
+            super().connect()  # type: ignore[misc]
+            _note(_base(self.sock))
+        finally:
+            if self._first is not None:
+                self._first.close()
+
+    def _new_conn(self) -> socket.socket:
+        made: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self._first = made.dup()  # TLS takes over the socket before it is there to be noted
+        _note(self._first)
+        return made
+
+
+def _base(sock: Any) -> Any:
+    """Return the socket below TLS within TLS, which is no socket itself."""
+    return sock if isinstance(sock, socket.socket) else sock.socket
 
 
 class _HTTPConnection(_Tracked, connection.HTTPConnection):

@@ -15,7 +15,7 @@ MAX_PAYLOAD = 10_485_760
 """Bytes of a request's body: "Request payload size exceeds the limit: 10485760 bytes."."""
 MAX_ANSWER = MAX_BYTES * 3 // 2
 """Bytes taken of any answer that is pixels: the service's limit, and half of it for what a format adds."""
-MAX_JSON = 1 << 28
+MAX_JSON = 1 << 25
 """Bytes taken of an answer that is JSON, inflated: a page of 1,000 assets or features has some 10 MB."""
 MAX_ERROR = 1 << 16
 """Bytes taken of an answer that is an error."""

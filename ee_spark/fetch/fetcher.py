@@ -156,9 +156,10 @@ class Fetcher(Generic[R, M]):
         self._arrived(request, images)
 
     def look(self, now: float) -> None:
-        """End what takes too long: requests past their time, all of them when the run stops, a lane without answers."""
+        """End all that is in flight when the run has stopped for too long; what is past its time ends by itself."""
         since = self._line.stopped_at
-        self.client.expire(everything=since is not None and now - since > STOP_SECONDS)
+        if since is not None and now - since > STOP_SECONDS:
+            self.client.expire(everything=True)
         self.telemetry.looked(now, self.quota.window)
 
     def leave(self) -> list[Answer[R]]:

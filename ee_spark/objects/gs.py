@@ -15,14 +15,16 @@ import uuid
 from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import google_crc32c
 from google.auth import exceptions as google_exceptions
 
 from ee_spark.connections import Answer, Connections, HTTPError, OversizeError
-from ee_spark.errors import StoreError, one_line
+from ee_spark.errors import EESparkError, StoreError, one_line
 from ee_spark.hosts import endpoint, is_google
+from ee_spark.json_answers import pages, parsed
 from ee_spark.limits import MAX_ERROR, MAX_JSON, MAX_OBJECT
 from ee_spark.objects.names import check, is_temporary
 from ee_spark.objects.ranges import TAIL, RangeFile
@@ -37,6 +39,8 @@ SECONDS = 120.0
 """How long one request is tried again; a wait is drawn from 0 to 0.25 s, doubled each time up to 8 s."""
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 ANSWER_SECONDS = 60
+SLOWEST = 1 << 20
+"""Bytes a second: what is sent, and what may be answered, gives one request so much more time."""
 CONNECTIONS = 32
 
 
@@ -100,27 +104,23 @@ class GsStore:
     def list(self, prefix: str) -> list[Entry]:
         """Return the objects whose name begins with ``prefix``, sorted by name."""
         found: list[Entry] = []
-        token = ""
-        while True:
-            query = {
-                "prefix": self._base + check(prefix, prefix=True),
-                "fields": "items(name,size,generation),nextPageToken",
-            }
-            if token:
-                query["pageToken"] = token
-            answer = self._call("GET", f"{self._objects}?{urlencode(query)}", most=MAX_JSON)
-            try:
-                page = json.loads(answer.data)
-                for item in page.get("items", ()):
+        try:
+            for items in pages(partial(self._page, check(prefix, prefix=True)), "items"):
+                for item in items:
                     name, generation = item["name"].removeprefix(self._base), str(item["generation"])
                     found.append(Entry(name, int(item["size"]), generation))
-                seen, token = token, str(page.get("nextPageToken", ""))
-            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-                raise StoreError(f"{self.root}/{prefix}: a list that cannot be read ({one_line(error, 100)})") from None
-            if not token:
-                return sorted(found, key=lambda entry: entry.name)
-            if token == seen:
-                raise StoreError(f"{self.root}/{prefix}: a list without an end: the same page twice")
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            if isinstance(error, EESparkError):
+                raise
+            raise StoreError(f"{self.root}/{prefix}: a list that cannot be read ({one_line(error, 100)})") from None
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _page(self, prefix: str, token: str | None) -> dict[str, Any]:
+        query = {"prefix": self._base + prefix, "fields": "items(name,size,generation),nextPageToken"}
+        if token:
+            query["pageToken"] = token
+        page: dict[str, Any] = parsed(self._call("GET", f"{self._objects}?{urlencode(query)}", most=MAX_JSON).data)
+        return page
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
@@ -188,11 +188,13 @@ class GsStore:
 
     def _send(self, method: str, path: str, body: bytes | Path | None, headers: dict[str, str], most: int) -> Answer:
         """Send one request, and once more where its token had run out."""
+        size = body.stat().st_size if isinstance(body, Path) else len(body or b"")
+        seconds = ANSWER_SECONDS + (size + most) / SLOWEST
         while True:
             token = None if self._anonymous else self._tokens.token()
             sent = {**headers, "authorization": f"Bearer {token}"} if token else headers
             with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
-                answer = self._connections.request(method, self._url + path, content, sent, ANSWER_SECONDS, most)
+                answer = self._connections.request(method, self._url + path, content, sent, seconds, most)
             if answer.status != 401 or not token or not self._tokens.renewed(token):
                 return answer
 

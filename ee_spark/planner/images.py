@@ -18,6 +18,7 @@ from ee_spark.boundary import shown
 from ee_spark.client import Client, asset_name, understood
 from ee_spark.errors import EESparkError, JobError, ServiceError, while_planning
 from ee_spark.job import Source
+from ee_spark.json_answers import pages
 from ee_spark.planner.columns import TIME
 from ee_spark.planner.crs import Ints
 from ee_spark.planner.lattice import Lattice, aligned
@@ -136,13 +137,12 @@ def _listed(client: Client, source: Source, area: dict[str, Any]) -> Iterator[di
     if source.filter:
         terms.append(source.filter)  # OR binds closer than AND (https://google.aip.dev/160)
     where, wanted = f"{asset_name(source.name)}:listAssets", " AND ".join(terms)
-    token: str | None = None
-    while True:
-        page = patiently(partial(client.get, where, pageSize=PAGE, pageToken=token, filter=wanted, view="FULL"))
-        yield from (asset for asset in page.get("assets", ()) if asset.get("type") == "IMAGE")
-        token = page.get("nextPageToken")
-        if not token:
-            return
+
+    def ask(token: str | None) -> dict[str, Any]:
+        return patiently(partial(client.get, where, pageSize=PAGE, pageToken=token, filter=wanted, view="FULL"))
+
+    for assets in pages(ask, "assets"):
+        yield from (asset for asset in assets if asset.get("type") == "IMAGE")
 
 
 class _Dates:

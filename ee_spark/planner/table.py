@@ -9,6 +9,7 @@ from typing import Any
 
 from ee_spark.client import Client, asset_name, understood
 from ee_spark.errors import JobError, ServiceError
+from ee_spark.json_answers import pages
 from ee_spark.planner.images import refused
 from ee_spark.planner.points import Points, points_of
 from ee_spark.planner.polygon import Polygons, polygons_of
@@ -48,11 +49,11 @@ def read_table(name: str, client: Client) -> Polygons | Points:
 
 
 def _listed(name: str, client: Client) -> Iterator[dict[str, Any]]:
-    token: str | None = None
+    where = f"{asset_name(name)}:listFeatures"
     count = 0
-    while True:
-        page = patiently(partial(client.get, f"{asset_name(name)}:listFeatures", pageSize=PAGE, pageToken=token))
-        features = page.get("features", ())
+    for features in pages(
+        lambda token: patiently(partial(client.get, where, pageSize=PAGE, pageToken=token)), "features"
+    ):
         count += len(features)
         if count > MAX_FEATURES:
             raise JobError(
@@ -60,9 +61,6 @@ def _listed(name: str, client: Client) -> Iterator[dict[str, Any]]:
                 "and name that with region.geojson or region.points"
             )
         yield from features
-        token = page.get("nextPageToken")
-        if not token:
-            return
 
 
 def _index(feature: dict[str, Any]) -> str:

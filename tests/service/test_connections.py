@@ -6,8 +6,8 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import ee
 import pytest
 import urllib3
+from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import service_account
 from google_service import Google, error_of
 from hypothesis import HealthCheck, example, given, settings
@@ -30,7 +31,7 @@ from ee_spark.errors import JobError, ServiceError, StoppedError, StoreError, wh
 from ee_spark.hosts import STANDARD, host_of, is_endpoint, is_google
 from ee_spark.objects import Settings, open_store
 from ee_spark.planner.source import connect
-from ee_spark.tokens import Tokens
+from ee_spark.tokens import Tokens, Transport
 
 USER = "me:p@ss: wörd"
 IN_URL = "me:p%40ss%3A%20w%C3%B6rd"
@@ -394,6 +395,130 @@ def test_a_custom_s3_endpoint_sends_nobody_elsewhere() -> None:
         with wire(lambda _: told) as custom, pytest.raises(StoreError):
             open_store("s3://bucket/x", Settings(s3_endpoint=custom.url, s3_region="us-east-1")).read("a")
         assert not other.said
+
+
+# How long an answer may take: every byte starts a socket's own timeout again.
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+TRICKLES = {
+    "body": (BEGUN, b" "),
+    "body without a length": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+    "error": (BEGUN.replace(b"200 OK", b"503 No"), b" "),
+    "head": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"X: y\r\n"),
+}
+"""Heads, and what comes after them again and again."""
+
+
+@contextmanager
+def trickle(head: bytes, piece: bytes) -> Iterator[socket.socket]:
+    """Answer every connection with ``head``, and then a ``piece`` ten times a second for as long as anybody listens."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(head)
+                while not over.wait(0.1):
+                    connection.sendall(piece)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
+
+
+def ended(ask: Callable[[], object]) -> BaseException | None:
+    """Return what ``ask`` raises; it must come to an end, which takes a second where all is well."""
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ask()
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "the request does not end"
+    return caught[0] if caught else None
+
+
+@pytest.mark.parametrize("kind", TRICKLES)
+def test_a_request_ends_in_its_time(kind: str) -> None:
+    with trickle(*TRICKLES[kind]) as listener:
+        error = ended(lambda: Connections(1).request("GET", f"http://127.0.0.1:{port_of(listener)}/", timeout=1))
+    assert isinstance(error, urllib3.exceptions.TimeoutError)
+    assert str(error) == "no whole answer within 1 s"
+
+
+def test_a_proxy_and_a_handshake_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n") as slow:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port_of(slow)}")
+        error = ended(lambda: Connections(1).request("GET", "https://ee.example.org/", timeout=1))
+        assert isinstance(error, urllib3.exceptions.TimeoutError)
+    hello = b"\x16\x03\x03\x40\x00"  # a record of 16 kB, which never comes whole
+    with trickle(hello, b"\x02") as slow, proxy({"ee.example.org:443": ("127.0.0.1", port_of(slow))}) as server:
+        through(monkeypatch, server)
+        error = ended(lambda: Connections(1).request("GET", "https://ee.example.org/", timeout=1))
+        assert isinstance(error, urllib3.exceptions.TimeoutError)
+
+
+def test_a_tls_answer_ends_in_time(google: tuple[Google, Wire, Proxy]) -> None:
+    far, _, _ = google
+    never = threading.Event()
+    far.answer = lambda said: Told(200, b"x" * 1000, hold=never)
+    error = ended(
+        lambda: Client(Service(STANDARD, "p", f"service-account:{far.account}")).call("GET", "/v1/x", None, 1)
+    )
+    never.set()
+    assert isinstance(error, ServiceError)
+    assert error.kind == "transient"
+
+
+def test_planning_tokens_and_stores_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ee_spark.client.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("ee_spark.objects.gs.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("ee_spark.objects.gs.SLOWEST", 1 << 40)
+    monkeypatch.setattr("ee_spark.objects.gs.SECONDS", 0.0)
+    with trickle(BEGUN, b" ") as listener:
+        url = f"http://127.0.0.1:{port_of(listener)}"
+        client = Client(Service(url, "p"))
+        assert isinstance(ended(lambda: client.get("x")), ServiceError)
+        _, official = client.official()
+        monkeypatch.setattr(official, "_seconds", 1)
+        assert isinstance(ended(lambda: official.request(f"{url}/v1/x")), TimeoutError)
+        token = Transport(Connections(1))
+        assert isinstance(ended(lambda: token(f"{url}/computeMetadata", timeout=1)), GoogleAuthError)
+        store = open_store("gs://bucket/x", Settings(gs_endpoint=url))
+        for ask in (partial(store.list, ""), partial(store.delete, "a"), partial(store.create, "a", b"data")):
+            error = ended(ask)
+            assert isinstance(error, StoreError)
+            assert "no whole answer within 1" in str(error)
+
+
+def test_what_watches_requests_ends_when_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ee_spark.connections.LOOK_SECONDS", 0.01)
+    connections = Connections(1)
+    with wire(lambda _: Told()) as server:
+        for _ in range(2):
+            assert connections.request("GET", server.url).status == 200
+            reaper = connections._reaper
+            assert reaper is not None
+            reaper.join(20)
+            assert not reaper.is_alive()
+            assert connections._reaper is None
 
 
 # How much of an answer is taken.

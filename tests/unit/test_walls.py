@@ -29,7 +29,7 @@ RULES = Rules(
         ("config", "emulator"),
         ("objects", "client"),
         ("tokens",),
-        ("job", "core_yaml", "connections", "answers"),
+        ("job", "core_yaml", "connections", "answers", "json_answers"),
         ("usage",),
         ("boundary",),
         ("logs", "hosts", "limits", "status", "gdal"),
