@@ -31,6 +31,27 @@ _AMAZON = (
 """The domains of Amazon's partitions, as botocore lists them."""
 _AWS = re.compile(rf"(?:{_LABEL}\.)+(?:{'|'.join(map(re.escape, _AMAZON))})")
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]")
+_REGION = "(?:us|eu|[a-z]+(?:-[a-z]+)+[0-9]{1,2})"  # no service: a bucket may be called sts.storage
+_ISSUERS = tuple(
+    (re.compile(rf"(?:{hosts})\.googleapis\.com"), re.compile(path))
+    for hosts, path in (
+        ("oauth2", "/token"),
+        ("www", "/oauth2/v[34]/token"),  # in keys of some years ago
+        (
+            rf"(?:{_REGION}\.)?sts(?:\.mtls)?|sts\.{_REGION}(?:\.rep)?(?:\.mtls)?|{_REGION}-sts(?:\.mtls)?"
+            rf"|sts-{_LABEL}\.p(?:\.mtls)?",
+            "/v1/(?:token|oauthtoken)",
+        ),
+        (
+            rf"(?:{_REGION}\.)?iamcredentials(?:\.mtls)?|iamcredentials\.{_REGION}(?:\.rep)?(?:\.mtls)?"
+            rf"|{_REGION}-iamcredentials(?:\.mtls)?|iamcredentials-{_LABEL}\.p(?:\.mtls)?",
+            "/v1/projects/[A-Za-z0-9:.-]+/serviceAccounts/[A-Za-z0-9@._%+-]+:generate(?:Access|Id)Token",
+        ),
+        ("reauth", "/v2/sessions(?::start|/[A-Za-z0-9_-]+:continue)"),
+    )
+)
+"""Who gives tokens for keys and assertions, and where (https://google.aip.dev/auth/4117, whose hosts may be regional):
+not all of Google, since much of it keeps what it is sent for whoever owns the bucket or topic that a path names."""
 _CREDENTIALS = ("_token_uri", "_token_url", "_service_account_impersonation_url", "_iam_endpoint_override")
 """Where google-auth's credentials keep the URLs that they are sent to."""
 
@@ -83,6 +104,31 @@ def check_token_goes_to(url: str) -> None:
         )
 
 
+def is_issuer(url: str) -> bool:
+    """Return True if keys and assertions may go to ``url``: it is of Google's, and gives tokens for them."""
+    parts = _plain(url) if is_google(url) else None
+    return bool(
+        parts
+        and parts.query is None
+        and parts.fragment is None
+        and any(host.fullmatch(parts.host or "") and path.fullmatch(parts.path or "") for host, path in _ISSUERS)
+    )
+
+
+def check_key_goes_to(url: str) -> None:
+    """Let a key, an assertion or a file's content go to who gives tokens for it, by TLS only.
+
+    Raises:
+        JobError: for any other URL; nothing has been sent to it.
+    """
+    check_token_goes_to(url)
+    if not is_issuer(url):
+        raise JobError(
+            f"a token or key was about to go to {_shown(url)}, which gives no tokens; look at the file of the "
+            "credentials"
+        )
+
+
 def check_credentials(credentials: object, key: str) -> None:
     """Refuse credentials whose own URLs, or whose universe, are not Google's, before any of them is used.
 
@@ -92,6 +138,11 @@ def check_credentials(credentials: object, key: str) -> None:
     while credentials is not None:
         for name in _CREDENTIALS:
             url = getattr(credentials, name, None)
+            if url and is_google(str(url)) and not is_issuer(str(url)):
+                raise JobError(
+                    f"{key}: their {name.strip('_')} is {_shown(url)}, which gives no tokens, and keys go to nobody "
+                    "else; make the key or credentials file anew"
+                )
             if url and not is_google(str(url)):
                 raise JobError(
                     f"{key}: their {name.strip('_')} is of host {_shown(host_of(str(url)) or url)}, and keys and "

@@ -1,7 +1,7 @@
 """Bearer tokens of one Google account: got through our own connections, renewed once for all threads.
 
-Keys, assertions and tokens go to https://*.googleapis.com only, whatever URLs the file of the credentials has
-(https://google.aip.dev/auth/4110 lists the kinds of files): each request is checked where it is sent.
+Tokens go to https://*.googleapis.com only, keys and assertions to those of them who give tokens, whatever URLs the
+credentials' file has (https://google.aip.dev/auth/4110 lists the kinds): each request is checked where it is sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.auth import transport as google_transport
 
 from ee_spark.connections import Answer, Connections, HTTPError, OversizeError
 from ee_spark.errors import JobError
-from ee_spark.hosts import check_credentials, check_token_goes_to
+from ee_spark.hosts import check_credentials, check_key_goes_to, check_token_goes_to
 from ee_spark.limits import MAX_ERROR
 
 TOKEN_SECONDS = 30
@@ -35,7 +35,7 @@ def passing(error: google_exceptions.GoogleAuthError) -> bool:
 
 
 class Transport(google_transport.Request):  # type: ignore[misc]
-    """How google-auth sends its requests: what holds a key, an assertion or a token goes to Google only.
+    """How google-auth sends its requests: what holds a key or an assertion goes to who gives tokens only.
 
     A request with neither body nor token asks a metadata server, or whoever a file of the credentials names, for what
     is then sent to Google: it may go there.
@@ -60,7 +60,7 @@ class Transport(google_transport.Request):  # type: ignore[misc]
             JobError: if it would take a key or token to another host.
         """
         if body or method not in ("GET", "PUT"):
-            check_token_goes_to(url)
+            check_key_goes_to(url)
         try:
             return self._connections.request(method, url, body, headers, timeout or TOKEN_SECONDS, MAX_TOKEN)
         except (HTTPError, OversizeError, OSError, ValueError) as error:

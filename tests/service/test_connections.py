@@ -304,6 +304,28 @@ def test_an_outage_of_who_gives_tokens_is_no_wrong_job(tmp_path: Path, monkeypat
         assert isinstance(while_planning("earth_engine", caught.value), StoppedError)
 
 
+@pytest.mark.parametrize("kind", ["external_account", "external_account_authorized_user"])
+def test_a_file_of_the_user_goes_to_no_bucket(
+    kind: str, google: tuple[Google, Wire, Proxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google's storage is a host of Google's: credentials that name somebody's bucket there are refused."""
+    _, service, server = google
+    inbox = "https://storage.googleapis.com/upload/storage/v1/b/inbox/o?uploadType=media&name=loot"
+    found = external(inbox, tmp_path / "secret", type=kind)
+    if kind != "external_account":
+        found |= {"refresh_token": "secret", "client_id": "x", "client_secret": "y"}
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(found))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    with pytest.raises(JobError, match="which gives no tokens"):
+        Client(Service(STANDARD, "p", "default")).call("GET", "/v1/x")
+    with pytest.raises(JobError, match="which gives no tokens"):
+        open_store("gs://bucket/x").read("a")
+    assert not service.said
+    assert not server.asked
+
+
 def test_a_key_is_not_sent_even_where_no_file_was_checked(tmp_path: Path) -> None:
     """The check is where it connects: credentials that come by another way are held by it too."""
     with wire(lambda _: Told()) as other:

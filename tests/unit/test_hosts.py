@@ -26,6 +26,7 @@ from ee_spark.hosts import (
     HIGH_VOLUME,
     STANDARD,
     check_credentials,
+    check_key_goes_to,
     check_token_goes_to,
     host_of,
     is_aws,
@@ -300,6 +301,60 @@ def test_amazons_hosts_are_known(url: str, aws: bool) -> None:
     assert is_aws(url) is aws
 
 
+ISSUERS = [
+    "https://oauth2.googleapis.com/token",
+    "https://OAuth2.GoogleAPIs.com:443/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+    "https://sts.googleapis.com/v1/token",
+    "https://sts.googleapis.com/v1/oauthtoken",
+    "https://sts.mtls.googleapis.com/v1/token",
+    "https://us-east1.sts.googleapis.com/v1/token",
+    "https://sts.us-east1.googleapis.com/v1/token",
+    "https://sts.us-east1.rep.googleapis.com/v1/token",
+    "https://us-east1-sts.googleapis.com/v1/token",
+    "https://sts-xyz.p.googleapis.com/v1/token",
+    "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@p.iam.gserviceaccount.com:generateAccessToken",
+    "https://iamcredentials.us-east1.rep.googleapis.com/v1/projects/-/serviceAccounts/a%40p.x:generateIdToken",
+    "https://reauth.googleapis.com/v2/sessions:start",
+    "https://reauth.googleapis.com/v2/sessions/a_b-1:continue",
+]
+NO_ISSUERS = [
+    "https://storage.googleapis.com/upload/storage/v1/b/inbox/o?uploadType=media&name=loot",
+    "https://storage.googleapis.com/inbox/v1/token",
+    "https://inbox.storage.googleapis.com/v1/token",
+    "https://sts.storage.googleapis.com/v1/token",
+    "https://pubsub.googleapis.com/v1/projects/p/topics/t:publish",
+    "https://logging.googleapis.com/v2/entries:write",
+    "https://www.googleapis.com/upload/storage/v1/b/inbox/o",
+    "https://sts.googleapis.com/v1/token?x=y",
+    "https://sts.googleapis.com/v1/token#x",
+    "https://sts.googleapis.com/v1/token/",
+    "https://sts.googleapis.com/v1/../upload",
+    "https://sts.googleapis.com",
+    "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a/b:generateAccessToken",
+    "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b.c:signBlob",
+    "http://sts.googleapis.com/v1/token",
+    "https://sts.googleapis.com.example.org/v1/token",
+    "https://evil.example/v1/token",
+]
+
+
+@pytest.mark.parametrize("url", ISSUERS)
+def test_keys_go_to_who_gives_tokens(url: str) -> None:
+    check_key_goes_to(url)
+    check_credentials(Named(token_url=url), "earth_engine.credentials")
+
+
+@pytest.mark.parametrize("url", [*NO_ISSUERS, *NOT_GOOGLE], ids=named)
+def test_keys_go_nowhere_else_at_google(url: str) -> None:
+    """A bucket, a topic or a log of anybody's is of Google too, and keeps what it is sent."""
+    with pytest.raises(JobError) as caught:
+        Transport(Connections(1))(url, "POST", b"subject_token=secret")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(JobError, match=r"earth_engine\.credentials: their token_url is "):
+        check_credentials(Named(token_url=url or " "), "earth_engine.credentials")
+
+
 class Named:
     """Credentials with URLs of their own, as google-auth keeps them."""
 
@@ -318,6 +373,8 @@ class Named:
         (Named(universe_domain="evil.example"), "universe_domain 'evil.example'"),
         (Named(token_uri="https://oauth2.googleapis.com/token", universe_domain="googleapis.com"), None),
         (Named(token_url="https://sts.googleapis.com/v1/token"), None),
+        (Named(token_url="https://storage.googleapis.com/upload/storage/v1/b/x/o?name=a"), "which gives no tokens"),
+        (Named(source_credentials=Named(token_uri="https://sts.googleapis.com/")), "which gives no tokens"),
     ],
 )
 def test_credentials_that_name_other_hosts_are_refused(credentials: Named, told: str | None) -> None:
