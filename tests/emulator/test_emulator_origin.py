@@ -71,7 +71,7 @@ def test_names_of_this_machine_are_answered(host: str, service: ee_emulator.Emul
     host = host.format(port=port_of(service))
     assert asked(service, f"GET {STATS} HTTP/1.1\r\nHost: {host}")[0] == 200
     for scheme in ("http", "https"):
-        page = f"GET {STATS} HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: {scheme}://{host}"
+        page = f"GET {STATS} HTTP/1.1\r\nHost: {host}\r\nOrigin: {scheme}://{host}"
         assert asked(service, page)[0] == 200
 
 
@@ -94,6 +94,27 @@ def test_a_foreign_origin_is_refused(origin: str, service: ee_emulator.Emulator)
     status, body = asked(service, head, b'{"latency_ms": 9}')
     assert status == 403
     assert json.loads(body)["error"]["message"].endswith("is not this machine: pages from elsewhere get no answer.")
+
+
+def test_a_page_of_this_server_has_its_port(service: ee_emulator.Emulator) -> None:
+    """Any program of this machine may show pages at another port: a browser knows them for other origins."""
+    port = port_of(service)
+    for host, origin, status in (
+        (f"127.0.0.1:{port}", f"http://localhost:{port}", 200),
+        ("localhost", "http://localhost:80", 200),
+        (f"127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}", 403),
+        (f"localhost:{port}", "http://localhost", 403),
+        ("localhost", f"http://localhost:{port}", 403),
+    ):
+        head = f"POST /_emulator/traffic HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}"
+        assert asked(service, head, b"{}")[0] == status
+
+
+def test_a_request_across_sites_is_refused(service: ee_emulator.Emulator) -> None:
+    """What a browser says of a form or an image of another site, where it sends no Origin."""
+    for site, status in (("cross-site", 403), ("Cross-Site", 403), ("same-origin", 200), ("none", 200)):
+        head = f"POST /_emulator/traffic HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: {site}"
+        assert asked(service, head, b"{}")[0] == status
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
