@@ -21,6 +21,10 @@ MAX_ERROR = 1 << 16
 """Bytes taken of an answer that is an error."""
 MAX_OBJECT = 1 << 30
 """Bytes of an object of a store that is read whole."""
+MAX_RECORD = 1 << 26
+"""Bytes of an object of a store that is JSON: some KB, but older versions kept a run's points in it, 60 a point."""
+MAX_LISTED = 1 << 21
+"""Objects of a list."""
 WIDEST = 8
 """Bytes of a sample of the widest type."""
 TIFF_TILE = 256

@@ -74,10 +74,10 @@ def _images(store: Store, layout: Layout) -> str:
 
 def _empty_part(store: Store, layout: Layout, name: str) -> str:
     while True:
-        found = store.read(name)
+        found = next((entry.generation for entry in store.list(name) if entry.name == name), None)
         if found is None:
             return f"{name} is gone by itself"
-        if store.replace(name, build([], layout, "repair").data, found[1]):
+        if store.replace(name, build([], layout, "repair").data, found):
             return f"replaced {name} by a part without rows; the next run asks for its tiles again"
 
 

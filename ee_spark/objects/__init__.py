@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ee_spark.boundary import shown
 from ee_spark.errors import JobError, StoreError
+from ee_spark.limits import MAX_OBJECT
 from ee_spark.objects.file import FileStore, is_full, replace_file
 from ee_spark.objects.input import MOST_BYTES, read_file
 from ee_spark.objects.names import is_bucket, temporary
@@ -128,13 +129,11 @@ def read_input(path: str, key: str, settings: Settings | None = None, most: int 
             raise JobError(text) from None
     folder, _, name = path.rpartition("/")
     try:
-        found = open_store(folder, settings).read(name)
+        found = open_store(folder, settings).read(name, min(most, MAX_OBJECT))
     except (StoreError, JobError) as error:
         raise JobError(f"{key}: cannot read {path!r}: {error}") from None
     if found is None:
         raise JobError(f"{key}: {path!r} does not exist; relative paths start at the job file")
-    if len(found[0]) > most:
-        raise JobError(f"{key}: {path!r} has {len(found[0]):,} bytes, and at most {most:,} are read")
     return found[0]
 
 

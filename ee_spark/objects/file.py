@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ee_spark.errors import StoreError
+from ee_spark.errors import DamagedError, StoreError
+from ee_spark.limits import MAX_OBJECT
 from ee_spark.objects.folders import folder, new_file, regular_file, remove, root_folder, status
 from ee_spark.objects.lock import NO_LINKS, Locks
 from ee_spark.objects.names import check, is_run_id, is_temporary
-from ee_spark.objects.store import OWN, TEMP, Entry
+from ee_spark.objects.store import OWN, TEMP, Entry, check_size
 
 TRIES = 3
 DEEPEST = 64
@@ -86,11 +87,12 @@ class FileStore:
         with self._errors(name), self._above(name, make=True) as (at, last), path.open("rb") as file:
             _put(at, last, iter(lambda: file.read(COPY_BYTES), b""))
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """Return the bytes and generation of ``name``, or None."""
+    def read(self, name: str, most: int = MAX_OBJECT) -> tuple[bytes, str] | None:
+        """Return the bytes and generation of ``name``, at most ``most``, or None."""
         with self._errors(name), suppress(FileNotFoundError), self._file(name) as file:
             facts = os.fstat(file)
-            return _content(file, facts.st_size), _stat_generation(facts)
+            check_size(facts.st_size, most)
+            return _content(file, facts.st_size, most), _stat_generation(facts)
         return None
 
     def open(self, name: str) -> pa.NativeFile:
@@ -209,6 +211,8 @@ def store_errors(target: Path) -> Iterator[None]:
     """Turn what the system raises into a StoreError that names ``target``, and says what to do where that is known."""
     try:
         yield
+    except DamagedError as error:
+        raise DamagedError(f"{target}: {error}") from None
     except StoreError as error:
         raise StoreError(f"{target}: {error}") from error.__cause__
     except OSError as error:
@@ -258,12 +262,13 @@ def _names(at: int, *, folders: bool) -> list[str]:
         return [item.name for item in found if getattr(item, kind)(follow_symlinks=False)]
 
 
-def _content(file: int, size: int) -> bytes:
-    """Return what is left of a file of ``size`` bytes."""
-    parts = []
-    while part := os.read(file, max(1, size)):
+def _content(file: int, size: int, most: int) -> bytes:
+    """Return what is left of a file of ``size`` bytes, or some more, but never without end."""
+    parts, taken = [], 0
+    while part := os.read(file, max(1, size - taken)):
         parts.append(part)
-        size -= len(part)
+        taken += len(part)
+        check_size(taken, most)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

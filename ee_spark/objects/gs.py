@@ -22,7 +22,7 @@ import google_crc32c
 from google.auth import exceptions as google_exceptions
 
 from ee_spark.connections import Answer, Connections, HTTPError, OversizeError
-from ee_spark.errors import EESparkError, StoreError, one_line
+from ee_spark.errors import DamagedError, EESparkError, StoreError, one_line
 from ee_spark.hosts import endpoint, is_google
 from ee_spark.json_answers import pages, parsed
 from ee_spark.limits import MAX_ERROR, MAX_JSON, MAX_OBJECT
@@ -68,9 +68,9 @@ class GsStore:
         headers = {"content-type": "application/octet-stream", "content-length": str(path.stat().st_size)}
         self._call("POST", f"/upload{self._objects}?{query}", path, headers)
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """Return the bytes and generation of ``name``, or None."""
-        answer = self._call("GET", self._object(name, alt="media"), good=(200, 404), most=MAX_OBJECT)
+    def read(self, name: str, most: int = MAX_OBJECT) -> tuple[bytes, str] | None:
+        """Return the bytes and generation of ``name``, at most ``most``, or None."""
+        answer = self._call("GET", self._object(name, alt="media"), good=(200, 404), most=most)
         if answer.status == 404:
             return None
         self._check(name, answer)
@@ -175,7 +175,7 @@ class GsStore:
             except (HTTPError, OSError, google_exceptions.TransportError) as error:
                 problem, again = f"no answer ({one_line(error)})", True
             except OversizeError as error:
-                raise StoreError(f"{self.root}: {method} of {name!r}: {error}") from None
+                raise DamagedError(f"{self.root}: {method} of {name!r}: {error}") from None
             except google_exceptions.GoogleAuthError as error:
                 raise StoreError(
                     f"{self.root}: could not load credentials for Cloud Storage ({one_line(error)}); run 'gcloud auth "

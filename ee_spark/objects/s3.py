@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,33 @@ import google_crc32c
 from urllib3.exceptions import HTTPError
 
 from ee_spark.connections import proxy_of
-from ee_spark.errors import StoreError, missing_extra
+from ee_spark.errors import DamagedError, StoreError, missing_extra, one_line
 from ee_spark.hosts import endpoint, is_aws
+from ee_spark.limits import MAX_ERROR, MAX_JSON, MAX_LISTED, MAX_OBJECT
 from ee_spark.objects.names import check, is_temporary
 from ee_spark.objects.ranges import TAIL, RangeFile
-from ee_spark.objects.store import TEMP, Entry, Settings
+from ee_spark.objects.store import TEMP, Entry, Settings, check_size
 
 try:
     import boto3
     from boto3.exceptions import Boto3Error
     from botocore import UNSIGNED
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 except ImportError:
     raise missing_extra("s3://", "boto3", "s3") from None
 
 ATTEMPTS = 10
 """Tries of one request on transient errors, with botocore's own jittered waits of up to 20 s."""
 CONNECTIONS = 32
+ANSWER_SECONDS = 60
+SLOWEST = 1 << 16
+"""Bytes a second: what has arrived gives an answer so much more time."""
+STEP = 1 << 20
 BODIES = 5
 CONFLICTS = 20
+EMPTY_PAGES = 20
+"""Pages in a row of a list that name nothing new."""
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 REFUSED = frozenset({"412", "PreconditionFailed"})
 CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
@@ -74,30 +81,43 @@ class S3Store:
             except Boto3Error as error:
                 raise StoreError(f"{self.root}/{name}: {error}") from None
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """Return the bytes and generation of ``name``, or None."""
+    def read(self, name: str, most: int = MAX_OBJECT) -> tuple[bytes, str] | None:
+        """Return the bytes and generation of ``name``, at most ``most``, or None."""
         with self._errors(name, ABSENT):
-            data, answer = self._get(name)
+            data, answer = self._get(name, most)
             return data, answer["ETag"]
         return None
 
     def open(self, name: str) -> RangeFile:
         """Open ``name`` for random access to the generation that it has now."""
         with self._errors(name, frozenset({"InvalidRange", "416"})):
-            tail, answer = self._get(name, Range=f"bytes=-{TAIL}")
+            tail, answer = self._get(name, TAIL, Range=f"bytes=-{TAIL}")
             size = int(answer.get("ContentRange", f"/{len(tail)}").rpartition("/")[2])
+            if size < len(tail):
+                raise ValueError(f"a size of {size}")
             return RangeFile(size, tail, self._fetcher(name, answer["ETag"]))
         return RangeFile(0, b"", lambda start, stop: b"")
 
     def list(self, prefix: str) -> list[Entry]:
         """Return the objects whose name begins with ``prefix``, sorted by name."""
+        found: dict[str, Entry] = {}
         with self._errors(prefix):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._base + check(prefix, prefix=True)
             )
-            items = [item for page in pages for item in page.get("Contents", ())]
-        found = [Entry(item["Key"].removeprefix(self._base), int(item["Size"]), item["ETag"]) for item in items]
-        return sorted(found, key=lambda entry: entry.name)
+            empty = 0
+            for page in pages:
+                before = len(found)
+                for item in page.get("Contents", ()):
+                    name = item["Key"].removeprefix(self._base)
+                    found[name] = Entry(name, int(item["Size"]), item["ETag"])
+                empty = 0 if len(found) > before else empty + 1
+                if empty > EMPTY_PAGES or len(found) > MAX_LISTED:
+                    raise StoreError(
+                        f"{self.root}/{prefix}: a list without an end: {len(found):,} objects, and {empty} pages that "
+                        "name no other"
+                    )
+        return sorted(found.values(), key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
         """Remove ``name`` if it is there."""
@@ -133,21 +153,37 @@ class S3Store:
             "resumes"
         )
 
-    def _get(self, name: str, **options: str) -> tuple[bytes, dict[str, Any]]:
-        """Get an object or a part of it; botocore tries requests again, but not bodies that break off."""
-        for _ in range(BODIES - 1):
+    def _get(self, name: str, most: int, **options: str) -> tuple[bytes, dict[str, Any]]:
+        """Get an object or a part of it, at most ``most`` bytes, all that its length says.
+
+        botocore tries requests again, but not bodies that break off.
+        """
+        left = BODIES
+        while True:
             answer = self._s3.get_object(Bucket=self._bucket, Key=self._base + check(name), **options)
+            body, left = answer["Body"], left - 1
             try:
-                return answer["Body"].read(), answer
+                check_size(int(answer.get("ContentLength", 0)), most)
+                parts, size = [], 0
+                while part := body.read(STEP):  # its last, empty one compares the length and the checksum
+                    parts.append(part)
+                    size += len(part)
+                    check_size(size, most)
+                return b"".join(parts), answer
             except (BotoCoreError, HTTPError):
+                if not left:
+                    raise
                 time.sleep(random.uniform(0, 0.5))
-        answer = self._s3.get_object(Bucket=self._bucket, Key=self._base + check(name), **options)
-        return answer["Body"].read(), answer
+            finally:
+                body.close()
 
     def _fetcher(self, name: str, etag: str) -> Callable[[int, int], bytes]:
         def fetch(start: int, stop: int) -> bytes:
             with self._errors(name):
-                return self._get(name, Range=f"bytes={start}-{stop - 1}", IfMatch=etag)[0]
+                data = self._get(name, stop - start, Range=f"bytes={start}-{stop - 1}", IfMatch=etag)[0]
+                if len(data) != stop - start:
+                    raise ValueError(f"{len(data)} bytes came, asked for were {stop - start}")
+                return data
             raise AssertionError  # _errors lets nothing pass here
 
         return fetch
@@ -162,9 +198,18 @@ class S3Store:
                 raise StoreError(f"{self.root}/{name}: {error}") from None
         except (BotoCoreError, HTTPError) as error:
             raise StoreError(f"{self.root}/{name}: {error}") from None
+        except DamagedError as error:
+            raise DamagedError(f"{self.root}/{name}: {error}") from None
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise StoreError(f"{self.root}/{name}: an answer that cannot be read ({one_line(error, 100)})") from None
 
     @cached_property
     def _s3(self) -> Any:
+        client = self._client()
+        client.meta.events.register("before-send.s3", partial(_send, client._endpoint.http_session))
+        return client
+
+    def _client(self) -> Any:
         settings, options = self._settings, {}
         if self._endpoint:
             options["proxies"] = _proxies(self._endpoint)
@@ -197,6 +242,55 @@ class S3Store:
                 "with keys, or storage.anonymous: true"
             )
         return session
+
+
+class _Body:
+    """The body of an answer as it arrives: of at most ``most`` bytes, and not without end, however slowly it drips."""
+
+    def __init__(self, raw: Any, url: str, most: int) -> None:
+        self._raw, self._url, self._most = raw, url.partition("?")[0], most
+        self._since, self._taken = time.monotonic(), 0
+
+    def read(self, amount: int | None = None) -> bytes:
+        """Return what has arrived, at most ``amount`` bytes; or all that will."""
+        if amount is None:
+            return b"".join(self.stream())
+        part: bytes = self._raw.read1(amount)
+        self._taken += len(part)
+        check_size(self._taken, self._most)
+        seconds = time.monotonic() - self._since
+        if part and seconds > ANSWER_SECONDS + self._taken / SLOWEST:
+            raise StoreError(
+                f"{self._url}: the answer did not end: {self._taken:,} bytes in {seconds:.0f} s; run the same command "
+                "again, it resumes"
+            )
+        return part
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield all of it, step by step."""
+        try:
+            while part := self.read(STEP):
+                yield part
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection back, or up where something is left in it."""
+        self._raw.close()
+
+
+def _send(session: Any, request: Any, **_: object) -> Any:
+    """Send a request as botocore does, but take no more of its answer than is wanted."""
+    streamed, request.stream_output = request.stream_output, True
+    answer = session.send(request)
+    most = MAX_ERROR if answer.status_code >= 300 else MAX_OBJECT if streamed else MAX_JSON
+    answer.raw = _Body(answer.raw, request.url, most)
+    if not streamed:
+        try:
+            _ = answer.content  # now, where botocore tries again what breaks off
+        except HTTPError as error:
+            raise ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
+    return answer
 
 
 def _proxies(url: str) -> dict[str, str]:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ee_spark.errors import DamagedError
+from ee_spark.limits import MAX_OBJECT
+
 OWN = "_ee_spark"
 TEMP = f"{OWN}/tmp"
 
@@ -49,8 +52,11 @@ class Store(Protocol):
     def send(self, name: str, path: Path) -> None:
         """Publish the file at ``path`` as ``name`` in one atomic step and in little memory, whatever had the name."""
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """Return the bytes of ``name`` and the generation they belong to, or None if there is no such object."""
+    def read(self, name: str, most: int = MAX_OBJECT) -> tuple[bytes, str] | None:
+        """Return the bytes of ``name`` and the generation they belong to, or None if there is no such object.
+
+        More than ``most`` bytes are not read: that is a :class:`~ee_spark.errors.DamagedError`.
+        """
 
     def open(self, name: str) -> Any:
         """Open ``name`` as a binary file for random access; all that is read is of one generation."""
@@ -63,3 +69,13 @@ class Store(Protocol):
 
     def clear_temp(self) -> None:
         """Remove what writers that died left behind; a living writer whose temporary is gone writes it again."""
+
+
+def check_size(size: int, most: int) -> None:
+    """Refuse to read an object of ``size`` bytes or more, where at most ``most`` are read.
+
+    Raises:
+        DamagedError: so.
+    """
+    if size > most:
+        raise DamagedError(f"it has {size:,} bytes or more, and at most {most:,} are read; find out who wrote it")

@@ -8,6 +8,7 @@ lives, and none reads, counts or deletes what is another's. Datasets of older ve
 from __future__ import annotations
 
 from ee_spark.errors import StoreError
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.store.bounds import json_of
 
@@ -27,7 +28,7 @@ def goes_on(store: Store, fingerprint: str, life: str) -> bool:
     Raises:
         StoreError: if it cannot be read.
     """
-    found = store.read(JOB)
+    found = store.read(JOB, MAX_RECORD)
     if found is None:
         return False
     try:

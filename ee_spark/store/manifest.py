@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ee_spark.boundary import shown
 from ee_spark.errors import DamagedError, JobError, ReadError, StoreError
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.planner.frozen import LONGEST, Frozen
 from ee_spark.planner.plan import Plan, difference
@@ -119,7 +120,7 @@ def read(store: Store) -> Manifest | None:
         DamagedError: if it holds no job.
         StoreError: if it cannot be read.
     """
-    found = store.read(JOB)
+    found = store.read(JOB, MAX_RECORD)
     return None if found is None else parse(found[0], store.root)
 
 
@@ -163,7 +164,7 @@ def take_over(store: Store, plan: Plan) -> bool:
     False if another driver has done so for the same job meanwhile: its life goes on.
     """
     while True:
-        found = store.read(JOB)
+        found = store.read(JOB, MAX_RECORD)
         old = parse(found[0], store.root) if found else None
         if old and old.fingerprint == plan.fingerprint:
             return old.frozen.life == plan.frozen.life  # also where the answer to our replace was lost

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ee_spark.errors import StoreError
+from ee_spark.errors import DamagedError, StoreError
 from ee_spark.job import JobConfig
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.objects.names import is_run_id
 from ee_spark.planner.chunk import Pairs
@@ -59,8 +60,8 @@ def read_runs(store: Store, ids: Iterable[str] | None = None) -> dict[str, Recor
     """Return the records of all runs, or of some, by their ids, None for those that cannot be read."""
     names = list(run_ids(store) if ids is None else ids)
     with ThreadPoolExecutor(THREADS, "records") as pool:
-        found = list(pool.map(lambda run_id: store.read(f"{RUNS}/{run_id}.json"), names))
-    return {name: _record(one[0]) if one else None for name, one in zip(names, found, strict=True)}
+        found = list(pool.map(lambda run_id: _read(store, run_id), names))
+    return {name: one[0] if one else None for name, one in zip(names, found, strict=True)}
 
 
 def counts(record: Record, layout: Layout) -> bool:
@@ -93,18 +94,25 @@ def plan_of(store: Store, record: Record) -> Planned:
         return Planned(pairs, images, points_of, bool(record["job"]["grid"]["snap"]))
 
 
-def _record(data: bytes) -> dict[str, Any] | None:
-    """Return a run's record, or None where the bytes are not one."""
+def _read(store: Store, run_id: str) -> tuple[Record | None, str] | None:
+    """Return a run's record, None where the bytes are not one, and its generation; or None if there is none."""
+    name = f"{RUNS}/{run_id}.json"
     try:
-        return json_of(data)
-    except ValueError:
+        found = store.read(name, MAX_RECORD)
+    except DamagedError:  # larger than any that is written
+        found = next(((b"", entry.generation) for entry in store.list(name) if entry.name == name), None)
+    if found is None:
         return None
+    try:
+        return json_of(found[0]), found[1]
+    except ValueError:
+        return None, found[1]
 
 
 def is_over(store: Store, run_id: str) -> bool:
     """Return True if a run has ended, its driver is known to be gone, or nobody knows of it."""
-    found = store.read(f"{RUNS}/{run_id}.json")
-    return is_gone(_record(found[0]) if found else None)
+    found = _read(store, run_id)
+    return is_gone(found[0] if found else None)
 
 
 def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
@@ -129,8 +137,8 @@ def start_run(store: Store, plan: Plan, run_id: str | None) -> str:
         name = stem if number == 1 else f"{stem}-{number}"
         if store.create(f"{RUNS}/{name}.json", _json({"run_id": name, **body, "report": None})):
             return name
-        found = store.read(f"{RUNS}/{name}.json")
-        if found and (_record(found[0]) or {}).get("attempt") == attempt:  # our own, whose answer was lost
+        found = _read(store, name)
+        if found and (found[0] or {}).get("attempt") == attempt:  # our own, whose answer was lost
             return name
         number += 1
 
@@ -165,10 +173,10 @@ def forget(store: Store, run_id: str, by: str) -> Record:
     """
     name = f"{RUNS}/{run_id}.json"
     while True:
-        found = store.read(name)
+        found = _read(store, run_id)
         if found is None:
             raise StoreError(f"{store.root}/{name}: is gone")
-        record = _record(found[0]) or {"run_id": run_id, "torn": True}
+        record = found[0] or {"run_id": run_id, "torn": True}
         if is_forgotten(record):
             return record
         record = {**record, "forgotten": {"at": _now(), "by": by}}
@@ -180,8 +188,8 @@ def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
     """Add the report to a run's record."""
     name = f"{RUNS}/{run_id}.json"
     while True:  # somebody may take it out of the account meanwhile
-        found = store.read(name)
-        record = _record(found[0]) if found else None
+        found = _read(store, run_id)
+        record = found[0] if found else None
         if found is None or record is None:
             raise StoreError(f"{store.root}/{name}: the run's own record is {'gone' if found is None else 'damaged'}")
         if record.get("report") == json.loads(_json(report)):

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ee_spark.errors import StoreError
 from ee_spark.job import Sample
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
@@ -29,7 +30,7 @@ def held(store: Store, sample: Sample | None) -> Points | None:
     Raises:
         StoreError: if they were, and are gone or damaged.
     """
-    found = store.read(_name(sample)) if sample else None
+    found = store.read(_name(sample), MAX_RECORD) if sample else None
     if sample is None or found is None:
         return None
     with damage(f"{store.root}/{_name(sample)}", "is not a sample", "remove it, and it is drawn again", StoreError):

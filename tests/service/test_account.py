@@ -16,6 +16,7 @@ from ee_spark.check.forget import forget
 from ee_spark.check.repair import repair
 from ee_spark.check.verify import Problem
 from ee_spark.errors import JobError
+from ee_spark.limits import MAX_OBJECT
 from ee_spark.objects import FileStore
 from ee_spark.store import account
 from ee_spark.store.schema import RUNS, SUCCESS
@@ -35,9 +36,9 @@ class Watched(FileStore):
         if act is not None:
             act()
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
+    def read(self, name: str, most: int = MAX_OBJECT) -> tuple[bytes, str] | None:
         self._met("read", name)
-        return super().read(name)
+        return super().read(name, most)
 
     def open(self, name: str) -> Any:
         self._met("open", name)

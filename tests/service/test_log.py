@@ -29,6 +29,7 @@ from store_data import FINGERPRINT, layout, row, tiles
 from store_data import part as build_part
 
 from ee_spark.errors import EESparkError, LedgerError, StoppedError, StoreError
+from ee_spark.limits import MAX_OBJECT
 from ee_spark.objects import Entry, FileStore, Store, open_store
 from ee_spark.store import ledger, manifest
 from ee_spark.store.log import ChunkLog, open_logs
@@ -64,7 +65,7 @@ class MemoryStore:
         self.objects[name] = data, str(self._count)
         return True
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
+    def read(self, name: str, most: int = MAX_OBJECT) -> tuple[bytes, str] | None:
         return self.objects.get(name)
 
     def open(self, name: str) -> Any:
@@ -120,8 +121,8 @@ class Stepped:
     def replace(self, name: str, data: bytes, generation: str | None) -> bool:
         return bool(self._step("replace", lambda: self._store.replace(name, data, generation)))
 
-    def read(self, name: str) -> Any:
-        return self._step("read", lambda: self._store.read(name))
+    def read(self, name: str, most: int = MAX_OBJECT) -> Any:
+        return self._step("read", lambda: self._store.read(name, most))
 
     def open(self, name: str) -> Any:
         return self._step("open", lambda: self._store.open(name))
