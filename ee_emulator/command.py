@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 _PARENT_CHECK_SECONDS = 1.0
+_LONGEST = 299  # characters of a message
 
 
 _ABOUT = """Serve an Earth Engine on loopback: for the unmodified official client, and for everybody else's programs.
@@ -58,7 +59,7 @@ jitter, faults and seed while it runs; GET /_emulator/algorithms names what is b
 )
 @click.option(
     "--catalog",
-    type=click.Path(path_type=Path),
+    type=Path,
     default=None,
     metavar="DIR",
     help="Folder with a catalog.json, which is read again when it changes.",
@@ -127,7 +128,11 @@ def main(
 
 
 def _refuse(why: str) -> None:
-    print(f"ee-spark emulator: {why}", file=sys.stderr, flush=True)
+    """End with one line, of what prints: a value in it may be long, or hold anything."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in f"ee-spark emulator: {why}")
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-(_LONGEST // 2 - 3) :]}"
+    print(line, file=sys.stderr, flush=True)
     raise SystemExit(2)
 
 

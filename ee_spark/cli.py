@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ee_emulator import main as emulator
 from ee_spark import extract as program
-from ee_spark.boundary import in_one_line
+from ee_spark.boundary import cut, in_one_line
 from ee_spark.check import asked
 from ee_spark.check import refetch as again
 from ee_spark.check.forget import forget as forgotten
@@ -278,7 +278,7 @@ def doctor(path: str | None, settings: tuple[str, ...], master: str | None) -> N
             findings.append(Finding("job", *str(error).rpartition("; ")[::2]))
     findings += examine(job, master)
     for finding in findings:
-        click.echo(finding)
+        click.echo(cut(str(finding)))
     sys.exit(0 if all(finding.well for finding in findings) else 2)
 
 

@@ -119,7 +119,7 @@ class Catalog:
     def _signature(self) -> tuple[int, int]:
         try:
             stat = os.stat(self._path)
-        except OSError:
+        except (OSError, ValueError):  # a name with a NUL
             return (0, 0)
         return stat.st_mtime_ns, stat.st_size
 
@@ -159,8 +159,9 @@ def _is_top(asset_id: str) -> bool:
 def _read(path: Path) -> _Content:
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CatalogError(f"{path}: {error.strerror or error}; a catalog is a folder with a catalog.json") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CatalogError(f"{path}: {why}; a catalog is a folder with a catalog.json") from error
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -44,6 +44,18 @@ def test_every_option_and_fault_is_named(text: str) -> None:
     assert parse_faults(dict.fromkeys(FAULTS, 0)).keys() == set(FAULTS)
 
 
+@pytest.mark.parametrize(
+    "words", [["--catalog", "a\0b"], ["--catalog", "x" * 5000], ["--faults", "\0\x1b[31m"], ["--faults", "9" * 5000]]
+)
+def test_what_cannot_be_served_is_one_short_line(words: list[str]) -> None:
+    done = CliRunner().invoke(emulator.main, words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.isprintable()
+    assert line.startswith("ee-spark emulator: ")
+    assert len(line) < 300
+
+
 def test_the_page_names_the_formats_and_policies() -> None:
     for name in (*THUMBNAIL_FORMATS, *POLICIES):
         assert name in PAGE, name

@@ -237,6 +237,13 @@ retry: {attempts: 3, deadline: 60, split: false, min_tile: 16, max_failed: "0.1%
     assert found.retry.max_failed == "0.1%"
 
 
+def test_a_month_that_stands_twice_is_that_month(tmp_path):
+    found = config.parse(
+        changed({"source.start": "2020-01-01", "source.end": "2021-01-01", "source.months": [6, 6, 7]})
+    )
+    assert set(found.source.months) == {6, 7}
+
+
 def test_settings_override_any_key_and_create_sections(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(LEAST))

@@ -16,6 +16,7 @@ from ee_spark.objects.names import (
     check,
     check_run_id,
     file_stem,
+    is_bucket,
     is_run_id,
     is_temporary,
     segment,
@@ -233,3 +234,12 @@ def test_what_looks_unexpanded_and_is_there_is_taken(tmp_path: Path, monkeypatch
         assert open_store(f"{name}/set").create("a", b"x")
         assert (tmp_path / name / "set/a").exists()
     assert open_store("a~b/c$d").create("a", b"x")
+
+
+def test_a_buckets_name_is_looked_at_before_it_is_asked_for() -> None:
+    for good in ("b", "my-bucket.example.com", "Old_Bucket", "0" * 255):
+        assert is_bucket(good)
+    for bad in ("", "a b", "a:b", "user@b", ".b", "-b", "b%2f", "é", "0" * 256, "b\n"):
+        assert not is_bucket(bad), bad
+    with pytest.raises(JobError, match=r"'A B' is not a valid name of a bucket; write gs://BUCKET/PATH"):
+        open_store("gs://A B/x")
