@@ -143,7 +143,7 @@ class Client:
 
     def _json(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip", MAX_JSON)
-        with understood(f"an answer of {len(answer.data)} bytes is not JSON"):
+        with understood(f"an answer of {len(answer.data)} bytes is not JSON", "damaged"):
             # Only an exponent or a number of hundreds of digits can be more than a float holds.
             finite = _finite if _HUGE.search(answer.data) else None
             found = parsed(answer.data, parse_constant=_finite, parse_float=finite)
@@ -232,17 +232,17 @@ class OfficialResponse(dict[str, str]):
 
 
 @contextmanager
-def understood(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong while an answer is read into ``ServiceError(what)``, of the kind ``permanent``.
+def understood(what: str, kind: Kind = "permanent") -> Iterator[None]:
+    """Turn whatever goes wrong while an answer is read into ``ServiceError(what)``.
 
-    The answer came whole, so another would say the same. Errors of our own pass.
+    Of the kind ``permanent``: the answer came whole, so another would say the same. Errors of our own pass.
     """
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         if isinstance(error, EESparkError):
             raise
-        raise ServiceError(f"{what} ({one_line(error, 100)})", kind="permanent", status=200) from None
+        raise ServiceError(f"{what} ({one_line(error, 100)})", kind=kind, status=200) from None
 
 
 _HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
