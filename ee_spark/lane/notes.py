@@ -14,8 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ee_spark.errors import StoreError, one_line
+from ee_spark.errors import DamagedError, StoreError, one_line
 from ee_spark.lane.record import LaneRecord
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.objects.names import is_run_id
 from ee_spark.store.bounds import json_of
@@ -62,10 +63,10 @@ class Notes:
     def record(self) -> LaneRecord | None:
         """Return the lane's record; None if it has not ended, or what is there is not a record."""
         name = f"{self.stem}.json"
-        found = self.store.read(name)
         try:
+            found = self.store.read(name, MAX_RECORD)
             return None if found is None else LaneRecord.from_json(json_of(found[0]))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (DamagedError, ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("%s/%s: is not a lane's record (%s)", self.store.root, name, one_line(error, 100))
             return None
 
@@ -85,7 +86,7 @@ class Notes:
 
     def stopped(self) -> str | None:
         """Return why all lanes are to stop, if they are."""
-        found = self.store.read(f"{LANES}/{self.folder}/stop")
+        found = self.store.read(f"{LANES}/{self.folder}/stop", MAX_RECORD)
         return None if found is None else one_line(found[0].decode(errors="replace"))
 
 

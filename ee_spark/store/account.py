@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from ee_spark.errors import EESparkError, StoreError
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.status import Status
 from ee_spark.store import runs
@@ -129,13 +130,13 @@ def _lacking(store: Store, layout: Layout, plans: Mapping[str, Planned]) -> set[
 
 def _write(store: Store, report: Mapping[str, Any]) -> None:
     data = json.dumps(report, indent=1, ensure_ascii=False, default=str).encode()
-    while not store.replace(SUCCESS, data, found[1] if (found := store.read(SUCCESS)) else None):
+    while not store.replace(SUCCESS, data, found[1] if (found := store.read(SUCCESS, MAX_RECORD)) else None):
         pass  # another run wrote its own meanwhile
 
 
 def _stands(store: Store, report: Mapping[str, Any], rightly: bool) -> bool:
     """Remove ``_SUCCESS`` of a job that was overwritten meanwhile, unless it is another run's by now."""
-    found = None if rightly else store.read(SUCCESS)
+    found = None if rightly else store.read(SUCCESS, MAX_RECORD)
     if found is not None and _run_of(found[0]) == report["run_id"]:
         store.delete(SUCCESS)
     return rightly

@@ -104,7 +104,7 @@ def test_json_of_too_many_values_is_not_unfolded(monkeypatch: pytest.MonkeyPatch
                 Client(Service(server.url, "p")).get("x")
             with pytest.raises(StoreError, match="more than 200,000 values"):
                 open_store("gs://bucket/x", Settings(gs_endpoint=server.url)).list("")
-        assert caught.value.kind == "permanent"
+        assert caught.value.kind == "damaged"
     assert parsed(b'{"items":[' + b"0," * 190_000 + b"0]}")["items"][-1] == 0
 
 
