@@ -264,9 +264,10 @@ def tfrecord_pixels(fetched: Fetched, part: Part) -> Pixels:
 
 
 def refetch_wrong(fetched: Fetched, part: Part) -> list[str]:
-    """``ee-spark verify --refetch 999`` asks the service for every stored tile again, finds the same, and exits 0."""
+    """``verify --refetch 999`` asks the service that is named for every tile again, finds the same, and exits 0."""
     before = _requests(fetched)
-    code, lines, errors = _command("verify", "--dataset", fetched.path, "--refetch", 999)
+    service = f"earth_engine.endpoint={fetched.url}"
+    code, lines, errors = _command("verify", "--dataset", fetched.path, "--refetch", 999, "--set", service)
     asked, stored = _requests(fetched) - before, {block.tile_id for block in ee_spark.open_dataset(fetched.path)}
     findings = json.loads(lines[-1])
     if (code, findings["problems"]) != (0, {}):
