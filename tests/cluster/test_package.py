@@ -153,5 +153,5 @@ def test_the_source_distribution_has_every_file(tmp_path: Path) -> None:
         text=True,
         check=True,
     ).stdout.split()
-    assert set(tracked) - packed == {".ci/run"}
+    assert set(tracked) - packed == {".ci/run", ".github/workflows/audit.yml"}
     assert packed - set(tracked) == {"PKG-INFO"}
