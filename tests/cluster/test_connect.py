@@ -75,11 +75,12 @@ def test_a_job_runs_and_resumes_on_a_connect_session(service_url: str, tmp_path:
     assert found.counts["ok"] == first["ok"] + second["ok"]
 
 
-def test_large_slices_are_read_and_planted_ones_refused(service_url: str, tmp_path: Path) -> None:
+def test_large_slices_are_read_and_planted_ones_are_not(service_url: str, tmp_path: Path) -> None:
     """Slices that a session's messages cannot hold lie beside the dataset: only what the driver wrote is read.
 
-    The points carry two megabytes that does not compress. Somebody else's bytes have the slice's name before the first
-    run begins: they are not decoded, and the run says so in one line. The next one is whole.
+    The points carry two megabytes that does not compress. Somebody else's bytes lie under the run's name before it
+    begins: nobody can know the nonce of its folder, so they are not even opened, and they are cleared away with the
+    rest. (What is not what the driver wrote is refused by its digest: tests/service/test_lane.py.)
     """
     random = np.random.default_rng(5)
     lines = [
@@ -99,11 +100,9 @@ def test_large_slices_are_read_and_planted_ones_refused(service_url: str, tmp_pa
     marker = tmp_path / "was-run"
     (lanes / "r0-l1.arrow").write_bytes(pickle.dumps(Planted(str(marker))))
     attacked, whole = connected([json.dumps({**job, "run_id": "attacked"}), json.dumps(job)])
-    assert attacked["status"] == "stopped", attacked
-    assert "r0-l1.arrow: the lane's slice is not what the driver wrote" in attacked["stopped"]
-    assert "\n" not in attacked["stopped"]
+    assert (attacked["status"], attacked["ok"]) == ("complete", 60), attacked
     assert not marker.exists()
-    assert (whole["status"], whole["planned"]) == ("complete", 60), whole
+    assert (whole["status"], whole["planned"], whole["skipped"]) == ("complete", 60, 60), whole
     assert whole["lanes"] == 2
     found = verify(FileStore(tmp_path / "out"))
     assert {problem.kind for problem in found.problems} == set()
