@@ -98,26 +98,28 @@ class ServiceError(EESparkError):
         self.label = label or kind
 
 
+def _bare(url: str) -> str:
+    """Return a URL as people type it: messages are short."""
+    return url.removeprefix("https://")
+
+
 REGISTER = "https://code.earthengine.google.com/register"
 APIS = "https://console.cloud.google.com/apis/library/earthengine.googleapis.com"
-_AGAIN = "run again; if it stays, look at earth_engine.endpoint"
+_AGAIN = "try again; if it stays, look at earth_engine.endpoint"
 _WAYS_OUT: dict[Kind, str] = {
     "transient": _AGAIN,
     "damaged": _AGAIN,
     "unavailable": _AGAIN,
     "overload": "the project's quota is used up: wait, or lower earth_engine.concurrent_requests",
     "daily": "run the same command again when the project's daily quota is reset, or raise it",
-    "access": f"enable {APIS}, register at {REGISTER}, and give the account "
-    "roles/earthengine.viewer and roles/serviceusage.serviceUsageConsumer",
+    "access": f"enable {_bare(APIS)}, register at {_bare(REGISTER)}; roles: earthengine.viewer, serviceUsageConsumer",
 }
 
 
 def way_out(error: ServiceError) -> str:
     """Return what the user can do about a refused request; empty where only the request itself is wrong."""
     if error.status in (0, 407):
-        return (
-            "run again if it is an outage, else look at earth_engine.endpoint and the proxies (HTTPS_PROXY, NO_PROXY)"
-        )
+        return "run again if it is an outage, else look at earth_engine.endpoint, the network and proxies (HTTPS_PROXY)"
     if error.status == 401:
         return "run 'gcloud auth application-default login' again, or write other earth_engine.credentials"
     return _WAYS_OUT.get(error.kind, "")
