@@ -250,7 +250,7 @@ def _entries(at: int, base: str, stem: str = "", depth: int = 0) -> Iterator[Ent
 def _remove_empty(at: int) -> None:
     """Remove the folders in the folder ``at`` that are named as runs and are empty."""
     for name in _names(at, folders=True):
-        if is_run_id(name):
+        if is_run_id(name.partition("~")[0]):  # with the nonce of its notes, or, by older versions, without
             with suppress(OSError):  # somebody has filled it, or removed it
                 os.rmdir(name, dir_fd=at)
 
