@@ -98,13 +98,7 @@ class ServiceError(EESparkError):
         self.label = label or kind
 
 
-def _bare(url: str) -> str:
-    """Return a URL as people type it: messages are short."""
-    return url.removeprefix("https://")
-
-
 REGISTER = "https://code.earthengine.google.com/register"
-APIS = "https://console.cloud.google.com/apis/library/earthengine.googleapis.com"
 _AGAIN = "try again; if it stays, look at earth_engine.endpoint"
 _WAYS_OUT: dict[Kind, str] = {
     "transient": _AGAIN,
@@ -112,7 +106,8 @@ _WAYS_OUT: dict[Kind, str] = {
     "unavailable": _AGAIN,
     "overload": "the project's quota is used up: wait, or lower earth_engine.concurrent_requests",
     "daily": "run the same command again when the project's daily quota is reset, or raise it",
-    "access": f"enable {_bare(APIS)}, register at {_bare(REGISTER)}; roles: earthengine.viewer, serviceUsageConsumer",
+    "access": "check earth_engine.credentials and project: enable earthengine.googleapis.com, register at "
+    f"{REGISTER.removeprefix('https://')}, with the roles earthengine.viewer and serviceUsageConsumer",
 }
 
 

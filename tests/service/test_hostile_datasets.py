@@ -49,7 +49,7 @@ def test_a_manifest_that_is_none_is_told_in_a_line(dataset: Path, data: bytes) -
         assert done.exit_code == 2
         assert len(done.stderr.splitlines()) == 1
         assert len(done.stderr) < 300
-        assert "job.json: cannot be read as a job's manifest" in done.stderr
+        assert "_ee_spark/job.json: " in done.stderr
 
 
 def test_repair_mends_a_torn_table_of_images_and_torn_tiles(dataset: Path) -> None:
