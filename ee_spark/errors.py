@@ -107,7 +107,7 @@ _WAYS_OUT: dict[Kind, str] = {
     "overload": "the project's quota is used up: wait, or lower earth_engine.concurrent_requests",
     "daily": "run the same command again when the project's daily quota is reset, or raise it",
     "access": "check earth_engine.credentials and project: enable earthengine.googleapis.com, register at "
-    f"{REGISTER.removeprefix('https://')}, with the roles earthengine.viewer and serviceUsageConsumer",
+    f"{REGISTER.removeprefix('https://')}, roles earthengine.viewer, serviceUsageConsumer",
 }
 
 
