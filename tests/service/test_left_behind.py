@@ -57,7 +57,8 @@ def test_twenty_daily_runs_leave_their_records_only(service: str, spark: SparkSe
         report = ee_spark.run(day(service, tmp_path, number), spark, Options(progress="none"))
         assert report["status"] == "complete", report
         counts.append(len(list((own / "locks").iterdir())))
-    assert sorted(path.name for path in own.iterdir()) == ["done", "graphs", "job.json", "lanes", "locks", "runs", "tmp"]
+    here = sorted(path.name for path in own.iterdir())
+    assert here == ["done", "graphs", "job.json", "lanes", "locks", "runs", "tmp"]
     assert [*(own / "lanes").iterdir(), *(own / "tmp").iterdir()] == []
     assert len(list((own / "runs").iterdir())) == 20
     assert max(counts) <= SLOTS
