@@ -173,7 +173,7 @@ def plain(data: Any, label: str) -> Any:
             raise JobError(f"{label}: {shortened(path) or 'job'}: it is {what}; write a flatter, smaller one")
         if isinstance(value, Mapping):
             for key in value:
-                wrong = _wrong(key, LONGEST_TEXT) if isinstance(key, str) else "a key that is no text; write it quoted"
+                wrong = _wrong(key, LONGEST_TEXT) if isinstance(key, str) else "a key that is not text; write it quoted"
                 if wrong:
                     raise refused(path, key, wrong)
             return {key: walk(part, f"{path}.{key}" if path else key, depth + 1) for key, part in value.items()}

@@ -30,7 +30,7 @@ from ee_spark.hosts import ENDPOINTS, check_credentials, is_google
 from ee_spark.job import JobConfig
 from ee_spark.json_answers import parsed
 from ee_spark.limits import MAX_ANSWER, MAX_JSON
-from ee_spark.tokens import Official, Tokens, Transport, default_credentials, passing
+from ee_spark.tokens import Official, Tokens, Transport, default_account, default_credentials, passing
 from ee_spark.version import __version__
 
 SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
@@ -211,6 +211,8 @@ class OfficialTransport:
         """
         try:
             answer = self._connections.request(method, uri, body, headers, self._seconds)
+        except urllib3.exceptions.NewConnectionError as error:  # which urllib3 takes for a timeout too
+            raise ConnectionError(one_line(error)) from None
         except urllib3.exceptions.TimeoutError as error:
             raise TimeoutError(one_line(error)) from None
         except (urllib3.exceptions.HTTPError, OversizeError, OSError, ValueError) as error:
@@ -274,6 +276,18 @@ def load_credentials(which: str) -> google_credentials.Credentials:
     """
     with _asking_for_tokens():
         return _loaded(which, Transport(Connections(1)))
+
+
+def default_project() -> str | None:
+    """Return the project of the environment's credentials, if it has one.
+
+    Raises:
+        JobError: if they would go to somebody else than Google.
+    """
+    try:
+        return default_account(Transport(Connections(1)), SCOPES, "earth_engine.project")[1]
+    except google_exceptions.GoogleAuthError:
+        return None
 
 
 def _loaded(which: str, transport: Transport) -> google_credentials.Credentials:

@@ -49,7 +49,7 @@ class OversizeError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, whole; of one that is no success only the first 64 KiB. ``headers`` go by name in any case."""
+    """A whole answer; where its status is not a success, the first 64 KiB. ``headers`` go by name in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -257,7 +257,7 @@ class _Tracked:
 
 
 def _base(sock: Any) -> Any:
-    """Return the socket below TLS within TLS, which is no socket itself."""
+    """Return the socket below TLS within TLS, which is not a socket itself."""
     return sock if isinstance(sock, socket.socket) else sock.socket
 
 

@@ -34,7 +34,7 @@ TIFF_TILE = 256
 def answer_bytes(width: int, height: int, bands: int) -> int:
     """Return how many bytes are taken of the pixels of a window: of the widest type, in whole tiles, badly packed.
 
-    An answer wider than its column must arrive to be told so; what is larger than this is no answer to the question.
+    An answer wider than its column must arrive to be told so; what is larger than this cannot be one to what was asked.
     """
     whole = -(-width // TIFF_TILE) * -(-height // TIFF_TILE) * TIFF_TILE**2
     return min(MAX_ANSWER, whole * bands * WIDEST * 3 // 2 + (1 << 20))

@@ -126,7 +126,16 @@ class Official(google_credentials.Credentials):  # type: ignore[misc]
 
 
 def default_credentials(transport: Transport, scopes: tuple[str, ...], key: str) -> google_credentials.Credentials:
-    """Return the environment's credentials (https://cloud.google.com/docs/authentication/application-default-credentials).
+    """Return the environment's credentials, as :func:`default_account` does."""
+    return default_account(transport, scopes, key)[0]
+
+
+def default_account(
+    transport: Transport, scopes: tuple[str, ...], key: str
+) -> tuple[google_credentials.Credentials, str | None]:
+    """Return the environment's credentials and its project, if it has one.
+
+    Source: https://cloud.google.com/docs/authentication/application-default-credentials.
 
     Raises:
         google.auth.exceptions.GoogleAuthError: if there are none, or (:func:`passing`) who has them is away.
@@ -134,8 +143,8 @@ def default_credentials(transport: Transport, scopes: tuple[str, ...], key: str)
     """
     logging.getLogger("google.auth._default").setLevel(logging.ERROR)  # what it warns of, we raise
     try:
-        credentials, _ = google_default(scopes=list(scopes), request=transport)
+        credentials, project = google_default(scopes=list(scopes), request=transport)
     except JobError as error:  # which may already use them, to ask for the project
         raise JobError(f"{key}: {error}") from None
     check_credentials(credentials, key)
-    return credentials
+    return credentials, project

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from google.auth import default as google_default
-from google.auth import exceptions as google_exceptions
-
 from ee_spark.boundary import shortened
-from ee_spark.client import Service
+from ee_spark.client import Service, default_project
 from ee_spark.config import load, parse, with_settings
 from ee_spark.errors import JobError
 from ee_spark.hosts import is_endpoint, is_google
@@ -60,10 +57,7 @@ def same_service(job: Manifest, config: JobConfig, service: Service, root: str) 
         )
     if service.project != NO_PROJECT or not is_google(service.url):
         return service
-    try:
-        _, project = google_default()
-    except google_exceptions.GoogleAuthError:
-        project = None
+    project = default_project()
     if not project:
         raise JobError("earth_engine.project: missing; write --set earth_engine.project=PROJECT, whose quota is used")
     return replace(service, project=project)
@@ -78,4 +72,4 @@ def _way_out(theirs: str) -> str:
         return f"write --set earth_engine.endpoint=emulator{also}"
     if is_endpoint(theirs):
         return f"if you trust it, write --set earth_engine.endpoint={shortened(theirs)}"
-    return "that is no endpoint"
+    return "which is not a valid endpoint"

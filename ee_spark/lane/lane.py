@@ -11,6 +11,7 @@ from ee_spark.job import Retry
 from ee_spark.lane.slice import Slice, decode
 from ee_spark.logs import Logs
 from ee_spark.objects import Settings, Store
+from ee_spark.objects.names import run_folder
 from ee_spark.planner.request import Recipe
 from ee_spark.store.schema import Layout
 
@@ -41,7 +42,7 @@ class Brief:
     @property
     def notes(self) -> str:
         """The name of the folder of the run's notes."""
-        return f"{self.run_id}~{self.nonce}" if self.nonce else self.run_id
+        return run_folder(self.run_id, self.nonce)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ee_spark.errors import DamagedError, StoreError, one_line
 from ee_spark.lane.record import LaneRecord
 from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
-from ee_spark.objects.names import is_run_id
+from ee_spark.objects.names import run_of
 from ee_spark.store.bounds import json_of
 from ee_spark.store.runs import is_over
 
@@ -101,8 +101,8 @@ def clear(store: Store, folder: str) -> None:
 def clear_dead(store: Store) -> None:
     """Remove the notes of runs that are over, which a driver that was killed left."""
     for folder in {entry.name.removeprefix(f"{LANES}/").partition("/")[0] for entry in store.list(f"{LANES}/")}:
-        run_id = folder.partition("~")[0]
-        if is_run_id(run_id) and is_over(store, run_id):
+        run_id = run_of(folder)
+        if run_id is not None and is_over(store, run_id):
             clear(store, folder)
 
 

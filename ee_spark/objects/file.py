@@ -16,7 +16,7 @@ from ee_spark.errors import DamagedError, StoreError
 from ee_spark.limits import MAX_OBJECT
 from ee_spark.objects.folders import folder, new_file, regular_file, remove, root_folder, status
 from ee_spark.objects.lock import NO_LINKS, Locks
-from ee_spark.objects.names import check, is_run_id, is_temporary
+from ee_spark.objects.names import check, is_temporary, run_of
 from ee_spark.objects.store import OWN, TEMP, Entry, check_size
 
 TRIES = 3
@@ -231,8 +231,8 @@ def _put(at: int, name: str, chunks: Iterable[bytes]) -> None:
 
 
 def _entries(at: int, base: str, stem: str = "", depth: int = 0) -> Iterator[Entry]:
-    """Yield what is no folder in and below the folder ``at`` whose names in it begin with ``stem``; what vanishes
-    meanwhile is left out.
+    """Yield the files in and below the folder ``at`` whose names in it begin with ``stem``; what vanishes meanwhile is
+    left out.
     """
     if depth > DEEPEST:
         raise StoreError(f"{base}: has more than {DEEPEST} folders in folders; find out who made them")
@@ -250,7 +250,7 @@ def _entries(at: int, base: str, stem: str = "", depth: int = 0) -> Iterator[Ent
 def _remove_empty(at: int) -> None:
     """Remove the folders in the folder ``at`` that are named as runs and are empty."""
     for name in _names(at, folders=True):
-        if is_run_id(name.partition("~")[0]):  # with the nonce of its notes, or, by older versions, without
+        if run_of(name) is not None:
             with suppress(OSError):  # somebody has filled it, or removed it
                 os.rmdir(name, dir_fd=at)
 

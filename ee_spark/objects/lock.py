@@ -115,7 +115,7 @@ def _wait(name: str, waits: Iterator[float]) -> None:
 
 
 def _lock_file(locks: int, name: str) -> int:
-    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # what is no file might wait for whoever made it
+    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would wait for whoever made it
     try:
         file = os.open(name, flags | os.O_RDWR, MODE, dir_fd=locks)
     except PermissionError:  # another user's: flock needs no more than reading, but on NFS

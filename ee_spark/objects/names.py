@@ -97,6 +97,17 @@ def check_run_id(text: str) -> None:
         )
 
 
+def run_folder(run_id: str, nonce: str) -> str:
+    """Return the name of the folder of a run's notes: its id, with a nonce that nobody knows before the run begins."""
+    return f"{run_id}{_CUT}{nonce}" if nonce else run_id
+
+
+def run_of(folder: str) -> str | None:
+    """Return the id of the run whose notes lie in a folder of this name; None if that is not such a name."""
+    run_id = folder.partition(_CUT)[0]
+    return run_id if is_run_id(run_id) else None
+
+
 def segment(text: str) -> str:
     """Return one segment of a path that stands for a text, whatever that holds; :func:`text_of` is its inverse.
 

@@ -24,7 +24,7 @@ def table_of_csv(data: bytes) -> pa.Table:
     or CR; quotes and line ends in a quoted field are as in RFC 4180 (https://www.rfc-editor.org/rfc/rfc4180).
 
     Raises:
-        ValueError: if it is no such text, with the row.
+        ValueError: if it is not a CSV, with the row.
         pyarrow.ArrowException: if a field cannot be read.
     """
     _refuse_binary(data)
@@ -46,7 +46,7 @@ def _refuse_binary(data: bytes) -> None:
     if data.startswith(_UTF_16):
         raise ValueError("it is in UTF-16; save it as UTF-8")
     if (at := data.find(b"\0")) >= 0:
-        raise ValueError(f"it has a NUL at byte {at:,}, so it is no text in UTF-8")
+        raise ValueError(f"it has a NUL at byte {at:,}, so it is not a text in UTF-8")
     first = _LINE.search(data)
     if first and data.count(b",", *first.span()) >= MOST_COLUMNS:
         raise ValueError(f"it has more than {MOST_COLUMNS:,} columns")

@@ -123,7 +123,7 @@ def _check(found: Frozen) -> None:
             raise ValueError(f"{name} {value!r} is not one of {', '.join(known)}")
     for band in found.bands:
         if not re.fullmatch(NAME, band.name) or band.dtype not in DTYPES:
-            raise ValueError(f"the band {band.name!r} of type {band.dtype!r} is none that a table can have")
+            raise ValueError(f"the band {band.name!r} of type {band.dtype!r} is not one that a table can have")
     if len({band.name.lower() for band in found.bands}) != len(found.bands):
         raise ValueError("two bands have one name")
     if not all(type(number) is int and 0 <= number <= MAX_SIDE for number in wholes):
@@ -149,7 +149,7 @@ def check_lattice(lattice: Lattice) -> None:
     """
     numbers = (lattice.res_x, lattice.res_y, lattice.x0, lattice.y0)
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-        raise ValueError("its lattice has a number that is none")
+        raise ValueError("its lattice holds what is not a number")
     if not (isinstance(lattice.crs, str) and len(lattice.crs) <= LONGEST_WKT and lattice.crs.encode()):
         raise ValueError("its lattice has no CRS")
     if not (lattice.res_x > 0 and lattice.res_y > 0):

@@ -156,7 +156,7 @@ def expression_task(key: str, path: str, inputs: Inputs) -> Task:
     """Return the task of an expression file, which is read and looked through here.
 
     Raises:
-        JobError: if it cannot be read, or is no graph.
+        JobError: if it cannot be read, or is not a graph.
     """
     data = inputs.read(path, key)
     with reading(key, what=f"{shown(path)} is not what ee.Image.serialize() writes"):

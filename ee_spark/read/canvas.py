@@ -92,7 +92,7 @@ def _canvases(places: pa.Table, tile: tuple[int, int], margin: int) -> Iterator[
         scale_x, _, _, _, scale_y, _ = mine["transform"][0].as_py()
         x, y = _corners(mine, margin)
         if not (np.isfinite(x).all() and np.isfinite(y).all() and 0 < scale_x < np.inf and -np.inf < scale_y < 0):
-            raise ValueError(f"a transform with scales {scale_x:g}, {scale_y:g}, or corners that are no numbers")
+            raise ValueError(f"a transform with scales {scale_x:g}, {scale_y:g}, or corners that are not numbers")
         width = round((x.max() - x.min()) / scale_x) + tile[1]
         height = round((y.min() - y.max()) / scale_y) + tile[0]
         if max(width, height) > MOST_SIDE:

@@ -107,7 +107,7 @@ def _check(found: Manifest) -> None:
     for value in found.fill.values():
         sound = (isinstance(value, int) and abs(value) < 2**64) or (isinstance(value, float) and math.isfinite(value))
         if isinstance(value, bool) or not sound:
-            raise ValueError(f"its fill {shown(value)} is no number")
+            raise ValueError(f"its fill {shown(value)} is not a number")
     columns = found.identity.get("region.columns") or {}
     if not isinstance(columns, Mapping | list) or not all(isinstance(name, str) for name in columns):
         raise ValueError("its points' columns have no names")

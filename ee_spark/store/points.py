@@ -66,14 +66,14 @@ def of_tables(places: pa.Table, columns: pa.Table) -> Points:
 
 
 def _check(points: Points) -> None:
-    """Refuse what are no points."""
+    """Refuse what is not a table of points."""
     count = len(points.ids)
     if not len(points.lon) == len(points.lat) == count or (points.columns.num_columns and len(points.columns) != count):
         raise ValueError(f"{count} ids, and other numbers of places or of columns' values")
     if not all(isinstance(name, str) for name in points.ids):
-        raise ValueError("an id that is no text")
+        raise ValueError("an id that is not a text")
     if points.lon.dtype != np.float64 or points.lat.dtype != np.float64:
-        raise ValueError("places that are no numbers")
+        raise ValueError("places that are not numbers")
 
 
 def _inline(record: Mapping[str, Any]) -> Points:

@@ -51,7 +51,7 @@ class Planned:
 
 
 def run_ids(store: Store) -> list[str]:
-    """Return the ids of all runs; what has another name is no record of a run."""
+    """Return the ids of all runs; what has another name is not a record of a run."""
     names = (entry.name.removeprefix(f"{RUNS}/").removesuffix(".json") for entry in store.list(f"{RUNS}/"))
     return [name for name in names if is_run_id(name)]
 

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from wire import pump
+
 Address = tuple[str, int]
 
 
@@ -74,9 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         with socket.create_connection(address) as far:
-            back = threading.Thread(target=_pump, args=(far, self.connection), daemon=True)
+            back = threading.Thread(target=pump, args=(far, self.connection), daemon=True)
             back.start()
-            _pump(self.connection, far)
+            pump(self.connection, far)
             back.join(5)
 
     def _pass_on(self) -> None:
@@ -105,15 +107,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
 
 
 @contextmanager

@@ -91,16 +91,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         with socket.create_connection(self.server.behind) as far:  # type: ignore[attr-defined]
-            back = threading.Thread(target=_pump, args=(far, self.connection), daemon=True)
+            back = threading.Thread(target=pump, args=(far, self.connection), daemon=True)
             back.start()
-            _pump(self.connection, far)
+            pump(self.connection, far)
             back.join(5)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes from ``source`` until it ends."""
     try:
         while data := source.recv(65536):
             target.sendall(data)

@@ -71,7 +71,7 @@ REFUSED = [
     ({"name": "a\0b"}, "job: name: got 'a\\x00b': a text with '\\x00', which no name can have; leave it out"),
     ({"output.path": "\ud800"}, "job: output.path: got '\\ud800': a text with '\\ud800'"),
     ({"source": {"image": "a.py:f", "args": {"a": float("inf")}}}, "job: source.args.a: got inf"),
-    ({"source": {"image": "a.py:f", "args": {1: 2}}}, "job: source.args: got 1: a key that is no text"),
+    ({"source": {"image": "a.py:f", "args": {1: 2}}}, "job: source.args: got 1: a key that is not text"),
     ({"source": {"image": "a.py:f", "args": {"a": object()}}}, "a value of type object; write text, a number"),
     ({"source.start": "0000-01-01"}, "job: source.start: got '0000-01-01': not a date"),
     ({"source.start": "2020-13-01"}, "job: source.start: got '2020-13-01': not a date"),

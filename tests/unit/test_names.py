@@ -19,6 +19,8 @@ from ee_spark.objects.names import (
     is_bucket,
     is_run_id,
     is_temporary,
+    run_folder,
+    run_of,
     segment,
     segments,
     temporary,
@@ -243,3 +245,15 @@ def test_a_buckets_name_is_looked_at_before_it_is_asked_for() -> None:
         assert not is_bucket(bad), bad
     with pytest.raises(JobError, match=r"'A B' is not a valid name of a bucket; write gs://BUCKET/PATH"):
         open_store("gs://A B/x")
+
+
+@pytest.mark.parametrize(("run_id", "nonce"), [("daily", "0" * 16), ("20260101T000000Z-2", "9f" * 8), ("a.b_c", "")])
+def test_the_folder_of_a_runs_notes_tells_its_run(run_id: str, nonce: str) -> None:
+    folder = run_folder(run_id, nonce)
+    assert run_of(folder) == run_id
+    assert check(f"_ee_spark/lanes/{folder}/r0-l0.json")
+
+
+@pytest.mark.parametrize("folder", ["", "~0123", "..", ".~1", "-x", "a b", "a\nb~1"])
+def test_other_folders_are_no_runs(folder: str) -> None:
+    assert run_of(folder) is None
