@@ -99,7 +99,7 @@ class ServiceError(EESparkError):
 
 
 REGISTER = "https://code.earthengine.google.com/register"
-_AGAIN = "try again; if it stays, look at earth_engine.endpoint"
+_AGAIN = "again; if it stays, look at earth_engine.endpoint"
 _WAYS_OUT: dict[Kind, str] = {
     "transient": _AGAIN,
     "damaged": _AGAIN,
@@ -111,13 +111,17 @@ _WAYS_OUT: dict[Kind, str] = {
 }
 
 
-def way_out(error: ServiceError) -> str:
-    """Return what the user can do about a refused request; empty where only the request itself is wrong."""
+def way_out(error: ServiceError, verb: str = "try") -> str:
+    """Return what the user can do about a refused request; empty where only the request itself is wrong.
+
+    ``verb`` is what is done again where it passes: ``run``, say, where that was a run.
+    """
     if error.status in (0, 407):
         return "run again if it is an outage, else look at earth_engine.endpoint, the network and proxies (HTTPS_PROXY)"
     if error.status == 401:
         return "run 'gcloud auth application-default login' again, or write other earth_engine.credentials"
-    return _WAYS_OUT.get(error.kind, "")
+    way = _WAYS_OUT.get(error.kind, "")
+    return f"{verb} {way}" if way == _AGAIN else way
 
 
 def stops(error: ServiceError) -> bool:
@@ -131,7 +135,7 @@ def while_planning(text: str, error: ServiceError) -> EESparkError:
     An outage and a used-up quota pass: run again (:class:`StoppedError`). The rest is wrong in the job. Nobody can tell
     an outage from an endpoint that is misspelt, so both are named.
     """
-    way = way_out(error)
+    way = way_out(error, "run")
     kind = StoppedError if stops(error) else JobError
     return kind(f"{text}: {error.message}" + (f"; {way}" if way else ""))
 

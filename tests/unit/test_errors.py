@@ -17,7 +17,8 @@ def test_each_kind_of_refusal_has_a_way_out(kind: Kind) -> None:
     error = ServiceError("it said no", kind=kind, status=400)
     assert bool(way_out(error)) is (kind not in HOPELESS)
     told = refused("source.asset", "A", error)
-    assert str(told) == f"source.asset: 'A': it said no{'; ' + way_out(error) if way_out(error) else ''}"
+    way = way_out(error, "run")
+    assert str(told) == f"source.asset: 'A': it said no{'; ' + way if way else ''}"
     assert told.exit_code == (2 if kind in {*HOPELESS, "access"} else 1), "an outage passes: run again"
 
 
