@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,24 @@ _MORE = """Faults, separated by commas; P is a chance between 0 and 1:
 GET /_emulator/stats counts what was asked; POST /_emulator/traffic changes quota, requests_per_minute, latency_ms,
 jitter, faults and seed while it runs; GET /_emulator/algorithms names what is built. More: docs/emulator.md.
 """
+
+
+@contextmanager
+def _without_clouds() -> Iterator[None]:
+    """Keep rasterio from the clouds' credentials: what a process that calls this command has, it has afterwards too.
+
+    With some about it makes a session of theirs for every local raster that it opens; without any it still imports
+    boto3, an eighth of the start, unless something else did.
+    """
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("AWS_")}
+    there = "boto3" in sys.modules
+    sys.modules.setdefault("boto3", None)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+        if not there:
+            del sys.modules["boto3"]
 
 
 @click.command(
@@ -99,11 +119,7 @@ def main(
     with_parent: bool,
 ) -> None:
     """Serve an Earth Engine on loopback until the process is ended."""
-    # With cloud credentials about, rasterio makes a session of theirs for every local raster that it opens; without
-    # any it still imports boto3, an eighth of the start, unless something else did.
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    sys.modules.setdefault("boto3", None)  # type: ignore[arg-type]
+    click.get_current_context().with_resource(_without_clouds())
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
     from .catalog.folder import PACKAGED, Catalog
     from .errors import CatalogError

@@ -21,8 +21,8 @@ MAX_ERROR = 1 << 16
 """Bytes taken of an answer that is an error."""
 MAX_OBJECT = 1 << 30
 """Bytes of an object of a store that is read whole."""
-MAX_RECORD = 1 << 26
-"""Bytes of an object of a store that is JSON: some KB, but older versions kept a run's points in it, 60 a point."""
+MAX_RECORD = 200_000_000
+"""Bytes of a record: some KB, but older versions kept a run's points in it, 60 per point; a region may be as large."""
 MAX_LISTED = 1 << 21
 """Objects of a list."""
 WIDEST = 8

@@ -21,10 +21,9 @@ import pyarrow.parquet as pq
 
 from ee_spark.boundary import SHOWN, shortened
 from ee_spark.errors import DamagedError, EESparkError, StoreError, one_line
+from ee_spark.limits import MAX_RECORD
 from ee_spark.planner.frozen import Frozen
 
-MOST_RECORD = 200_000_000
-"""Bytes of a record: older versions kept a run's points in it, 12 MB for 200,000; a region may be as large."""
 MOST_CONTAINERS = 1 << 23
 """Lists and objects of a record: each takes some 60 bytes of memory. A corner of a region is one."""
 MOST_STREAM = 1 << 31
@@ -69,7 +68,7 @@ def json_of(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: if it is not one, or would take much memory.
     """
-    if len(data) > MOST_RECORD or data.count(b"[") + data.count(b"{") > MOST_CONTAINERS:
+    if len(data) > MAX_RECORD or data.count(b"[") + data.count(b"{") > MOST_CONTAINERS:
         raise ValueError(f"a record of {len(data):,} bytes, larger than any that is written")
     try:
         found = json.loads(data)

@@ -83,10 +83,13 @@ def parse(data: bytes, where: str) -> Manifest:
         f"{where}/{JOB}", "cannot be read as a job's manifest", "put back a copy of it, or write to another path"
     ):
         job = json_of(data)
+        for key, kind in {"name": str, "fingerprint": str, "identity": dict, "replaced": list, "frozen": dict}.items():
+            if not isinstance(job[key], kind):
+                raise ValueError(f"its {key} {shown(job[key])} is of another type")
         found = Manifest(
-            str(job["name"])[:LONGEST],
+            job["name"][:LONGEST],
             job["fingerprint"],
-            dict(job["identity"]),
+            job["identity"],
             Frozen.from_json(job["frozen"]),
             tuple(job["replaced"]),
             job,

@@ -21,7 +21,7 @@ from ee_spark.planner.plan import Plan
 from ee_spark.planner.region import Points, Polygons
 from ee_spark.planner.tile import Shape
 from ee_spark.store import planned, points
-from ee_spark.store.bounds import MOST_RECORD, damage, json_of
+from ee_spark.store.bounds import damage, json_of
 from ee_spark.store.content import INLINE, note, noted
 from ee_spark.store.graphs import keep_graphs
 from ee_spark.store.owner import is_gone, owner
@@ -162,7 +162,7 @@ def read_region(store: Store, region: Mapping[str, Any]) -> dict[str, Any] | Non
     if not isinstance(said, dict) or "type" in said:
         return said if isinstance(said, dict) else None
     with damage(f"{store.root}/{RUNS}", "a region cannot be read"):
-        return json_of(zlib.decompressobj().decompress(noted(store, planned.PLANS, said), MOST_RECORD))
+        return json_of(zlib.decompressobj().decompress(noted(store, planned.PLANS, said), MAX_RECORD))
 
 
 def forget(store: Store, run_id: str, by: str) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_every_option_and_fault_is_named(text: str) -> None:
     "words", [["--catalog", "a\0b"], ["--catalog", "x" * 5000], ["--faults", "\0\x1b[31m"], ["--faults", "9" * 5000]]
 )
 def test_what_cannot_be_served_is_one_short_line(words: list[str]) -> None:
+    before = dict(os.environ)
     done = CliRunner().invoke(emulator.main, words)
+    assert dict(os.environ) == before
     assert (done.exit_code, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.isprintable()

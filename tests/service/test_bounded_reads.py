@@ -15,6 +15,7 @@ import pytest
 from object_servers import BUCKET, s3_server, settings_for
 
 from ee_spark.errors import DamagedError, StoreError
+from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import FileStore, Settings, Store, open_store
 from ee_spark.objects import s3 as s3_module
 from ee_spark.store import manifest, runs
@@ -58,13 +59,13 @@ def test_a_bound_is_met_to_the_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [manifest.read, lambda store: goes_on(store, "f" * 64, "")], ids=["all", "life"])
 def test_a_manifest_is_no_large_object(read: Callable[[Store], object], tmp_path: Path) -> None:
-    sparse(tmp_path / JOB, 100 << 20)
-    with pytest.raises(DamagedError, match=r"job\.json: it has 104,857,600 bytes or more"):
+    sparse(tmp_path / JOB, MAX_RECORD + 1)
+    with pytest.raises(DamagedError, match=rf"job\.json: it has {MAX_RECORD + 1:,} bytes or more"):
         read(FileStore(tmp_path))
 
 
 def test_a_huge_record_of_a_run_is_torn_and_forgotten(tmp_path: Path) -> None:
-    sparse(tmp_path / RUNS / "mine.json", 100 << 20)
+    sparse(tmp_path / RUNS / "mine.json", MAX_RECORD + 1)
     store = FileStore(tmp_path)
     assert runs.read_runs(store) == {"mine": None}
     assert runs.forget(store, "mine", "me")["torn"]
