@@ -24,9 +24,10 @@ import numpy as np
 from ee_spark.lane.deal import deal
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.chunk import bucket_days, by_time, cut
-from ee_spark.planner.images import Images, gather
+from ee_spark.planner.images import Images
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
 from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.metadata import gather
 from ee_spark.planner.points import read_points
 from ee_spark.planner.polygon import Polygons, boxes
 from ee_spark.planner.tile import Shape

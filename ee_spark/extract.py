@@ -27,7 +27,7 @@ from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
-from ee_spark.planner.images import stored
+from ee_spark.planner.listing import stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Progress
 from ee_spark.report import Changes, RunReport, build

@@ -17,8 +17,9 @@ from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.columns import is_own
 from ee_spark.planner.frozen import Band, Frozen
-from ee_spark.planner.images import Images, Signature, StoredBand, names, refused
+from ee_spark.planner.images import Images, Signature, StoredBand, names
 from ee_spark.planner.limits import outside
+from ee_spark.planner.listing import refused
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently, probe

@@ -25,9 +25,10 @@ from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
 from ee_spark.planner.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.planner.frozen import Band, Frozen, Note, fill_values
-from ee_spark.planner.images import Images, refused, stored
+from ee_spark.planner.images import Images
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
 from ee_spark.planner.limits import check, check_grid
+from ee_spark.planner.listing import refused, stored
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import Field, patiently, probe

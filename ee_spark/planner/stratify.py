@@ -22,9 +22,9 @@ from ee_spark.limits import answer_bytes
 from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.crs import Floats, Ints, metres_to_units
-from ee_spark.planner.images import refused
 from ee_spark.planner.intersection import pixels_inside, touched_tiles
 from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.listing import refused
 from ee_spark.planner.points import Points, point_ids
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import patiently

@@ -10,7 +10,7 @@ from typing import Any
 from ee_spark.client import Client, asset_name, understood
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.json_answers import pages
-from ee_spark.planner.images import refused
+from ee_spark.planner.listing import refused
 from ee_spark.planner.points import Points, points_of
 from ee_spark.planner.polygon import Polygons, polygons_of
 from ee_spark.planner.probe import patiently

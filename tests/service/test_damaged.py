@@ -15,7 +15,7 @@ from ee_spark.answers import npy, tiff
 from ee_spark.client import Client, Service
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import Source
-from ee_spark.planner.images import stored
+from ee_spark.planner.listing import stored
 from ee_spark.planner.probe import probe
 from ee_spark.planner.table import read_table
 

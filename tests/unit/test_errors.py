@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from ee_spark.errors import Kind, MissingExtraError, ServiceError, missing_extra, one_line, way_out
-from ee_spark.planner.images import refused
+from ee_spark.planner.listing import refused
 
 HOPELESS = {"permanent", "too_big"}
 

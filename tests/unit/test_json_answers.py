@@ -16,7 +16,7 @@ from ee_spark.errors import JobError, ServiceError, StoreError
 from ee_spark.job import Source
 from ee_spark.json_answers import pages, parsed
 from ee_spark.objects import Settings, open_store
-from ee_spark.planner.images import stored
+from ee_spark.planner.listing import stored
 from ee_spark.planner.table import read_table
 
 AREA = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}

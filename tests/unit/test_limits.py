@@ -13,9 +13,9 @@ from ee_spark.job import Grid
 from ee_spark.planner import limits
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.crs import check_horizontal, metres_of_unit
-from ee_spark.planner.images import gather
 from ee_spark.planner.intersection import patch_runs, region_runs, touched_tiles
 from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.metadata import gather
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons, boxes
 from ee_spark.planner.source import periods
