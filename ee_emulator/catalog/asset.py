@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,30 @@ class StoredBand:
     id: str
     raster: RasterBand
 
+    @cached_property
+    def resource(self) -> dict[str, Any]:
+        """The band as the REST API writes it."""
+        raster = self.raster
+        return {
+            "id": self.id,
+            "dataType": raster.type.resource(),
+            "grid": {
+                ("crsWkt" if len(raster.crs) > 40 else "crsCode"): raster.crs,
+                "dimensions": {"width": raster.width, "height": raster.height},
+                "affineTransform": {name: v for name, v in zip(TERMS, raster.transform, strict=True) if v},
+            },
+            "pyramidingPolicy": raster.policy,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Asset:
-    """One version of a stored image. Times are milliseconds since 1970 or None, `version` microseconds."""
+    """One version of a stored image. Times are milliseconds since 1970 or None, `version` microseconds.
+
+    `loaded_as` is the version by which `Image.load` finds it: in some collections that of the collection.
+
+    A hundred thousand of them may share a raster: what they have in common is one object.
+    """
 
     id: str
     start: int | None
@@ -43,6 +63,7 @@ class Asset:
     properties: Mapping[str, Any]
     geometry: Geometry
     bands: tuple[StoredBand, ...]
+    loaded_as: int
 
     @property
     def collection(self) -> str | None:
@@ -59,9 +80,9 @@ class Asset:
         if self.end is not None:
             properties["system:time_end"] = self.end
         properties["system:footprint"] = self.geometry
-        return Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.version)
+        return Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.loaded_as)
 
-    @cached_property
+    @property
     def resource(self) -> dict[str, Any]:
         """The asset as the REST API writes it (view FULL)."""
         times = {"startTime": self.start, "endTime": self.end}
@@ -73,7 +94,7 @@ class Asset:
             **{key: dates.rfc3339(value) for key, value in times.items() if value is not None},
             **({"properties": dict(self.properties)} if self.properties else {}),
             "geometry": self.geometry.geojson(),
-            "bands": [_band_resource(band) for band in self.bands],
+            "bands": [band.resource for band in self.bands],
         }
 
 
@@ -110,20 +131,6 @@ def _band(stored: StoredBand) -> Band:
     )
 
 
-def _band_resource(stored: StoredBand) -> dict[str, Any]:
-    raster = stored.raster
-    return {
-        "id": stored.id,
-        "dataType": raster.type.resource(),
-        "grid": {
-            ("crsWkt" if len(raster.crs) > 40 else "crsCode"): raster.crs,
-            "dimensions": {"width": raster.width, "height": raster.height},
-            "affineTransform": {name: v for name, v in zip(TERMS, raster.transform, strict=True) if v},
-        },
-        "pyramidingPolicy": raster.policy,
-    }
-
-
 def native_grid(band: Band) -> Grid:
     """The whole of a stored band on its own pixels; a 400 for a computed band, which has no bounds."""
     if band.dimensions is None:
@@ -131,7 +138,7 @@ def native_grid(band: Band) -> Grid:
     return Grid(band.projection, *band.dimensions)
 
 
-_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
+_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands", "version"}
 _BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
 
 
@@ -152,12 +159,24 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
             key: None if entry.get(key) is None else dates.parse(entry[key]).millis for key in ("startTime", "endTime")
         }
         update_time, version = update_of(entry)
-        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
+        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else _outline(bands[0].raster)
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: {error}") from error
+    loaded_as = entry.get("version", version)
+    if not isinstance(loaded_as, int) or isinstance(loaded_as, bool) or loaded_as < 0:
+        raise CatalogError(f"{where}: version {loaded_as!r} is not a whole number of at least 0")
+    times_of = times["startTime"], times["endTime"]
     return Asset(
-        public_id(asset_id), times["startTime"], times["endTime"], update_time, version, properties, geometry, bands
+        public_id(asset_id), *times_of, update_time, version, properties, geometry, bands, loaded_as=loaded_as
     )
+
+
+_outline = lru_cache(maxsize=4096)(outline)
+
+
+@lru_cache(maxsize=4096)
+def _shared(band_id: str, raster: RasterBand) -> StoredBand:
+    return StoredBand(band_id, raster)
 
 
 def _stored(
@@ -190,7 +209,7 @@ def _stored(
         except (TypeError, ValueError):
             raise CatalogError(f"{where}: nodata '{nodata}' is not a number") from None
     pixel_type = _ranged(raster, entry.get("range"), where)
-    return StoredBand(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
+    return _shared(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
 
 
 def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:

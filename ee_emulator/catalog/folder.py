@@ -72,7 +72,7 @@ class Catalog:
     def asset(self, asset_id: str, version: int | None = None) -> Asset | None:
         """As `image`, the catalog's entry."""
         for asset in self._current().versions.get(public_id(asset_id), ()):
-            if version is None or asset.version == version:
+            if version is None or asset.loaded_as == version:
                 return asset
         return None
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 import httptools
 
-from ..errors import ServiceError
+from ..errors import ServiceError, not_implemented
 from .message import JSON, Reply, Request, refused
 from .origin import foreign
 from .service import algorithms
@@ -22,6 +22,8 @@ from .traffic import Traffic
 
 MAX_BODY = 10485760
 """Bytes of a request body (the service's own limit)."""
+_OVERRIDE = "x-http-method-override"
+_FORM = "application/x-www-form-urlencoded"
 _MAX_HEAD = 1 << 16
 """Bytes of a request's line and headers."""
 _WAITING = 16
@@ -144,12 +146,21 @@ class Connection(asyncio.Protocol):
             self._enqueue(ServiceError(f"Request payload size exceeds the limit: {MAX_BODY} bytes."), keep)
             return
         path, _, query = self._url.decode("latin-1").partition("?")
+        method, body = self._parser.get_method().decode("latin-1"), b"".join(self._body)
+        if method == "POST" and _OVERRIDE in self._headers:
+            # A query too long for a URL: https://cloud.google.com/apis/docs/http
+            if self._headers[_OVERRIDE].upper() != "GET":
+                self._enqueue(not_implemented(f"{_OVERRIDE}: {self._headers[_OVERRIDE]:.60}"), keep)
+                return
+            method = "GET"
+            if self._headers.get("content-type", "").startswith(_FORM):
+                query, body = "&".join(filter(None, (query, body.decode("latin-1")))), b""
         request = Request(
-            self._parser.get_method().decode("latin-1"),
+            method,
             unquote(path) if "%" in path else path,
             dict(parse_qsl(query, keep_blank_values=True)) if query else {},
             self._headers,
-            b"".join(self._body),
+            body,
         )
         self._enqueue(request, keep)
 

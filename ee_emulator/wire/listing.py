@@ -10,37 +10,65 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..catalog.asset import Asset
+from ..catalog.asset import Asset, asset_name
 from ..errors import ServiceError
 from ..values import date as dates
 from ..values.description import describe
 from ..values.element import Feature
-from .filter import OPERATORS, Condition, compared, intersects, parse
+from . import fields as masks
+from .filter import OPERATORS, Condition, compared, parse, touching
 
 _T = TypeVar("_T")
 _PAGE = 1000
-"""Entries on a page when the request names no size."""
+"""Entries on a page when the request names no size, and the most of them with view FULL."""
 _LARGEST_PAGE = 10_000
-_BRIEF = ("type", "name", "id", "updateTime")
+_BRIEF = ("type", "name", "id")
 """What view BASIC keeps."""
+_VIEWS = {"FULL", "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED", "IMAGE_VIEW_UNSPECIFIED"}
 
 
 def images(assets: list[Asset], others: list[dict[str, Any]], query: Mapping[str, str], key: str) -> dict[str, Any]:
     """One page of `{key: [...], "nextPageToken"}` of a collection's images for a request's query parameters.
 
-    `others` are what else has an id in it; a filter leaves them out.
+    `others` are what else has an id in it; a filter leaves them out. A page costs what it looks at, wherever it begins:
+    its token says at which image.
     """
     conditions = _conditions(query)
-    chosen: list[Any] = [asset for asset in assets if all(test(asset) for test in conditions)]
-    chosen += [] if conditions else others
     view = query.get("view", "FULL")
-    if view not in ("FULL", "BASIC", "BASIC_SYNC", "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED", "IMAGE_VIEW_UNSPECIFIED"):
+    if view not in {*_VIEWS, "BASIC", "BASIC_SYNC"}:
         raise ServiceError(f"Invalid value at 'view': '{view}'. Use FULL or BASIC.")
-    found, token = _page(chosen, query)
-    listed = [asset.resource if isinstance(asset, Asset) else asset for asset in found]
+    size = _size(query, _LARGEST_PAGE if view.startswith("BASIC") else _PAGE)
+    chosen: list[Any] = [] if conditions else others
+    listed: list[dict[str, Any]] = []
+    token = ""
+    for index in range(_offset(query.get("pageToken") or ""), len(assets) + len(chosen)):
+        found = assets[index] if index < len(assets) else chosen[index - len(assets)]
+        if index < len(assets) and not all(test(found) for test in conditions):
+            continue
+        if len(listed) == size:
+            token = _token(index)
+            break
+        listed.append(found.resource if isinstance(found, Asset) else found)
     if view.startswith("BASIC"):
+        _check_brief(query.get("fields", ""), key)
         listed = [{name: resource[name] for name in _BRIEF if name in resource} for resource in listed]
     return _reply(key, listed, token)
+
+
+def _size(query: Mapping[str, str], most: int) -> int:
+    """How many entries the request wants; a 400 for more than its view may have."""
+    size = _whole(query.get("pageSize") or 0, "pageSize") or _PAGE
+    if size > most:
+        raise ServiceError(f"Invalid value at 'pageSize': {size}. It must be at most {most} for this view.")
+    return size
+
+
+def _check_brief(mask: str, key: str) -> None:
+    """A 400 for fields of an asset that view BASIC does not have."""
+    asked = masks.parse(mask).get(key) if mask else None
+    missing = sorted(set(asked or ()) - {*_BRIEF, "*"})
+    if missing:
+        raise ServiceError(f"Invalid field selection {missing[0]}: view BASIC has {', '.join(_BRIEF)} only.")
 
 
 def resources(found: Sequence[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
@@ -53,7 +81,7 @@ def features(found: Sequence[Any], query: Mapping[str, Any]) -> dict[str, Any]:
     """One page of a GeoJSON FeatureCollection; `region` and `filter` (property comparisons) choose from it."""
     tests: list[Condition] = []
     if query.get("region"):
-        tests.append(intersects(query["region"], query["region"], _place))
+        tests.append(touching(query["region"], query["region"], _place))
     if query.get("filter"):
         tests += parse(query["filter"], _property, _place)
     chosen = [feature for feature in found if all(test(feature) for test in tests)] if tests else found
@@ -78,8 +106,11 @@ def _page(found: Sequence[_T], query: Mapping[str, Any]) -> tuple[Sequence[_T], 
     """The entries of a page, and the token of the next one ("" for none)."""
     size = min(_whole(query.get("pageSize") or 0, "pageSize") or _PAGE, _LARGEST_PAGE)
     start = _offset(query.get("pageToken") or "")
-    more = start + size < len(found)
-    return found[start : start + size], base64.urlsafe_b64encode(f"from:{start + size}".encode()).decode() * more
+    return found[start : start + size], _token(start + size) if start + size < len(found) else ""
+
+
+def _token(start: int) -> str:
+    return base64.urlsafe_b64encode(f"from:{start}".encode()).decode()
 
 
 def _reply(key: str, listed: list[dict[str, Any]], token: str) -> dict[str, Any]:
@@ -112,7 +143,7 @@ def _conditions(query: Mapping[str, str]) -> list[Condition]:
     if query.get("endTime"):
         found.append(_comparison("endTime", "<", query["endTime"]))
     if query.get("region"):
-        found.append(intersects(query["region"], query["region"], _footprint))
+        found.append(touching(query["region"], query["region"], _footprint))
     return found
 
 
@@ -122,11 +153,13 @@ def _footprint(asset: Asset) -> Any:
 
 def _comparison(field: str, sign: str, value: Any) -> Condition:
     if field in ("startTime", "endTime", "updateTime", "start_time", "end_time", "update_time"):
-        limit = dates.parse(value if isinstance(value, str) else str(int(value))).millis
+        if not isinstance(value, str):
+            raise ServiceError(f"the value of '{field}' is a time, which is quoted")
+        limit, which = dates.parse(value).millis, field.removesuffix("Time").removesuffix("_time")
 
         def timed(asset: Asset) -> bool:
-            times = {"start": asset.start, "end": asset.end, "update": asset.version // 1000}
-            at = times[field.removesuffix("Time").removesuffix("_time")]
+            at = dates.parse(asset.update_time).millis if which == "update" else asset.start
+            at = asset.end if which == "end" else at
             return at is not None and OPERATORS[sign](at, limit)
 
         return timed
@@ -135,7 +168,8 @@ def _comparison(field: str, sign: str, value: Any) -> Condition:
         raise ServiceError(f"unknown field '{field}'; use startTime, endTime, updateTime, id, name or properties.NAME")
 
     def test(asset: Asset) -> bool:
-        return compared(asset.resource[field] if name == field else asset.properties.get(name), sign, value)
+        own = asset.id if field == "id" else asset_name(asset.id)
+        return compared(own if name == field else asset.properties.get(name), sign, value)
 
     return test
 

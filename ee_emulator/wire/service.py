@@ -22,7 +22,7 @@ from ..values.description import describe
 from ..values.element import Collection
 from ..values.image import Image
 from ..values.limit import Deadline
-from . import listing
+from . import fields, listing
 from .message import JSON, Reply, Request, answered, content_of
 from .rendering import Admission, Rendering, prepare
 from .thumbnail import Thumbnails
@@ -71,7 +71,7 @@ class Service:
         if rest and rest.startswith("/thumbnails/") and path.endswith(":getPixels") and request.method == "GET":
             return self._thumbnail_pixels(path.removesuffix(":getPixels"))
         if rest == ":listAssets" and request.method == "GET":
-            return answered(self._listed(path.partition(":")[0], request.query, "assets"))
+            return _partial(self._listed(path.partition(":")[0], request.query, "assets"), request)
         compute = {"/value:compute": self._value, "/image:computePixels": self._pixels}
         compute["/table:computeFeatures"] = self._features
         if rest in compute:
@@ -106,18 +106,18 @@ class Service:
         if request.method != "GET":
             raise not_implemented(f"Method '{request.method} {name:.200}'")
         if verb in ("listAssets", "listImages"):
-            return answered(self._listed(name, request.query, "assets" if verb == "listAssets" else "images"))
+            return _partial(self._listed(name, request.query, "assets" if verb == "listAssets" else "images"), request)
         if verb == "listFeatures":
             table = self._catalog.table(name)
             if table is None:
                 raise self._missing(name)
-            return answered(listing.features(table.elements, request.query))
+            return _partial(listing.features(table.elements, request.query), request)
         if verb is not None:
             raise not_implemented(f"Method 'assets.{verb}'")
         resource = self._catalog.resource(name)
         if resource is None:
             raise self._missing(name)
-        return answered(resource)
+        return _partial(resource, request)
 
     def _listed(self, name: str, query: Mapping[str, str], key: str) -> dict[str, Any]:
         members, others = self._catalog.members(name), self._catalog.inside(name)
@@ -187,6 +187,12 @@ def _call(context: Context, deadline: Deadline, name: str, arguments: Mapping[st
     limits.check(value)
     deadline.check()
     return value
+
+
+def _partial(content: dict[str, Any], request: Request) -> Reply:
+    """A good reply with what the request's `fields` leave of an answer."""
+    mask = request.query.get("fields")
+    return answered(fields.picked(content, fields.parse(mask)) if mask else content)
 
 
 def _known(body: dict[str, Any], keys: set[str]) -> None:
