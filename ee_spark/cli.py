@@ -27,6 +27,7 @@ from ee_spark.logs import LEVELS, Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, Functions, check_output, open_store, write_output
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
+from ee_spark.progress import Planning
 from ee_spark.report import how_to_open, openmetrics
 from ee_spark.store.manifest import required
 from ee_spark.usage import Group
@@ -124,7 +125,7 @@ def extract(
     if dry_run:
         functions = Functions(options["remote_code"], options["function_timeout"])
         with program.service_of(config) as service:
-            click.echo(table(program.preview(config, service, functions)))
+            click.echo(table(program.preview(config, service, functions, Planning(options["progress"]))))
         return
     if metrics is not None:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
@@ -159,7 +160,7 @@ def plan(
     if plot is not None:
         check_output(plot, "--plot", storage_of(config))
     with program.service_of(config) as service:
-        planned = program.preview(config, service, Functions(remote_code, function_timeout))
+        planned = program.preview(config, service, Functions(remote_code, function_timeout), Planning())
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
     if plot is not None:
         try:

@@ -37,6 +37,9 @@ SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis
 NO_PROJECT = "local"
 """What stands for a project where the endpoint is not Google's, and the job file names none."""
 ANSWER_SECONDS = 330  # the service ends an interactive request after five minutes
+LONGEST_URL = 2048
+"""Characters: googleapiclient's limit (``MAX_URI_LENGTH`` of its ``http`` module)."""
+LONG_GET = {"x-http-method-override": "GET", "content-type": "application/x-www-form-urlencoded"}
 RESTRICTED = "parallelism_restricted=true"
 
 
@@ -100,10 +103,15 @@ class Client:
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """GET ``path`` (from ``projects/`` on) and return its JSON object.
 
+        A query that makes the URL longer than front ends take goes as the body of a POST that says so, as
+        googleapiclient sends it.
+
         Raises:
             ServiceError: for anything but a whole, good answer.
         """
         text = urlencode({key: value for key, value in query.items() if value is not None})
+        if len(self.service.url) + len(path) + len(text) + 5 > LONGEST_URL:
+            return self._json("POST", f"/v1/{path}", text.encode(), LONG_GET)
         return self._json("GET", f"/v1/{path}?{text}" if text else f"/v1/{path}", None)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +149,10 @@ class Client:
         """Close every idle connection."""
         self._connections.close()
 
-    def _json(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip", MAX_JSON)
+    def _json(
+        self, method: str, path: str, body: bytes | None, more: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip", MAX_JSON, more)
         with understood(f"an answer of {len(answer.data)} bytes is not JSON", "damaged"):
             # Only an exponent or a number of hundreds of digits can be more than a float holds.
             finite = _finite if _HUGE.search(answer.data) else None
@@ -151,16 +161,33 @@ class Client:
             raise ServiceError(f"an answer of {len(answer.data)} bytes is no JSON object", kind="damaged", status=200)
         return found
 
-    def _answered(self, method: str, path: str, body: bytes | None, seconds: float, encoding: str, most: int) -> Answer:
-        answer, token = self._send(method, path, body, seconds, encoding, most)
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        seconds: float,
+        encoding: str,
+        most: int,
+        more: Mapping[str, str] | None = None,
+    ) -> Answer:
+        send = partial(self._send, method, path, body, seconds, encoding, most, more or {})
+        answer, token = send()
         if answer.status == 401 and token and self._renewed(token):
-            answer, _ = self._send(method, path, body, seconds, encoding, most)
+            answer, _ = send()
         if answer.status != 200:
             raise refusal(answer.status, answer.data, answer.headers.get("Retry-After"))
         return answer
 
     def _send(
-        self, method: str, path: str, body: bytes | None, seconds: float, encoding: str, most: int
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        seconds: float,
+        encoding: str,
+        most: int,
+        more: Mapping[str, str],
     ) -> tuple[Answer, str | None]:
         token = None if self.service.anonymous else self._token()
         seconds = max(0.001, min(seconds, ANSWER_SECONDS))
@@ -169,6 +196,7 @@ class Client:
             headers["user-agent"] += " (gzip)"  # Google's front ends compress for those who say it here too
         if body is not None:
             headers["content-type"] = "application/json"
+        headers |= more
         if self.service.project:
             headers["x-goog-user-project"] = self.service.project
         if token:

@@ -27,9 +27,9 @@ from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
-from ee_spark.planner.listing import stored
+from ee_spark.planner.listing import Listed, stored
 from ee_spark.planner.plan import Plan, make
-from ee_spark.progress import Progress
+from ee_spark.progress import Planning, Progress
 from ee_spark.report import Changes, RunReport, build
 from ee_spark.status import Status
 from ee_spark.store import account, manifest, pins, runs, samples
@@ -81,7 +81,7 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
         check_run_id(options.run_id)
     store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     with service_of(job) as service:
-        plan = join_dataset(job, service, store, options.functions)
+        plan = join_dataset(job, service, store, options.functions, Planning(options.progress))
         engine = engine_of(job)
         slots = job.earth_engine.lanes if isinstance(job.earth_engine.lanes, int) else engine.slots()
         layout = manifest.layout_of(plan)
@@ -149,14 +149,20 @@ def service_of(job: JobConfig) -> Iterator[Service]:
         yield Service.of(job, emulator=running.url)
 
 
-def join_dataset(job: JobConfig, service: Service, store: Store, functions: Functions = FUNCTIONS) -> Plan:
+def join_dataset(
+    job: JobConfig,
+    service: Service,
+    store: Store,
+    functions: Functions = FUNCTIONS,
+    listed: Listed = lambda count: None,
+) -> Plan:
     """Plan the job as its dataset has it: with what its first plan froze, which may be this one.
 
     Raises:
         JobError: if the dataset is another job's, and ``overwrite`` does not say to remove it.
     """
     found, sample = manifest.read(store), job.region.sample
-    draft = partial(make, job, service, functions=functions, region=samples.held(store, sample))
+    draft = partial(make, job, service, functions=functions, region=samples.held(store, sample), listed=listed)
     plan = draft(found.frozen if found else None)
     if found and not job.output.overwrite:
         manifest.refuse_other(store, plan, found)
@@ -171,7 +177,7 @@ def join_dataset(job: JobConfig, service: Service, store: Store, functions: Func
             manifest.refuse_other(store, plan, found)
         plan = draft()
         if not manifest.take_over(store, plan):
-            return join_dataset(job, service, store, functions)  # another driver did the same meanwhile
+            return join_dataset(job, service, store, functions, listed)  # another driver did the same meanwhile
         pins.publish(store, plan.images, fresh=True)
     manifest.remove_replaced(store)
     others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
@@ -197,11 +203,14 @@ def plan(
         return preview(job, service, Functions(remote_code, function_timeout))
 
 
-def preview(job: JobConfig, service: Service, functions: Functions = FUNCTIONS) -> Plan:
+def preview(
+    job: JobConfig, service: Service, functions: Functions = FUNCTIONS, listed: Listed = lambda count: None
+) -> Plan:
     """Plan the job as a run would, writing nothing."""
     store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     found = manifest.read(store)
-    draft = partial(make, job, service, functions=functions, region=samples.held(store, job.region.sample))
+    held = samples.held(store, job.region.sample)
+    draft = partial(make, job, service, functions=functions, region=held, listed=listed)
     plan = draft(found.frozen if found else None)
     if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
@@ -226,15 +235,16 @@ def plan_again(job: JobConfig, service: Service, store: Store, functions: Functi
 def look_again(plan: Plan, store: Store, run_id: str) -> Changes:
     """Say which images changed since they were pinned, and of which this run fetched two versions.
 
-    Only getPixels can have: what is computed is loaded by its version.
+    What is computed is loaded by its version, where the service takes that; getPixels takes none.
     """
+    versions = next((f"{value}: {why}" for what, value, why in plan.notes if what == "versions"), None)
     source, before = plan.config.source, dict(zip(plan.images.ids, plan.images.version.tolist(), strict=True))
-    if not source.pin or source.kind not in ("asset", "collection"):
+    if source.kind not in ("asset", "collection"):
         return Changes()
     today = before
-    if plan.frozen.method == "getPixels":
+    if plan.frozen.method == "getPixels" or not plan.pins:
         images = stored(Client(plan.service), source, plan.region.geojson())
         today = {**before, **dict(zip(images.ids, images.version.tolist(), strict=True))}
     meanwhile = {name for name in before if today[name] != before[name]}
     mixed = pins.fetched(store, manifest.layout_of(plan), run_id, meanwhile)
-    return Changes(tuple(pins.flag(store, today)), tuple(sorted(mixed)))
+    return Changes(tuple(pins.flag(store, today)), tuple(sorted(mixed)), versions)

@@ -40,7 +40,7 @@ def _iso_date(value: object) -> object:
     """Dates are handed on as ISO text; YAML reads an unquoted one as a date."""
     if isinstance(value, dt.datetime):
         value = value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)
-        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return value.isoformat(timespec="milliseconds" if value.microsecond else "seconds").replace("+00:00", "Z")
     return value.isoformat() if isinstance(value, dt.date) else value
 
 
@@ -176,7 +176,7 @@ class Source(_Section):
     method: Literal["auto", "getPixels", "computePixels"] = Field(
         "auto", description="auto, getPixels or computePixels"
     )
-    pin: bool = Field(True, description="true or false")
+    pin: Literal["auto"] | bool = Field("auto", description="auto, true or false")
 
     @property
     def kind(self) -> str:

@@ -22,7 +22,26 @@ SILENT_SECONDS = 5.0
 END_SECONDS = 2.0
 RATE_SECONDS = 20.0
 """The rate is that of the last so many seconds: neither Spark's start nor an outage an hour ago is in it."""
+PLAN_SECONDS = 3.0
 _WIDTH = 24
+
+
+class Planning:
+    """Tells on ``out``, every few seconds, how many images are listed so far; nothing where ``mode`` is none."""
+
+    def __init__(self, mode: str = "auto", out: TextIO | None = None) -> None:
+        self._out, self._mode = out, mode
+        self._told = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        """Take a count of images."""
+        if self._mode == "none" or time.monotonic() - self._told < PLAN_SECONDS:
+            return
+        self._told = time.monotonic()
+        try:
+            print(f"planning: {count:,} images listed so far", file=self._out or _terminal(), flush=True)
+        except (OSError, ValueError):  # a closed terminal does not stop a plan
+            self._mode = "none"
 
 
 class Progress:

@@ -76,6 +76,7 @@ class RunReport(dict[str, Any]):
     errors = _Key[dict[str, int]]()
     restricted = _Key[bool]()
     stopped = _Key["str | None"]()
+    versions = _Key["str | None"]()
     changed = _Key[list[str]]()
     fetched_from_two_versions = _Key[list[str]]()
 
@@ -86,10 +87,14 @@ class RunReport(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Changes:
-    """Ids of images that changed since they were pinned, and of those that a run fetched from two versions."""
+    """Ids of images that changed since they were pinned, and of those that a run fetched from two versions.
+
+    ``versions`` says whether loads carried the images' versions, and why; None where there was nothing to carry.
+    """
 
     flagged: tuple[str, ...] = ()
     mixed: tuple[str, ...] = ()
+    versions: str | None = None
 
 
 def build(
@@ -135,6 +140,7 @@ def build(
             "errors": dict(errors.most_common(10)),
             "restricted": any(lane.restricted for lane in lanes),
             "stopped": stopped,
+            "versions": changes.versions,
             "changed": list(changes.flagged),
             "fetched_from_two_versions": list(changes.mixed),
         }
@@ -163,6 +169,7 @@ def how_to_open(report: Mapping[str, Any]) -> str:
         f"in {report['seconds']:.1f} s",
     ]
     lines += [f"stopped: {report['stopped']}; run the same command again, it resumes"] if report["stopped"] else []
+    lines += [f"versions {report['versions']}"] if str(report.get("versions")).startswith("not sent") else []
     lines += [f"{count:,} × {message}" for message, count in report["errors"].items()]
     return "\n".join(
         [

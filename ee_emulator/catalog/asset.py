@@ -166,9 +166,7 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
     if not isinstance(loaded_as, int) or isinstance(loaded_as, bool) or loaded_as < 0:
         raise CatalogError(f"{where}: version {loaded_as!r} is not a whole number of at least 0")
     times_of = times["startTime"], times["endTime"]
-    return Asset(
-        public_id(asset_id), *times_of, update_time, version, properties, geometry, bands, loaded_as=loaded_as
-    )
+    return Asset(public_id(asset_id), *times_of, update_time, version, properties, geometry, bands, loaded_as=loaded_as)
 
 
 _outline = lru_cache(maxsize=4096)(outline)

@@ -27,7 +27,7 @@ from ee_spark.fetch.request import Answer, HttpRequest, M, Mark, Pack, R, Sizes,
 from ee_spark.fetch.telemetry import Telemetry
 from ee_spark.job import Retry
 from ee_spark.limits import answer_bytes
-from ee_spark.planner.request import Recipe, is_nothing
+from ee_spark.planner.request import Recipe, is_gone, is_nothing
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -245,7 +245,10 @@ class Fetcher(Generic[R, M]):
             self._silent.clear()
         elif not error.status:
             self._silent.add(request.tasks[0])
-        if error.kind in ("overload", "unavailable") or len(self._silent) >= SILENT_TILES:
+        if error.kind in ("permanent", "access") and any(self._gone(task.wanted, error) for task in request.tasks):
+            way = "run with --repin to take today's versions"
+            self.stop(_stopping(error, f"{error.message} It was there when it was pinned; {way}"))
+        elif error.kind in ("overload", "unavailable") or len(self._silent) >= SILENT_TILES:
             self._wait(request, error, now)
         elif error.kind in ("access", "daily"):
             self.stop(_stopping(error, f"{error.message}; {way_out(error)}"))
@@ -323,15 +326,16 @@ class Fetcher(Generic[R, M]):
 
     def _permanent(self, request: HttpRequest[R], error: ServiceError) -> None:
         first = request.tasks[0].wanted
-        if first.version >= 0 and f"'{first.image_id}'" in error.message and "not found" in error.message:
-            way = "run with --repin to take today's versions"
-            self.stop(_stopping(error, f"{error.message} It was there when it was pinned; {way}"))
-            return
         if is_nothing(error, first.image_id, first.graph):
             self._nothing[first.image_id] = error
         else:
             self._storm(error)
         self._end_all(request, error)
+
+    def _gone(self, wanted: TileRequest[R], error: ServiceError) -> bool:
+        """Return True if a version that was sent is not there; getPixels sends none."""
+        sent = self.recipe.method == "computePixels" and wanted.version >= 0
+        return sent and is_gone(error, wanted.image_id, wanted.version)
 
     def _storm(self, error: ServiceError) -> None:
         """Stop the run where a lane's first answers are all the same refusal: there is no point in asking for more."""

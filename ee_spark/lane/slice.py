@@ -88,7 +88,7 @@ def slice_of(plan: Plan, versions: Ints) -> Slice:
         chunks=tuple(plan.pairs.chunk(index) for index in range(len(plan.pairs))),
         image_ids=tuple(plan.images.ids),
         image_times=tuple(plan.images.time.tolist()),
-        image_versions=tuple(versions.tolist() if plan.config.source.pin else [-1] * len(plan.images)),
+        image_versions=tuple(versions.tolist() if plan.pins else [-1] * len(plan.images)),
         graphs=plan.graphs,
         points=plan.points,
     )

@@ -22,8 +22,9 @@ from ee_spark.planner.limits import outside
 from ee_spark.planner.listing import refused
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
-from ee_spark.planner.probe import patiently, probe
+from ee_spark.planner.probe import probe_image
 from ee_spark.planner.request import Recipe, is_nothing
+from ee_spark.planner.versions import Versions
 from ee_spark.planner.window import Window
 
 PROBES = 9
@@ -38,6 +39,7 @@ def choose_bands(
     region: Polygons | Points,
     layers: Sequence[Layer],
     frozen: Frozen | None,
+    versions: Versions,
 ) -> tuple[Band, ...]:
     """Return the tables' bands with their types: the promotion over what all images have.
 
@@ -50,7 +52,9 @@ def choose_bands(
         return frozen.bands if frozen else _unseen_bands(config)
     if computes and graphs:
         kinds = _by_types(images)
-        probed = [_probe_base(client, config, images, graphs, some_of(alike), region, layers) for alike in kinds]
+        probed = [
+            _probe_base(client, config, images, graphs, some_of(alike), region, layers, versions) for alike in kinds
+        ]
         owners = [alike for alike, signature in zip(kinds, probed, strict=True) if signature]
         found = [signature for signature in probed if signature]
     else:
@@ -86,6 +90,7 @@ def _probe_base(
     alike: Sequence[int],
     region: Polygons | Points,
     layers: Sequence[Layer],
+    versions: Versions,
 ) -> Signature:
     """Ask for one pixel of all bands of a computed image, to learn their names and types.
 
@@ -95,13 +100,14 @@ def _probe_base(
     for image in alike:
         layer = _layer_of(image, layers, region)
         graph = ee_source.all_bands(graphs.images[image if len(graphs.images) > 1 else 0])
-        path, body = Recipe("computePixels", client.service.project, (), config.pixels.format).call(
-            images.ids[image], int(images.version[image]), graph, middle(region, layer)
-        )
+        recipe = Recipe("computePixels", client.service.project, (), config.pixels.format)
+        name, window = images.ids[image], middle(region, layer)
+        asking = partial(recipe.call, name, graph=graph, window=window)
         try:
-            fields = patiently(partial(probe, client, path, body, config.pixels.format))
+            ask = partial(probe_image, client, asking, config.pixels.format)
+            fields = versions.probe(ask, name, int(images.version[image]), graph)
         except ServiceError as error:
-            if is_nothing(error, images.ids[image], graph):
+            if is_nothing(error, name, graph):
                 continue
             raise refused(f"source.{config.source.kind}", config.source.name, error) from None
         return tuple(StoredBand(field.name, field.dtype, layer.lattice) for field in fields)

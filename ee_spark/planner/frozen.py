@@ -48,6 +48,7 @@ class Frozen:
 
     ``lattice`` is None where every image keeps its own (``native``). ``side`` is the blocks' side in tiles, ``days``
     the length of a time bucket. ``life`` is the nonce of the dataset's life; "" in what older versions wrote.
+    ``versions`` is whether the service takes images' versions, None where nobody looked: job.json has it beside this.
     """
 
     method: str
@@ -59,6 +60,7 @@ class Frozen:
     side: int
     days: int
     life: str = ""
+    versions: bool | None = True
 
     @property
     def validity(self) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ class Frozen:
 
     def to_json(self) -> dict[str, Any]:
         """Return what :meth:`from_json` reads."""
-        return dataclasses.asdict(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "versions"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Frozen:

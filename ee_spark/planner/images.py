@@ -43,7 +43,7 @@ class Images:
 
     ``time`` and ``version`` are microseconds since 1970 (``NO_TIME`` where there is none), ``signature`` indexes
     ``signatures``, ``footprints`` are polygons in lon/lat (None: unbounded, or not known), equal ones the same object.
-    ``properties`` are JSON texts.
+    ``properties`` are JSON texts, ``notes`` what a plan should say of how they were found.
     """
 
     ids: tuple[str, ...]
@@ -55,16 +55,21 @@ class Images:
     footprints: tuple[tuple[Polygon, ...] | None, ...]
     properties: Sequence[str]
     without_time: int = 0
+    notes: tuple[tuple[str, str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
+def instant(text: str) -> dt.datetime:
+    """Return an ISO date or timestamp (UTC where it names no zone) as a moment, in its own offset."""
+    value = dt.datetime.fromisoformat(text)
+    return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+
+
 def microseconds(text: str) -> int:
     """Return an ISO date or timestamp (UTC where it names no zone) as microseconds since 1970."""
-    value = dt.datetime.fromisoformat(text)
-    value = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-    return (value - _EPOCH) // dt.timedelta(microseconds=1)
+    return (instant(text) - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def moment(time: int) -> dt.datetime:

@@ -28,13 +28,14 @@ from ee_spark.planner.frozen import Band, Frozen, Note, fill_values
 from ee_spark.planner.images import Images
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
 from ee_spark.planner.limits import check, check_grid
-from ee_spark.planner.listing import refused, stored
+from ee_spark.planner.listing import Listed, refused, stored
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
-from ee_spark.planner.probe import Field, patiently, probe
+from ee_spark.planner.probe import Field, probe_image
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.versions import Versions
 
 NAMED, SHOWN = 3, 30
 """Keys that a difference names, and characters of each value."""
@@ -112,6 +113,13 @@ class Plan:
         )
 
     @property
+    def pins(self) -> bool:
+        """True where images keep their versions: sent with each load, or (getPixels takes none) only noted."""
+        return self.config.source.pin is not False and (
+            self.frozen.method == "getPixels" or self.frozen.versions is not False
+        )
+
+    @property
     def requests(self) -> int:
         """How many requests a first run comes to, if none is split or asked for again."""
         return self.pairs.requests(self.pack)
@@ -128,11 +136,12 @@ def make(
     *,
     functions: Functions = FUNCTIONS,
     region: Polygons | Points | None = None,
+    listed: Listed = lambda count: None,
 ) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
 
     ``functions`` says how the job's are called. ``region`` is the job's, where it was read before: a sample that was
-    drawn and kept.
+    drawn and kept. ``listed`` is told how many images are listed so far.
 
     Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
 
@@ -153,12 +162,15 @@ def make(
     if computed:
         images, graphs = ee_source.computed_images(config.source, area, service, inputs)
     else:
-        images = stored(client, config.source, area)
+        images = stored(client, config.source, area, listed)
         computes = method == "computePixels"
         graphs = ee_source.stored_graph(config.source, config.pixels, service, inputs) if computes else None
-    notes = [("method", method, why_method)]
+    versions = Versions(
+        config.source.pin, frozen.versions if frozen else None, applies=method == "computePixels" and not computed
+    )
+    notes = [("method", method, why_method), *images.notes]
     alignment = choose_lattices(config, images, frozen, region)
-    bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen)
+    bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen, versions)
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
@@ -185,8 +197,8 @@ def make(
     )
     check(fixed, config.pixels, plan.graphs)
     if pairs.count:
-        _probe_last(plan, client)
-    return plan
+        _probe_last(plan, client, versions)
+    return replace(plan, frozen=replace(plan.frozen, versions=versions.known), notes=(*plan.notes, *versions.notes()))
 
 
 def choose_method(config: JobConfig) -> tuple[str, str]:
@@ -252,7 +264,7 @@ def _pairs(
     return cut(lattices, found, frozen.side), sum(tiles), possible
 
 
-def _probe_last(plan: Plan, client: Client) -> None:
+def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:
     """Ask for one pixel exactly as the tiles will be asked for; of another where there is no image."""
     chunk = plan.pairs.chunk(0)
     fields: Sequence[Field] = ()
@@ -262,9 +274,11 @@ def _probe_last(plan: Plan, client: Client) -> None:
         name, version, graph = plan.images.ids[image], int(plan.images.version[image]), plan.graph(image)
         asked = TileRequest(None, name, version, graph, tiles.window(len(tiles) // 2)).window
         pixel = asked.part(asked.width // 2, asked.height // 2, 1, 1)
-        path, body = plan.recipe.call(name, version, graph, pixel)
+        asking = partial(plan.recipe.call, name, graph=graph, window=pixel)
         try:
-            fields = patiently(partial(probe, client, path, body, plan.config.pixels.format))
+            fields = versions.probe(
+                partial(probe_image, client, asking, plan.config.pixels.format), name, version, graph
+            )
             break
         except ServiceError as error:
             if not is_nothing(error, name, graph):

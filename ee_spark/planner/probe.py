@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ee_spark.answers import npy, tiff
@@ -13,6 +15,10 @@ from ee_spark.errors import ServiceError
 
 T = TypeVar("T")
 TRIES = 5
+PATIENCE = 150.0
+"""Seconds for which a used-up quota is waited for: it is one of requests per minute."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
+"""Seconds before an answer is asked for again: twice as long each time, where the service does not say how long."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +32,40 @@ class Field:
 def patiently(ask: Callable[[], T]) -> T:
     """Return what ``ask`` returns, asking again where the service says that it is busy or away for the moment.
 
+    A quota that is used up is so for a minute: it is waited for, or as long as ``Retry-After`` says, :data:`PATIENCE`
+    seconds at most.
+
     Raises:
-        ServiceError: as ``ask`` does, after five tries or at once where another try cannot help.
+        ServiceError: as ``ask`` does, after that time, after five tries where the service is away, or at once where
+            another try cannot help.
     """
-    for attempt in range(TRIES):
+    failures = refusals = 0
+    until = math.inf
+    while True:
         try:
             return ask()
         except ServiceError as error:
-            if error.kind not in ("transient", "unavailable", "overload", "damaged") or attempt == TRIES - 1:
-                raise
-            time.sleep(error.wait or 0.5 * 2**attempt)
-    raise AssertionError("the last try returns or raises")
+            if error.kind == "overload":
+                until = min(until, time.monotonic() + PATIENCE)
+                wait = error.wait or min(LONGEST_WAIT, FIRST_WAIT * 2**refusals)
+                refusals += 1
+                if time.monotonic() + wait > until:
+                    raise
+            else:
+                wait = error.wait or FIRST_WAIT * 2**failures
+                failures += 1
+                if error.kind not in ("transient", "unavailable", "damaged") or failures == TRIES:
+                    raise
+            time.sleep(wait)
+
+
+def probe_image(client: Client, call: Callable[[int], tuple[str, bytes]], form: str, version: int) -> list[Field]:
+    """Return the bands of one image at a version; ``call`` gives the path and body of that request.
+
+    Raises:
+        ServiceError: as :func:`patiently` does.
+    """
+    return patiently(partial(probe, client, *call(version), form))
 
 
 def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:

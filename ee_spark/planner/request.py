@@ -35,6 +35,18 @@ _NO_BANDS = re.compile(  # what is said of the image that a reducer makes of no 
 )
 
 
+_GONE = re.compile(  # every wording that was recorded, quoted in one way or the other
+    r"""\b[Aa]sset (?:'(?P<single>[^']+)'|"(?P<double>[^"]+)") (?:not found|does not exist)"""
+    r"""|\bResource (?P<bare>\S+) could not be found"""
+    r"""|\bPermission '[^']*' denied on resource '(?P<denied>[^']+)' \(or it may not exist\)"""
+)
+_VERSION = re.compile(r"\bversion\b", re.I)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_VERSIONED = re.compile(
+    rf',\s*"version":\s*{{"constantValue":\s*{VERSION}}}|"version":\s*{{"constantValue":\s*{VERSION}}},?\s*'
+)
+
+
 @dataclass(frozen=True)
 class TileRequest(Generic[R]):
     """One pair of image and tile to fetch: of its stored ``block``, the ``window`` that can be asked for.
@@ -107,8 +119,22 @@ def is_nothing(error: ServiceError, image_id: str, graph: str | None) -> bool:
     return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(error.message)))
 
 
+def is_gone(error: ServiceError, image_id: str, version: int) -> bool:
+    """Return True if a request failed because this version of a stored image is not there, or is no version for it.
+
+    By structure: the image's id, or its resource's name, in the place where the service names what it misses. Other
+    assets that ``map`` loads are not meant, and no words in the job's own names.
+    """
+    named = {image_id, asset_name(image_id)}
+    if any(found[found.lastgroup or ""] in named for found in _GONE.finditer(error.message)):
+        return True
+    return str(version) in error.message and bool(_VERSION.search(_QUOTED.sub("", error.message)))
+
+
 def filled(template: str, image_id: str, version: int) -> str:
-    """Return a stored image's graph with its id and version in the places of the placeholders."""
+    """Return a stored image's graph with its id and version in the places of the placeholders; -1: without one."""
+    if version < 0 and str(VERSION) in template:
+        template = _VERSIONED.sub("", template)
     return template.replace(json.dumps(ID), json.dumps(image_id)).replace(str(VERSION), str(version))
 
 

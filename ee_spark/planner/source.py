@@ -31,7 +31,7 @@ from ee_spark.planner.function import (
     serialised,
 )
 from ee_spark.planner.graph import SOURCE, framed
-from ee_spark.planner.images import NO_TIME, Images, microseconds
+from ee_spark.planner.images import NO_TIME, Images, instant, microseconds
 from ee_spark.planner.validity import Validity
 
 __all__ = [
@@ -122,12 +122,13 @@ def computed_images(
 
 
 def periods(start: str, end: str, every: str) -> list[tuple[str, str]]:
-    """Return the periods [start, end) of ``every`` (n days, months or years) from ``start`` on, as ISO dates.
+    """Return the periods [start, end) of ``every`` (n days, months or years) from ``start`` on, as ISO texts in UTC.
 
-    Only whole periods count: one that would go beyond ``end`` is left for a later run.
+    They begin at the time of day of ``start``, and months and years are those of its offset; a text is a date where
+    that is midnight UTC. Only whole periods count: one that would go beyond ``end`` is left for a later run.
     """
     count, unit = int(every.split()[0]), every.split()[1].rstrip("s")
-    first, last = dt.date.fromisoformat(start[:10]), dt.date.fromisoformat(end[:10])
+    first, last = instant(start), instant(end)
     if unit != "day" and first.day > 28:
         raise JobError(f"source.start: {start} is not in every month; with every: {every} begin on day 1 to 28")
     about = (last - first).days / (count * {"day": 1, "month": 28, "year": 365}[unit])
@@ -140,15 +141,24 @@ def periods(start: str, end: str, every: str) -> list[tuple[str, str]]:
     while True:
         try:
             begin, stop = _advance(first, step * count, unit), _advance(first, (step + 1) * count, unit)
+            span = _text(begin), _text(stop)
         except (OverflowError, ValueError):  # after the year 9999
             break
         if stop > last:
             break
-        spans.append((begin.isoformat(), stop.isoformat()))
+        spans.append(span)
         step += 1
     if not spans:
         raise JobError(f"source.every: no whole period of {every} lies between {start} and {end}")
     return spans
+
+
+def _text(time: dt.datetime) -> str:
+    """Return a moment as a date, where it is one in UTC, else to the second or millisecond."""
+    utc = time.astimezone(dt.UTC)
+    if utc.time() == dt.time():
+        return utc.date().isoformat()
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")
 
 
 def all_bands(graph: str) -> str:
@@ -226,7 +236,7 @@ def _unstored(rows: list[tuple[str, int, int]]) -> Images:
     )
 
 
-def _advance(date: dt.date, count: int, unit: str) -> dt.date:
+def _advance(date: dt.datetime, count: int, unit: str) -> dt.datetime:
     if unit == "day":
         return date + dt.timedelta(days=count)
     months = date.year * 12 + date.month - 1 + count * (12 if unit == "year" else 1)

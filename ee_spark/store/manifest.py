@@ -90,7 +90,7 @@ def parse(data: bytes, where: str) -> Manifest:
             job["name"][:LONGEST],
             job["fingerprint"],
             job["identity"],
-            Frozen.from_json(job["frozen"]),
+            replace(Frozen.from_json(job["frozen"]), versions=job.get("versions", True)),
             tuple(job["replaced"]),
             job,
         )
@@ -101,6 +101,8 @@ def parse(data: bytes, where: str) -> Manifest:
 
 def _check(found: Manifest) -> None:
     """Refuse what no job writes: names of lives are parts of paths, fill values stand in pixels."""
+    if not isinstance(found.frozen.versions, bool | None):
+        raise ValueError(f"its versions {shown(found.frozen.versions)} is neither true, false nor null")
     for life in (found.fingerprint, *found.replaced):
         if not isinstance(life, str) or not _LIFE.fullmatch(life):
             raise ValueError(f"{shown(life)} is neither a fingerprint nor a life")
@@ -227,6 +229,7 @@ def encoded(plan: Plan, replaced: Iterable[str]) -> bytes:
         "name": plan.config.name,
         "fingerprint": plan.fingerprint,
         "identity": plan.identity,
+        "versions": plan.frozen.versions,
         "frozen": plan.frozen.to_json(),
         "replaced": list(replaced),
         "software": f"ee_spark {__version__}",

@@ -202,7 +202,7 @@ def test_a_wrong_job_is_one_line_with_the_way_out(changes, said):
 def test_the_least_job_file_has_the_contracts_defaults():
     found = job()
     assert (found.earth_engine.concurrent_requests, found.earth_engine.requests_per_minute) == (40, 6000)
-    assert (found.source.method, found.source.pin, found.region.clip) == ("auto", True, False)
+    assert (found.source.method, found.source.pin, found.region.clip) == ("auto", "auto", False)
     assert (found.grid.align, found.grid.margin, found.grid.snap) == ("auto", 0, True)
     assert (found.pixels.format, found.pixels.mask, found.pixels.resample) == ("NPY", "band", "nearest")
     assert (found.output.part_size, found.output.overwrite) == (128_000_000, False)
