@@ -33,7 +33,10 @@ def patiently(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except ServiceError as error:
-            if error.kind not in ("transient", "unavailable", "overload", "damaged") or attempt == TRIES - 1:
+            if (
+                error.kind not in ("transient", "unavailable", "overload", "damaged", "deadline")
+                or attempt == TRIES - 1
+            ):
                 raise
             time.sleep(error.wait or 0.5 * 2**attempt)
     raise AssertionError("the last try returns or raises")

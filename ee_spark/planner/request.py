@@ -20,6 +20,7 @@ from ee_spark.limits import MAX_BANDS as MAX_BANDS
 from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.images import ID, VERSION
 from ee_spark.planner.window import Window, widened
+from ee_spark.refusals import unquoted
 
 R = TypeVar("R")
 
@@ -104,7 +105,7 @@ def is_nothing(error: ServiceError, image_id: str, graph: str | None) -> bool:
     if graph is None or not image_id:
         return False
     of_stored = json.dumps(ID) in graph
-    return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(error.message)))
+    return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(unquoted(error.message))))
 
 
 def filled(template: str, image_id: str, version: int) -> str:
