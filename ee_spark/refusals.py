@@ -2,7 +2,7 @@
 
 A message is the service's own sentence, after the names of the algorithms that it came through, and may quote any name
 of the user's (a band called ``daily_quota``). So a sentence is known by its beginning, and what a quota is about by the
-metric that the service names. Real texts with their sources: ``tests/data/real_errors.json``, and
+metric that the service names. Real texts with their sources: ``tests/data/recorded/errors.json``, and
 https://developers.google.com/earth-engine/guides/debugging and https://developers.google.com/earth-engine/guides/usage.
 """
 

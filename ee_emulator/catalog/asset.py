@@ -20,7 +20,8 @@ from ..values.projection import TERMS
 from ..values.pyramid import POLICIES
 from ..values.raster import RasterBand, open_bands
 from .entry import checked, file_of, properties_of, update_of
-from .footprint import outline
+from .footprint import enclosed, outline
+from .recording import Recording, read_recording
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ class StoredBand:
 
 @dataclass(frozen=True, eq=False)
 class Asset:
-    """One version of a stored image. Times are milliseconds since 1970 or None, `version` microseconds."""
+    """One version of a stored image. Times are milliseconds since 1970 or None, `version` microseconds.
+
+    `geometry` is the area that it covers, `footprint` the GeoJSON that says so; `recorded` is what stands for all that
+    is described here, where the catalog has it.
+    """
 
     id: str
     start: int | None
@@ -42,7 +47,9 @@ class Asset:
     version: int
     properties: Mapping[str, Any]
     geometry: Geometry
+    footprint: Any
     bands: tuple[StoredBand, ...]
+    recorded: Recording | None = None
 
     @property
     def collection(self) -> str | None:
@@ -58,12 +65,19 @@ class Asset:
             properties["system:time_start"] = self.start
         if self.end is not None:
             properties["system:time_end"] = self.end
-        properties["system:footprint"] = self.geometry
-        return Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.version)
+        if self.footprint is not None:
+            properties["system:footprint"] = self.footprint
+        if self.recorded is not None:
+            properties |= self.recorded.properties
+        image = Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.version)
+        info = None if self.recorded is None else self.recorded.info
+        return image if info is None else image.described_as(info)
 
     @cached_property
     def resource(self) -> dict[str, Any]:
         """The asset as the REST API writes it (view FULL)."""
+        if self.recorded is not None:
+            return dict(self.recorded.resource)
         times = {"startTime": self.start, "endTime": self.end}
         return {
             "type": "IMAGE",
@@ -72,7 +86,7 @@ class Asset:
             "updateTime": self.update_time,
             **{key: dates.rfc3339(value) for key, value in times.items() if value is not None},
             **({"properties": dict(self.properties)} if self.properties else {}),
-            "geometry": self.geometry.geojson(),
+            "geometry": self.footprint,
             "bands": [_band_resource(band) for band in self.bands],
         }
 
@@ -131,7 +145,7 @@ def native_grid(band: Band) -> Grid:
     return Grid(band.projection, *band.dimensions)
 
 
-_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands"}
+_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands", "recorded"}
 _BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
 
 
@@ -155,9 +169,26 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
         geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: {error}") from error
-    return Asset(
-        public_id(asset_id), times["startTime"], times["endTime"], update_time, version, properties, geometry, bands
+    span = times["startTime"], times["endTime"]
+    asset = Asset(public_id(asset_id), *span, update_time, version, properties, geometry, geometry.geojson(), bands)
+    return _as_recorded(asset, entry, where) if "recorded" in entry else asset
+
+
+def _as_recorded(asset: Asset, entry: Any, where: str) -> Asset:
+    """An asset that is described by its recording; what the entry itself says of times stays."""
+    policies = {band.id: band.raster.policy for band in asset.bands}
+    found = read_recording(entry["recorded"], asset_name(asset.id), asset.id, policies, where)
+    timed = replace(
+        asset,
+        start=found.start if asset.start is None else asset.start,
+        end=found.end if asset.end is None else asset.end,
+        geometry=enclosed(found.footprint) or asset.geometry,
+        footprint=found.footprint,
+        recorded=found,
     )
+    if "updateTime" in entry or found.version is None:
+        return timed
+    return replace(timed, version=found.version, update_time=dates.rfc3339_micros(found.version))
 
 
 def _stored(

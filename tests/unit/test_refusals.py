@@ -14,7 +14,7 @@ from ee_spark.errors import ServiceError, one_line, way_out
 from ee_spark.refusals import absent, classify, resets
 
 # Texts of the real service, collected from public issues, notebooks and documentation: each has its source.
-RECORDED: list[dict[str, Any]] = json.loads((REPO / "tests/data/real_errors.json").read_text(encoding="utf-8"))
+RECORDED: list[dict[str, Any]] = json.loads((REPO / "tests/data/recorded/errors.json").read_text(encoding="utf-8"))
 TEXTS = [record["text"] for record in RECORDED]
 ANY_STATUS = (400, 403, 404, 429, 500, 503, 504)
 """Where the status was not recorded, the text alone decides, whatever came with it …"""
