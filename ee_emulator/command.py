@@ -42,6 +42,7 @@ _MORE = """Faults, separated by commas; P is a chance between 0 and 1:
   slow:P               let the answer trickle for three seconds
   oom-above:BYTES      "User memory limit exceeded." above that many bytes of pixels and masks
   timeout-above:BYTES  "Computation timed out." above that many
+  deadline-above:BYTES 504 "Deadline expired before operation could complete." above that many
   daily-after:N        the daily quota is used up after N computations
   restricted:1         every answer says that the project is in restricted mode
 

@@ -25,11 +25,12 @@ from google.auth import impersonated_credentials
 from google.oauth2 import service_account
 
 from ee_spark.connections import Answer, Connections, OversizeError
-from ee_spark.errors import EESparkError, JobError, Kind, ServiceError, one_line, refusal
+from ee_spark.errors import EESparkError, JobError, ServiceError, one_line, refusal
 from ee_spark.hosts import ENDPOINTS, check_credentials, is_google
 from ee_spark.job import JobConfig
 from ee_spark.json_answers import parsed
 from ee_spark.limits import MAX_ANSWER, MAX_JSON
+from ee_spark.refusals import Kind
 from ee_spark.tokens import Official, Tokens, Transport, default_account, default_credentials, passing
 from ee_spark.version import __version__
 

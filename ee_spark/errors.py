@@ -4,35 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 from email.utils import parsedate_to_datetime
-from typing import Literal
 
-Kind = Literal["transient", "damaged", "unavailable", "overload", "daily", "too_big", "access", "permanent"]
-"""What to do about a refused request.
-
-``transient`` and ``damaged``: ask again, counted as an attempt. ``unavailable``: ask again later, not counted.
-``overload``: ask again later and more slowly, not counted. ``daily``: no pixels before tomorrow, stop the run.
-``too_big``: ask for quadrants. ``access``: credentials, permission or project, stop the run. ``permanent``: this
-request will never succeed.
-"""
-
-# Text decides before status: most requests that are too big come back as 400, some overload as 403 or 500.
-_TEXTS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    (
-        "too_big",
-        re.compile(r"Total request size|Pixel grid dimensions|User memory limit|Computation timed out", re.I),
-    ),
-    ("daily", re.compile(r"daily_eecu|quota.*\b(daily|per day)|\b(daily|per day)\b.*quota", re.I)),
-    (
-        "overload",
-        re.compile(
-            r"Too many concurrent aggregations|capacity exceeded|Too Many Requests|Quota exceeded|"
-            r"rate ?limit ?exceeded",
-            re.I,
-        ),
-    ),
-)
+from ee_spark.refusals import Kind, classify, resets
 
 
 class EESparkError(Exception):
@@ -105,10 +79,17 @@ _WAYS_OUT: dict[Kind, str] = {
     "damaged": _AGAIN,
     "unavailable": _AGAIN,
     "overload": "the project's quota is used up: wait, or lower earth_engine.concurrent_requests",
-    "daily": "run the same command again when the project's daily quota is reset, or raise it",
+    "deadline": "again; if it stays, write a smaller grid.tile, or make the function lighter",
     "access": "check earth_engine.credentials and project: enable earthengine.googleapis.com, register at "
     f"{REGISTER.removeprefix('https://')}, roles earthengine.viewer, serviceUsageConsumer",
 }
+
+
+_LIMITS = (
+    ("Number of bands (", "let the function return fewer bands: image.select([...])"),
+    ("Request payload size exceeds", "simplify the region's polygons, or keep what the function holds as an asset"),
+)
+"""Limits of one request that the plan does not see where only the service knows what a function returns."""
 
 
 def way_out(error: ServiceError, verb: str = "try") -> str:
@@ -120,13 +101,17 @@ def way_out(error: ServiceError, verb: str = "try") -> str:
         return "run again if it is an outage, else look at earth_engine.endpoint, the network and proxies (HTTPS_PROXY)"
     if error.status == 401:
         return "run 'gcloud auth application-default login' again, or write other earth_engine.credentials"
+    if error.kind == "daily":
+        return f"run the same command again when {resets(error.message) or 'the quota is reset'}, or raise it"
+    if error.kind == "permanent":
+        return next((way for text, way in _LIMITS if error.message.startswith(text)), "")
     way = _WAYS_OUT.get(error.kind, "")
-    return f"{verb} {way}" if way == _AGAIN else way
+    return f"{verb} {way}" if way.startswith("again;") else way
 
 
 def stops(error: ServiceError) -> bool:
     """Return True if a request was refused only for now: the service is away, or its quota is used up."""
-    return error.kind in ("transient", "damaged", "unavailable", "overload", "daily")
+    return error.kind in ("transient", "damaged", "unavailable", "overload", "daily", "deadline")
 
 
 def while_planning(text: str, error: ServiceError) -> EESparkError:
@@ -144,24 +129,6 @@ def refusal(status: int, body: bytes, retry_after: str | None = None) -> Service
     """Return the typed error of a refused request: classified once, by the message's text and then by the status."""
     message = _message(status, body)
     return ServiceError(message, kind=classify(status, message), status=status, wait=seconds_of(retry_after))
-
-
-def classify(status: int, message: str) -> Kind:
-    """Return what to do about an answer with this HTTP status and message."""
-    if status == 401:
-        return "access"
-    for kind, pattern in _TEXTS:
-        if pattern.search(message):
-            return kind
-    if status in (403, 407):
-        return "access"
-    if status == 429:
-        return "overload"
-    if status in (502, 503, 504):
-        return "unavailable"
-    if status >= 500 or status == 408:
-        return "transient"
-    return "permanent"
 
 
 def seconds_of(retry_after: str | None) -> float | None:

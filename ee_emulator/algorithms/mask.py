@@ -188,7 +188,8 @@ def clipped(input: Image, shape: Geometry) -> Image:
             known[frame] = crop(*frame, shape, "Image.clip")
         read = _clip_reader(band, extent)
         bands.append(replace(band.derived(band.type, read), extent=inside, dimensions=known[frame]))
-    return replace(input, bands=tuple(bands), geometry=shape)
+    properties = {**input.properties, "system:footprint": shape.geojson()}
+    return replace(input, bands=tuple(bands), properties=properties, geometry=shape, info=None)
 
 
 def area_of(geometry: Any, operation: str) -> Geometry:

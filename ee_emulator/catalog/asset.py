@@ -20,7 +20,8 @@ from ..values.projection import TERMS
 from ..values.pyramid import POLICIES
 from ..values.raster import RasterBand, open_bands
 from .entry import checked, file_of, properties_of, update_of
-from .footprint import outline
+from .footprint import enclosed, outline
+from .recording import Recording, read_recording
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Asset:
     `loaded_as` is the version by which `Image.load` finds it: in some collections that of the collection.
 
     A hundred thousand of them may share a raster: what they have in common is one object.
+    `geometry` is the area that it covers, `footprint` the GeoJSON that says so; `recorded` is what stands for all that
+    is described here, where the catalog has it.
     """
 
     id: str
@@ -62,8 +65,10 @@ class Asset:
     version: int
     properties: Mapping[str, Any]
     geometry: Geometry
+    footprint: Any
     bands: tuple[StoredBand, ...]
     loaded_as: int
+    recorded: Recording | None = None
 
     @property
     def collection(self) -> str | None:
@@ -79,12 +84,19 @@ class Asset:
             properties["system:time_start"] = self.start
         if self.end is not None:
             properties["system:time_end"] = self.end
-        properties["system:footprint"] = self.geometry
-        return Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.loaded_as)
+        if self.footprint is not None:
+            properties["system:footprint"] = self.footprint
+        if self.recorded is not None:
+            properties |= self.recorded.properties
+        image = Image(tuple(map(_band, self.bands)), properties, self.geometry, self.id, self.loaded_as)
+        info = None if self.recorded is None else self.recorded.info
+        return image if info is None else image.described_as(info)
 
     @property
     def resource(self) -> dict[str, Any]:
         """The asset as the REST API writes it (view FULL)."""
+        if self.recorded is not None:
+            return dict(self.recorded.resource)
         times = {"startTime": self.start, "endTime": self.end}
         return {
             "type": "IMAGE",
@@ -93,7 +105,7 @@ class Asset:
             "updateTime": self.update_time,
             **{key: dates.rfc3339(value) for key, value in times.items() if value is not None},
             **({"properties": dict(self.properties)} if self.properties else {}),
-            "geometry": self.geometry.geojson(),
+            "geometry": self.footprint,
             "bands": [band.resource for band in self.bands],
         }
 
@@ -138,7 +150,9 @@ def native_grid(band: Band) -> Grid:
     return Grid(band.projection, *band.dimensions)
 
 
-_ASSET_KEYS = {"id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands", "version"}
+_ASSET_KEYS = {
+    *("id", "startTime", "endTime", "updateTime", "properties", "geometry", "crs", "bands", "recorded", "version"),
+}
 _BAND_KEYS = {"id", "file", "index", "nodata", "pyramidingPolicy", "range"}
 
 
@@ -165,8 +179,12 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
     loaded_as = entry.get("version", version)
     if not isinstance(loaded_as, int) or isinstance(loaded_as, bool) or loaded_as < 0:
         raise CatalogError(f"{where}: version {loaded_as!r} is not a whole number of at least 0")
-    times_of = times["startTime"], times["endTime"]
-    return Asset(public_id(asset_id), *times_of, update_time, version, properties, geometry, bands, loaded_as=loaded_as)
+    span = times["startTime"], times["endTime"]
+    footprint = geometry.geojson()
+    asset = Asset(
+        public_id(asset_id), *span, update_time, version, properties, geometry, footprint, bands, loaded_as=loaded_as
+    )
+    return _as_recorded(asset, entry, where) if "recorded" in entry else asset
 
 
 _outline = lru_cache(maxsize=4096)(outline)
@@ -175,6 +193,24 @@ _outline = lru_cache(maxsize=4096)(outline)
 @lru_cache(maxsize=4096)
 def _shared(band_id: str, raster: RasterBand) -> StoredBand:
     return StoredBand(band_id, raster)
+
+
+def _as_recorded(asset: Asset, entry: Any, where: str) -> Asset:
+    """An asset that is described by its recording; what the entry itself says of times stays."""
+    policies = {band.id: band.raster.policy for band in asset.bands}
+    found = read_recording(entry["recorded"], asset_name(asset.id), asset.id, policies, where)
+    timed = replace(
+        asset,
+        start=found.start if asset.start is None else asset.start,
+        end=found.end if asset.end is None else asset.end,
+        geometry=enclosed(found.footprint) or asset.geometry,
+        footprint=found.footprint,
+        recorded=found,
+    )
+    if "updateTime" in entry or found.version is None:
+        return timed
+    update_time = dates.rfc3339_micros(found.version)
+    return replace(timed, version=found.version, loaded_as=entry.get("version", found.version), update_time=update_time)
 
 
 def _stored(

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import ServiceError
 from ..values.crs import LONLAT, transform_points
-from ..values.geometry import Geometry
+from ..values.geometry import Geometry, from_geojson, rectangle
 from ..values.raster import RasterBand
+from ..values.shape import shape_in
 
 _EDGE_POINTS = 4096
 _FOOTPRINT_ERROR = 0.01
@@ -39,6 +40,19 @@ def outline(raster: RasterBand) -> Geometry:
     if ring[0] != ring[-1]:
         ring.append(ring[0])
     return Geometry("Polygon", [ring])
+
+
+def enclosed(footprint: Any) -> Geometry | None:
+    """The area of a recorded footprint: inside its ring, the whole world where it has no bounds; None for no area."""
+    if isinstance(footprint, dict) and "Infinity" in str(footprint.get("coordinates")):
+        return rectangle((-180.0, -90.0, 180.0, 90.0))
+    try:
+        found = from_geojson(footprint)
+        if found.kind == "LinearRing":
+            found = from_geojson({"type": "Polygon", "coordinates": [found.coordinates]})
+        return found if found.polygons and not shape_in(found).is_empty else None
+    except (ServiceError, ValueError, TypeError, LookupError, AttributeError):
+        return None
 
 
 def _along(corners: list[tuple[int, int]], steps: int) -> tuple[Any, Any]:

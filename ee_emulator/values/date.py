@@ -156,6 +156,11 @@ def rfc3339(millis: int) -> str:
     return f"{text}.{millis % 1000:03d}Z" if millis % 1000 else text + "Z"
 
 
+def rfc3339_micros(micros: int) -> str:
+    """The instant in microseconds, as an `updateTime` has it."""
+    return f"{rfc3339(micros // 1_000_000 * 1000)[:-1]}.{micros % 1_000_000:06d}Z"
+
+
 def instant(at: datetime) -> Date:
     """The instant of a calendar reading with a time zone."""
     delta = at.astimezone(UTC) - _EPOCH

@@ -55,6 +55,8 @@ class _Description:
     def _element(self, value: Image | Feature | Collection) -> dict[str, Any]:
         if isinstance(value, Feature):
             return self._feature(value)
+        if isinstance(value, Image) and value.info is not None:
+            return dict(value.info)
         found = self._image(value) if isinstance(value, Image) else self._collection(value)
         if value.id is not None:
             found["id"] = value.id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,17 @@ STRIP = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An ordered set of bands with properties; `id` and `version` only for a stored image as loaded."""
+    """An ordered set of bands with properties; `id` and `version` only for a stored image as loaded.
+
+    `info` is what getInfo says of the image as it was loaded, where that was recorded: nothing made of it has any.
+    """
 
     bands: tuple[Band, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)
     geometry: Geometry | None = None
     id: str | None = None
     version: int | None = None
+    info: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.bands) > BANDS:
@@ -50,6 +54,10 @@ class Image:
     def with_properties(self, properties: Mapping[str, Any]) -> Image:
         """The same bands with other properties."""
         return Image(self.bands, dict(properties), self.geometry, self.id, self.version)
+
+    def described_as(self, info: Mapping[str, Any]) -> Image:
+        """The same image, of which getInfo says `info`."""
+        return replace(self, info=info)
 
     def evaluate(self, grid: Grid, cache: BlockCache) -> list[Pixels]:
         """Compute every band on `grid`, strip by strip of at most `STRIP` pixels."""

@@ -34,6 +34,11 @@ def timed_out() -> ServiceError:
     return ServiceError("Computation timed out.")
 
 
+def expired() -> ServiceError:
+    """What a front end answers when the service behind it has not answered in time."""
+    return ServiceError("Deadline expired before operation could complete.", 504)
+
+
 def check_made(count: int, operation: str) -> None:
     """A 400 for an operation that would make an image of more bands than the service lets it."""
     if count > MADE_BANDS:

@@ -34,7 +34,7 @@ _GZIP_FROM = 1024
 _JOINED = 1 << 16
 """Bodies below this many bytes go out in one write with their head."""
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
-_REASONS |= {429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
+_REASONS |= {429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
 def _method(path: str) -> str | None:

@@ -68,7 +68,7 @@ def check_size(parts: Sequence[tuple[Sequence[Band], Grid]]) -> int:
     """The bytes of a reply as the service counts them, with a mask byte per sample; a 400 above its limits."""
     count = sum(len(bands) for bands, _ in parts)
     if count > MAX_BANDS:
-        raise ServiceError(f"Request has {count} bands; at most {MAX_BANDS} bands are allowed.")
+        raise ServiceError(f"Number of bands ({count}) must be less than or equal to {MAX_BANDS}.")
     total = sum(
         grid.width * grid.height * sum(band.type.wire_dtype.itemsize + 1 for band in bands) for bands, grid in parts
     )

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import ServiceError
-from ..values.limit import timed_out, too_large
+from ..values.limit import expired, timed_out, too_large
 
 _WINDOW = 60.0
 CHANCES = ("500", "503", "reset", "truncate", "slow")
 """Faults that strike a request with a probability."""
-_NUMBERS = (*CHANCES, "oom-above", "timeout-above", "daily-after", "restricted")
+_NUMBERS = (*CHANCES, "oom-above", "timeout-above", "deadline-above", "daily-after", "restricted")
 
 _TOO_MANY = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 _PER_MINUTE = (
@@ -25,9 +25,8 @@ _PER_MINUTE = (
     "of service 'earthengine.googleapis.com' for consumer 'project_number:0'."
 )
 _PER_DAY = (
-    "Quota exceeded for quota metric 'Daily EECU usage time' and limit 'Daily EECU usage time per day' "
-    "(earthengine.googleapis.com/daily_eecu_usage_time) of service 'earthengine.googleapis.com' "
-    "for consumer 'project_number:0'."
+    "Your usage exceeded the custom quota for 'earthengine.googleapis.com/daily_eecu_usage_time', which is adjustable "
+    "by your administrator in the Google Cloud console: https://console.cloud.google.com/quotas/?project=_."
 )
 
 
@@ -149,6 +148,8 @@ class Traffic:
             raise too_large()
         if size > faults.get("timeout-above", math.inf):
             raise timed_out()
+        if size > faults.get("deadline-above", math.inf):
+            raise expired()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -41,6 +41,8 @@ AILING_SECONDS = 60.0
 """When a service has answered nothing for so long, a tile whose deadline runs out is not to blame."""
 SAME_ANSWERS = 20
 """A lane whose first answers are all one permanent error asks for nothing more."""
+DEADLINE_TRIES = 2
+"""How often a request is sent before it is cut, when the service ran out of time: each may have taken five minutes."""
 FUTILE_DEPTH = 2
 """Levels of quadrants that all have to fail before a tile fails at once."""
 FUTILE = "independent of tile size: reduce the stack or raise tileScale/parallelScale in the function"
@@ -252,14 +254,17 @@ class Fetcher(Generic[R, M]):
             self._wait(request, error, now)
         elif error.kind in ("access", "daily"):
             self.stop(_stopping(error, f"{error.message}; {way_out(error)}"))
-        elif error.kind in ("transient", "damaged"):
+        elif error.kind in ("transient", "damaged") or self._late_by_chance(request, error):
             self._again(request, error, now)
         elif len(request.tasks) > 1:
-            self._halve(request, error)
-        elif error.kind == "too_big":
+            self._halve(replace(request, failures=0) if error.kind == "deadline" else request, error)
+        elif error.kind in ("too_big", "deadline"):
             self._too_big(request, error)
         else:
             self._permanent(request, error)
+
+    def _late_by_chance(self, request: HttpRequest[R], error: ServiceError) -> bool:
+        return error.kind == "deadline" and request.failures + 1 < min(DEADLINE_TRIES, self.retry.attempts)
 
     def _wait(self, request: HttpRequest[R], error: ServiceError, now: float) -> None:
         """Ask again later for what the service could not deal with at all: that uses up time, but no attempt."""
@@ -298,13 +303,13 @@ class Fetcher(Generic[R, M]):
         (task,) = request.tasks
         if not self.retry.split or max(request.width, request.height) <= self.retry.min_tile:
             reason = f"at {request.width} × {request.height} pixels, the smallest part asked for"
-            self._end(task, _stopping(error, f"{error.message} ({reason}; {FUTILE})"))
+            self._end(task, _too_heavy(error, f"{error.message} ({reason}; {FUTILE})"))
         elif request.depth < FUTILE_DEPTH or task.worked:
             self._cut(request)
         else:
             task.held.append(request)
             if len(task.held) == task.parts:
-                self._end(task, _stopping(error, f"{error.message} ({FUTILE})"))
+                self._end(task, _too_heavy(error, f"{error.message} ({FUTILE})"))
 
     def _cut(self, request: HttpRequest[R]) -> None:
         (task,) = request.tasks
@@ -318,7 +323,7 @@ class Fetcher(Generic[R, M]):
         first = request.tasks[0].wanted
         if error.kind == "permanent" and not is_nothing(error, first.image_id, first.graph):
             self._storm(error)
-        elif error.kind == "too_big":
+        elif error.kind in ("too_big", "deadline"):
             self._sizes.pack = min(self._sizes.pack, (len(request.tasks) + 1) // 2)
         if not self.stopping:
             self.telemetry.splits += 1
@@ -378,3 +383,7 @@ class Fetcher(Generic[R, M]):
 
 def _stopping(error: ServiceError, message: str) -> ServiceError:
     return ServiceError(message, kind=error.kind, status=error.status, label=error.label)
+
+
+def _too_heavy(error: ServiceError, message: str) -> ServiceError:
+    return ServiceError(message, kind="too_big", status=error.status)

@@ -24,12 +24,13 @@ import ee
 
 from ee_spark.boundary import failed, reading, shown
 from ee_spark.client import Client, Service
-from ee_spark.errors import JobError, Kind, ServiceError, classify, one_line, stops, while_planning
+from ee_spark.errors import JobError, ServiceError, one_line, stops, while_planning
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import Inputs
 from ee_spark.planner import child
 from ee_spark.planner.graph import checked
 from ee_spark.planner.images import ID, VERSION
+from ee_spark.refusals import Kind, classify
 
 T = TypeVar("T")
 
@@ -253,8 +254,10 @@ def _refuse_outage(key: str, name: str, error: BaseException) -> None:
         status = getattr(getattr(chain, "resp", None), "status", None)
         away = isinstance(chain, ConnectionError | TimeoutError) or type(chain).__module__.partition(".")[0] in _WIRES
         if isinstance(status, int) or away or type(chain).__name__ == "EEException":
-            kind: Kind = "unavailable" if away else classify(int(status or 400), str(chain))
-            said = f"no answer ({type(chain).__name__})" if away else one_line(chain)
+            # An HTTP error's own text begins with the URL, its reason is what the service said.
+            text = one_line(getattr(chain, "reason", None) or chain) if status else one_line(chain)
+            kind: Kind = "unavailable" if away else classify(int(status or 400), text)
+            said = f"no answer ({type(chain).__name__})" if away else text
             told = ServiceError(said, kind=kind, status=int(status or 0))
             if stops(told):
                 raise while_planning(f"{key}: {name}", told) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -23,6 +24,8 @@ MOST_ROWS = 4_000_000
 """Rows of tiles of one region: each is a few numbers in memory."""
 MOST_TILES = 200_000_000
 """Tiles of one plan: the land of the Earth at 10 m, in tiles of 256 pixels, is some 25 million."""
+AROUND = 10_000
+"""Bytes of a request beside its expression and the names of its bands: the grid, and an id in its place."""
 MOST_INDEX = 2**31
 """Below which the row and column of a tile lie, so that both are one number."""
 
@@ -109,11 +112,27 @@ def check(frozen: Frozen, pixels: Pixels, graphs: Iterable[str]) -> None:
     """
     check_bands(frozen.bands, pixels)
     check_size(frozen)
-    largest = max(map(len, graphs), default=0)
-    if largest > MAX_PAYLOAD - 10_000:
+    check_graphs(graphs, [*(band.name for band in frozen.bands), *frozen.validity])
+
+
+def check_asked(bands: Collection[str] | None) -> None:
+    """Refuse more named bands than an answer has, before any is asked for."""
+    if bands and len(bands) > MAX_BANDS:
+        raise JobError(f"source.bands: {len(bands)} bands are more than {MAX_BANDS} per request; name fewer")
+
+
+def check_graphs(graphs: Iterable[str], names: Collection[str] = ()) -> None:
+    """Refuse expressions that no request can hold beside the ``names`` of its bands.
+
+    Raises:
+        JobError: with the bytes of the largest.
+    """
+    largest = max((len(graph.encode()) for graph in graphs), default=0)
+    beside = AROUND + len(json.dumps(list(names)))
+    if largest > MAX_PAYLOAD - beside:
         raise JobError(
-            f"source: the expression has {largest:,} bytes, and a request holds {MAX_PAYLOAD:,}; simplify the region's "
-            "polygons, or keep what the function holds as an Earth Engine asset"
+            f"source: the expression has {largest:,} bytes, and a request holds {MAX_PAYLOAD:,} with {beside:,} for "
+            "the rest; simplify the region's polygons, or keep what the function holds as an Earth Engine asset"
         )
 
 

@@ -27,7 +27,7 @@ from ee_spark.planner.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.planner.frozen import Band, Frozen, Note, fill_values
 from ee_spark.planner.images import Images
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
-from ee_spark.planner.limits import check, check_grid
+from ee_spark.planner.limits import check, check_asked, check_graphs, check_grid
 from ee_spark.planner.listing import Listed, refused, stored
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
@@ -150,6 +150,7 @@ def make(
         StoppedError: if the service is away, or its quota is used up: run again.
     """
     check_grid(config.grid)
+    check_asked(config.source.bands)
     client = Client(service, config.earth_engine.concurrent_requests)
     inputs = Inputs(storage_of(config), functions)
     region = region or load_region(config.region, client, inputs)
@@ -165,6 +166,7 @@ def make(
         images = stored(client, config.source, area, listed)
         computes = method == "computePixels"
         graphs = ee_source.stored_graph(config.source, config.pixels, service, inputs) if computes else None
+    check_graphs(graphs.images if graphs else ())
     versions = Versions(
         config.source.pin, frozen.versions if frozen else None, applies=method == "computePixels" and not computed
     )

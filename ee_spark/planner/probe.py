@@ -54,7 +54,7 @@ def patiently(ask: Callable[[], T]) -> T:
             else:
                 wait = error.wait or FIRST_WAIT * 2**failures
                 failures += 1
-                if error.kind not in ("transient", "unavailable", "damaged") or failures == TRIES:
+                if error.kind not in ("transient", "unavailable", "damaged", "deadline") or failures == TRIES:
                     raise
             time.sleep(wait)
 

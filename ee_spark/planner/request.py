@@ -20,6 +20,7 @@ from ee_spark.limits import MAX_BANDS as MAX_BANDS
 from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.images import ID, VERSION
 from ee_spark.planner.window import Window, widened
+from ee_spark.refusals import absent, unquoted
 
 R = TypeVar("R")
 
@@ -35,13 +36,7 @@ _NO_BANDS = re.compile(  # what is said of the image that a reducer makes of no 
 )
 
 
-_GONE = re.compile(  # every wording that was recorded, quoted in one way or the other
-    r"""\b[Aa]sset (?:'(?P<single>[^']+)'|"(?P<double>[^"]+)") (?:not found|does not exist)"""
-    r"""|\bResource (?P<bare>\S+) could not be found"""
-    r"""|\bPermission '[^']*' denied on resource '(?P<denied>[^']+)' \(or it may not exist\)"""
-)
 _VERSION = re.compile(r"\bversion\b", re.I)
-_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _VERSIONED = re.compile(
     rf',\s*"version":\s*{{"constantValue":\s*{VERSION}}}|"version":\s*{{"constantValue":\s*{VERSION}}},?\s*'
 )
@@ -116,7 +111,7 @@ def is_nothing(error: ServiceError, image_id: str, graph: str | None) -> bool:
     if graph is None or not image_id:
         return False
     of_stored = json.dumps(ID) in graph
-    return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(error.message)))
+    return bool(_NULL.search(error.message) or (not of_stored and _NO_BANDS.search(unquoted(error.message))))
 
 
 def is_gone(error: ServiceError, image_id: str, version: int) -> bool:
@@ -125,10 +120,9 @@ def is_gone(error: ServiceError, image_id: str, version: int) -> bool:
     By structure: the image's id, or its resource's name, in the place where the service names what it misses. Other
     assets that ``map`` loads are not meant, and no words in the job's own names.
     """
-    named = {image_id, asset_name(image_id)}
-    if any(found[found.lastgroup or ""] in named for found in _GONE.finditer(error.message)):
+    if absent(error.message) == image_id:
         return True
-    return str(version) in error.message and bool(_VERSION.search(_QUOTED.sub("", error.message)))
+    return str(version) in error.message and bool(_VERSION.search(unquoted(error.message)))
 
 
 def filled(template: str, image_id: str, version: int) -> str:

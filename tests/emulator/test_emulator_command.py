@@ -25,7 +25,7 @@ from ee_emulator.wire.traffic import CHANCES, parse_faults
 
 PAGE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 HELP = CliRunner().invoke(emulator.main, ["--help"]).output
-FAULTS = (*CHANCES, "oom-above", "timeout-above", "daily-after", "restricted")
+FAULTS = (*CHANCES, "oom-above", "timeout-above", "deadline-above", "daily-after", "restricted")
 
 
 @pytest.fixture(scope="module")

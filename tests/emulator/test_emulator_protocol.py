@@ -489,6 +489,10 @@ def test_broken_connections_and_bodies_and_small_memory() -> None:
         assert message(post(running.url, SCENE + ":getPixels", body)) == "User memory limit exceeded."
         rules("timeout-above:29999")
         assert message(post(running.url, SCENE + ":getPixels", body)) == "Computation timed out."
+        rules("deadline-above:29999")
+        late = post(running.url, SCENE + ":getPixels", body)
+        assert (late.status, json.loads(late.data)["error"]["status"]) == (504, "DEADLINE_EXCEEDED")
+        assert message(late) == "Deadline expired before operation could complete."
         rules("oom-above:30000,restricted:1")
         reply = post(running.url, SCENE + ":getPixels", body)
         assert reply.status == 200
@@ -497,4 +501,4 @@ def test_broken_connections_and_bodies_and_small_memory() -> None:
         assert post(running.url, SCENE + ":getPixels", body).status == 200
         last = post(running.url, SCENE + ":getPixels", body)
         assert last.status == 429
-        assert "per day" in message(last)
+        assert "'earthengine.googleapis.com/daily_eecu_usage_time'" in message(last)

@@ -19,8 +19,9 @@ from wire import Told, Wire, silence, wire
 import ee_emulator as emulator
 from ee_spark.client import Client, Service, asset_name, load_credentials
 from ee_spark.connections import Proxy, proxy_of
-from ee_spark.errors import JobError, ServiceError, classify, refusal, seconds_of
+from ee_spark.errors import JobError, ServiceError, refusal, seconds_of
 from ee_spark.hosts import STANDARD
+from ee_spark.refusals import classify
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -77,6 +78,8 @@ CATALOGUE = [
     (503, "The service is currently unavailable.", "unavailable"),
     (502, "Bad Gateway", "unavailable"),
     (504, "Gateway Timeout", "unavailable"),
+    (504, "Deadline expired before operation could complete.", "deadline"),
+    (504, "upstream request deadline exceeded", "deadline"),
     (400, "Request payload size exceeds the limit: 10485760 bytes.", "permanent"),
     (
         400,

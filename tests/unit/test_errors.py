@@ -6,8 +6,9 @@ from typing import get_args
 
 import pytest
 
-from ee_spark.errors import Kind, MissingExtraError, ServiceError, missing_extra, one_line, way_out
+from ee_spark.errors import MissingExtraError, ServiceError, missing_extra, one_line, way_out
 from ee_spark.planner.listing import refused
+from ee_spark.refusals import Kind
 
 HOPELESS = {"permanent", "too_big"}
 

@@ -10,6 +10,7 @@ import pytest
 
 from ee_spark.errors import JobError
 from ee_spark.job import Grid
+from ee_spark.limits import MAX_PAYLOAD
 from ee_spark.planner import limits
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.crs import check_horizontal, metres_of_unit
@@ -120,3 +121,19 @@ def test_periods_are_bounded_and_end_with_the_calendar() -> None:
         periods("0001-01-01", "9999-12-31", "1 day")
     with pytest.raises(JobError, match=r"^source.every: no whole period"):
         periods("2000-01-01", "2001-01-01", "99999 years")
+
+
+def test_an_expression_is_counted_in_bytes_with_its_bands() -> None:
+    room = MAX_PAYLOAD - limits.AROUND - len('["a"]')
+    limits.check_graphs(["x" * room], ["a"])
+    with pytest.raises(JobError, match=r"^source: the expression has 10,475,756 bytes, and a request holds 10,485,760"):
+        limits.check_graphs(["", "x" * (room + 1)], ["a"])
+    with pytest.raises(JobError, match=r"^source: the expression has 10,475,754 bytes"):
+        limits.check_graphs(["é" * ((room - 1) // 2)], [f"b{number}" for number in range(100)])
+
+
+def test_more_bands_than_a_request_has_are_refused_at_once() -> None:
+    limits.check_asked(None)
+    limits.check_asked([f"b{number}" for number in range(1024)])
+    with pytest.raises(JobError, match=r"^source.bands: 1025 bands are more than 1024 per request; name fewer"):
+        limits.check_asked({f"b{number}": "a" for number in range(1025)})

@@ -33,7 +33,8 @@ RULES = Rules(
         ("usage",),
         ("boundary",),
         ("logs", "hosts", "limits", "status", "gdal"),
-        ("errors", "version"),
+        ("errors",),
+        ("refusals", "version"),
     ),
     neighbours=frozenset({("report", "lane")}),
     doors={
