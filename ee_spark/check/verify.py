@@ -37,6 +37,8 @@ Place = tuple[Planned, int]
 Places = dict[str, list[Place]]
 REPAIRABLE = frozenset({"torn", "checksum", "schema", "rows", "doubled", "tiles", "leftover"})
 """Kinds of problems that :mod:`ee_spark.check.repair` knows a way out of."""
+EFFECTS = frozenset({"missing", "unplanned"})
+"""Kinds that others may have caused, which are told first: a torn part leaves thousands of tiles missing."""
 ADDED, PROSE = frozenset({"fill", "mask"}), frozenset({"layout"})
 """What footers of older parts do not say, and what they may say in other words."""
 
@@ -128,7 +130,7 @@ def verify(store: Store) -> Findings:
     if len(np.unique(np.array(seen, np.int64))) != len(seen):
         findings.say("doubled", PIXELS, "a tile is committed in two chunks")
     _check_images(store, images, findings)
-    findings.problems.sort(key=lambda problem: (problem.kind, problem.name))
+    findings.problems.sort(key=lambda problem: (problem.kind in EFFECTS, problem.kind, problem.name))
     return findings
 
 

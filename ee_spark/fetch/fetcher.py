@@ -320,10 +320,8 @@ class Fetcher(Generic[R, M]):
         self._line.put(parts)
 
     def _halve(self, request: HttpRequest[R], error: ServiceError) -> None:
-        first = request.tasks[0].wanted
-        if error.kind == "permanent" and not is_nothing(error, first.image_id, first.graph):
-            self._storm(error)
-        elif error.kind in ("too_big", "deadline"):
+        """Ask for a pack's two halves: what one image cannot be computed for refuses all of a pack."""
+        if error.kind in ("too_big", "deadline"):
             self._sizes.pack = min(self._sizes.pack, (len(request.tasks) + 1) // 2)
         if not self.stopping:
             self.telemetry.splits += 1

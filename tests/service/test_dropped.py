@@ -142,7 +142,7 @@ def test_an_image_that_lacks_what_map_joins_to_it_fails(tmp_path: Path) -> None:
     pairs += [("OTHERS/A", pairs[0][1]), ("OTHERS/C", pairs[2][1])]
     catalog(tmp_path, [scene(tmp_path, name, transform, "EPSG:32613", size=(60, 60), start=at) for name, at in pairs])
     (tmp_path / "m.py").write_text(JOINED)
-    with emulator.start(tmp_path) as service:
+    with emulator.start(tmp_path, latency_ms=300) as service:  # all packs are refused before any half of one answers
         data = {
             **LEAST,
             "earth_engine": {"endpoint": service.url, "requests_per_minute": 60_000},
