@@ -156,7 +156,7 @@ class Client:
         answer = self._answered(method, path, body, ANSWER_SECONDS, "gzip", MAX_JSON, more)
         with understood(f"an answer of {len(answer.data)} bytes is not JSON", "damaged"):
             # Only an exponent or a number of hundreds of digits can be more than a float holds.
-            finite = _finite if _HUGE.search(answer.data) else None
+            finite = _finite if _may_be_huge(answer.data) else None
             found = parsed(answer.data, parse_constant=_finite, parse_float=finite)
         if not isinstance(found, dict):
             raise ServiceError(f"an answer of {len(answer.data)} bytes is no JSON object", kind="damaged", status=200)
@@ -276,7 +276,16 @@ def understood(what: str, kind: Kind = "permanent") -> Iterator[None]:
         raise ServiceError(f"{what} ({one_line(error, 100)})", kind=kind, status=200) from None
 
 
-_HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
+_EXPONENTS = re.compile(rb"e\+?[0-9]{3}"), re.compile(rb"E\+?[0-9]{3}")
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
+
+
+def _may_be_huge(data: bytes) -> bool:
+    """Return True if a text may hold a number beyond those of a float: an exponent of three digits, or 309 digits.
+
+    Each look begins with a fixed text, which is found in a few hundredths of the time that JSON takes.
+    """
+    return any(pattern.search(data) for pattern in _EXPONENTS) or b"0" * 309 in data.translate(_DIGITS)
 
 
 def _finite(text: str) -> float:

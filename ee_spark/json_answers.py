@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["pages", "parsed"]
+__all__ = ["pages", "parsed", "without_collection"]
 
 MAX_VALUES = 4_000_000
 """Values of one answer, each of which takes some 80 bytes: coordinates alone fill 32 MiB with fewer."""
@@ -26,7 +28,20 @@ def parsed(data: bytes, **hooks: Any) -> Any:
     """
     if data.count(b"{") + data.count(b"[") + data.count(b",") > MAX_VALUES:
         raise ValueError(f"it has more than {MAX_VALUES:,} values")
-    return json.loads(data, **hooks)
+    with without_collection():
+        return json.loads(data, **hooks)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Hold the collector of circles: JSON has none, and looking for some in ever more lists takes most of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def pages(ask: Callable[[str | None], Mapping[str, Any]], key: str) -> Iterator[Sequence[Any]]:

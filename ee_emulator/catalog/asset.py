@@ -191,8 +191,8 @@ _outline = lru_cache(maxsize=4096)(outline)
 
 
 @lru_cache(maxsize=4096)
-def _shared(band_id: str, raster: RasterBand) -> StoredBand:
-    return StoredBand(band_id, raster)
+def _shared(band_id: str, raster: RasterBand, nodata: float | None, kind: PixelType, policy: str) -> StoredBand:
+    return StoredBand(band_id, replace(raster, nodata=nodata, type=kind, policy=policy))
 
 
 def _as_recorded(asset: Asset, entry: Any, where: str) -> Asset:
@@ -243,7 +243,7 @@ def _stored(
         except (TypeError, ValueError):
             raise CatalogError(f"{where}: nodata '{nodata}' is not a number") from None
     pixel_type = _ranged(raster, entry.get("range"), where)
-    return _shared(band_id, replace(raster, nodata=nodata, type=pixel_type, policy=policy))
+    return _shared(band_id, raster, nodata, pixel_type, policy)
 
 
 def _ranged(raster: RasterBand, given: Any, where: str) -> PixelType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -157,6 +158,17 @@ def _is_top(asset_id: str) -> bool:
 
 
 def _read(path: Path) -> _Content:
+    """Read a catalog; a hundred thousand entries have no circles, and looking for some would take most of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _content(path)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _content(path: Path) -> _Content:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -174,7 +174,11 @@ def cut(
 
     For points, runs hold point indices and ``origins`` has each lattice's patch corners, in tiles (columns, rows).
     """
-    split = [(lattice, image, part if origins else part.split(side)) for lattice, image, part in runs]
+    known: dict[int, Runs] = {}  # images of one footprint have the same runs
+    for _, _, part in runs:
+        if id(part) not in known:
+            known[id(part)] = part if origins else part.split(side)
+    split = [(lattice, image, known[id(part)]) for lattice, image, part in runs]
     lengths = [len(part.row) for _, _, part in split]
     lattice = np.repeat(np.array([item[0] for item in split], np.int64), lengths)
     image = np.repeat(np.array([item[1] for item in split], np.int64), lengths)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ee_spark.boundary import shown
 from ee_spark.client import Client, asset_name, understood
@@ -18,8 +19,9 @@ from ee_spark.planner.images import Images, iso, microseconds, moment
 from ee_spark.planner.metadata import gather
 from ee_spark.planner.polygon import Box, Polygons, polygons_of_geojson
 from ee_spark.planner.probe import patiently
-from ee_spark.planner.vicinity import PAD, filter_text, reach, rings
+from ee_spark.planner.vicinity import PAD, filter_text, meets, reach, rings
 
+T = TypeVar("T")
 PAGE = 1000
 """Images of a page: no more are given with view FULL."""
 FIELDS = "assets(type,name,startTime,endTime,updateTime,properties,geometry,bands(id,dataType,grid)),nextPageToken"
@@ -47,8 +49,10 @@ def stored(client: Client, source: Source, area: dict[str, Any], listed: Listed 
                 return gather([asset])
             _expect(asset, "IMAGE_COLLECTION", "source.collection", name)
             dates = _Dates(source)
-            listing = _Listing(client, source, Polygons(polygons_of_geojson(area)).boxes, listed)
-            found = gather(asset for asset in listing.assets() if dates.hold(asset))
+            boxes = Polygons(polygons_of_geojson(area)).boxes
+            listing = _Listing(client, source, boxes, listed)
+            near = partial(meets, boxes=boxes)
+            found = gather(asset for asset in listing.assets() if near(asset.get("geometry")) and dates.hold(asset))
             return replace(found, without_time=dates.without_time, notes=tuple(listing.notes))
     except ServiceError as error:
         raise refused(f"source.{source.kind}", name, error) from None
@@ -100,7 +104,7 @@ class _Listing:
             rest = list(itertools.islice(following, 1))  # a page of nothing may be on the way
             following = itertools.chain(rest, following) if rest else self._elsewhere()
         count = 0
-        for page in itertools.chain([first], following):
+        for page in itertools.chain([first], _ahead(following)):
             yield from page
             count += len(page)
             self._listed(count)
@@ -128,6 +132,15 @@ class _Listing:
 
         for assets in pages(ask, "assets"):
             yield [asset for asset in assets if asset.get("type") == "IMAGE"]
+
+
+def _ahead(pages: Iterator[T]) -> Iterator[T]:
+    """Yield pages, each asked for while the one before it is read."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, pages, None)
+        while (page := coming.result()) is not None:
+            coming = pool.submit(next, pages, None)
+            yield page
 
 
 class _Dates:

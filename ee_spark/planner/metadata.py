@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -59,8 +60,9 @@ def gather(assets: Iterable[dict[str, Any]]) -> Images:
     )
 
 
-def _digest(value: object) -> bytes:
-    return hashlib.sha256(json.dumps(value).encode()).digest()
+def _digest(value: Any) -> bytes:
+    """Return what tells values of JSON apart: by marshal, which is several times as fast as JSON."""
+    return hashlib.sha256(marshal.dumps(value, 2)).digest()
 
 
 @dataclass(frozen=True)

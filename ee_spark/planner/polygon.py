@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from ee_spark.boundary import reading, shortened
 from ee_spark.errors import JobError
+from ee_spark.json_answers import without_collection
 from ee_spark.planner.crs import Floats
 
 Polygon = tuple[Floats, ...]
@@ -67,13 +67,8 @@ def parse_json(data: bytes) -> Any:
     count = data.count(b"[") + data.count(b"{")
     if count > MOST_LISTS:
         raise ValueError(f"it holds {count:,} lists and objects, and at most {MOST_LISTS:,} are read: simplify it")
-    collects = gc.isenabled()
-    gc.disable()  # JSON has no circles, and looking for some in ever more lists takes most of the time
-    try:
+    with without_collection():
         return json.loads(data)
-    finally:
-        if collects:
-            gc.enable()
 
 
 def polygons_of(data: bytes, label: str) -> Polygons:

@@ -28,6 +28,8 @@ _POLE = 89.9999
 _WIDEST, _LONGEST_EDGE = 120.0, 30.0
 """Degrees of longitude of one box, and of one of its edges."""
 _DIGITS = 4
+_SLIVER = 1e-3
+"""Degrees: some pixels of any scene."""
 
 
 def filter_text(boxes: Sequence[Box], pad: float) -> str:
@@ -72,6 +74,24 @@ def reach(geometries: Iterable[object]) -> float:
     return found
 
 
+def meets(geometry: object, boxes: Sequence[Box]) -> bool:
+    """Return whether an image with this footprint (GeoJSON) may touch boxes: by its own, grown by its reach.
+
+    So what is listed does not depend on how far boxes had to reach. What cannot be read may lie anywhere.
+    """
+    found = False
+    for ring in rings(geometry):
+        found = True
+        (west, south), (east, north) = ring.min(0).tolist(), ring.max(0).tolist()
+        if any(_overlap((west, south, east, north), box) for box in boxes):
+            return True
+        turn = 360 * math.floor((west + 180) / 360)
+        grown = padded([(west - turn, south, east - turn, north)], _reach(ring) + _SLIVER)
+        if any(_overlap(part, box) for part in grown for box in boxes):
+            return True
+    return not found
+
+
 def rings(value: Any) -> Iterator[Floats]:
     """Yield the finite rings and lines of a GeoJSON geometry, whatever its kind, as arrays (n, 2)."""
     if isinstance(value, dict):
@@ -92,7 +112,7 @@ def rings(value: Any) -> Iterator[Floats]:
 
 def _widened(box: Box, pad: float) -> list[Box]:
     west, south, east, north = box
-    south, north = max(south - pad, -_POLE), min(north + pad, _POLE)
+    south, north = (min(max(lat, -_POLE), _POLE) for lat in (south - pad, north + pad))
     side = pad / math.cos(math.radians(max(abs(south), abs(north))))
     if east - west + 2 * side >= 360:
         return [(-180.0, south, 180.0, north)]
