@@ -20,7 +20,7 @@ from ..values.projection import TERMS
 from ..values.pyramid import POLICIES
 from ..values.raster import RasterBand, open_bands
 from .entry import checked, file_of, properties_of, update_of
-from .footprint import enclosed, outline
+from .footprint import enclosed, outline, ring_of
 from .recording import Recording, read_recording
 
 
@@ -166,11 +166,13 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
             key: None if entry.get(key) is None else dates.parse(entry[key]).millis for key in ("startTime", "endTime")
         }
         update_time, version = update_of(entry)
-        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else outline(bands[0].raster)
+        given = entry.get("geometry")
+        geometry = (enclosed(given) or from_geojson(given)) if given else outline(bands[0].raster)
+        footprint = given or ring_of(geometry)
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: {error}") from error
     span = times["startTime"], times["endTime"]
-    asset = Asset(public_id(asset_id), *span, update_time, version, properties, geometry, geometry.geojson(), bands)
+    asset = Asset(public_id(asset_id), *span, update_time, version, properties, geometry, footprint, bands)
     return _as_recorded(asset, entry, where) if "recorded" in entry else asset
 
 

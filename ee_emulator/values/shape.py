@@ -1,6 +1,6 @@
 """Geometries as shapes of shapely, in longitude and latitude or in any coordinate system, and back.
 
-Between coordinate systems the straight edges of a geometry are followed by many points.
+Between coordinate systems the straight edges of a geometry are followed by many points, as geodesics are anywhere.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def shape_in(geometry: Geometry | None, crs: str = LONLAT) -> BaseGeometry:
 def _shape_in(geometry: Geometry, crs: str) -> BaseGeometry:
     if geometry.parts:
         return shapely.union_all([shape_in(part, crs) for part in geometry.parts])
-    shape = _assembled(geometry.kind, geometry.drawn_coordinates)
+    straight = geometry.straight
+    shape = _assembled(straight.kind, straight.drawn_coordinates)
     return moved(shape, LONLAT if geometry.planar is None else geometry.planar[0], crs)
 
 
