@@ -26,6 +26,7 @@ Box = tuple[float, float, float, float]
 
 _DEPTH = {"Point": 0, "MultiPoint": 1, "LineString": 1, "LinearRing": 1, "MultiLineString": 2, "Polygon": 2}
 _DEPTH["MultiPolygon"] = 3
+_NARROW, _FLAT = 30.0, 80.0
 _NO_EDGES = ("Point", "MultiPoint", "GeometryCollection")
 
 
@@ -45,10 +46,15 @@ class Geometry:
     shapes: dict[str, BaseGeometry] = field(default_factory=dict, compare=False, repr=False)
     geodesic: bool = False
 
+    @property
+    def straight_here(self) -> bool:
+        """True where no edge is a geodesic."""
+        return not self.geodesic or self.planar is not None or self.kind in _NO_EDGES
+
     @cached_property
     def straight(self) -> Geometry:
         """The same with straight edges in longitude and latitude, or in the coordinate system it was drawn in."""
-        if not self.geodesic or self.planar is not None or self.kind in _NO_EDGES:
+        if self.straight_here:
             return self
         return Geometry(*straightened(self.kind, self.coordinates))
 
@@ -106,6 +112,24 @@ class Geometry:
         west, south = self.vertices.min(axis=0)
         east, north = self.vertices.max(axis=0)
         return float(west), float(south), float(east), float(north)
+
+    @cached_property
+    def rough_box(self) -> Box | None:
+        """A box that the bounding box lies in, without following geodesics where that can be said; None for empty.
+
+        The bend of an edge of D radians of longitude is D²/16 at most, along a parallel at 45°.
+        """
+        if self.straight_here:
+            return self.box
+        vertices = np.asarray(list(points_of(self.coordinates)), float).reshape(-1, 2)
+        if not len(vertices):
+            return None
+        west, south = vertices.min(axis=0).tolist()
+        east, north = vertices.max(axis=0).tolist()
+        if east - west > _NARROW or max(-south, north) > _FLAT:
+            return self.box
+        bend = math.degrees(math.radians(east - west) ** 2 / 16) * 1.1
+        return west, south - bend, east, north + bend
 
     def contains_points(self, xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[Any]:
         """True where a point lies inside a polygon (even-odd), for arrays of any one shape."""

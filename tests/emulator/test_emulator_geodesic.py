@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import ee
 import numpy as np
 import pytest
 import shapely
-from emulator_client import compute, connect, grid
+from emulator_client import compute, connect, grid, write_catalog, write_raster
 from numpy.typing import NDArray
+
+import ee_emulator
 
 pyproj = pytest.importorskip("pyproj")
 GEOD = pyproj.Geod(ellps="WGS84")
@@ -150,3 +153,24 @@ def test_lines_follow_geodesics_too() -> None:
     assert line.length(1).getInfo() == pytest.approx(GEOD.inv(0, 40, 60, 40)[2], rel=1e-9)
     parallel = ee.Geometry.LineString([[0, 40], [60, 40]], None, False)
     assert parallel.distance(ee.Geometry.Point([lon, lat]), 1).getInfo() > 3e5
+
+
+def test_collections_are_filtered_by_geodesic_footprints(tmp_path: Path) -> None:
+    draw = np.random.default_rng(11)
+    write_raster(tmp_path / "a.tif", np.ones((2, 2), np.uint8), [1, 0, 0, 0, -1, 2], "EPSG:4326")
+    rings, entries = [], []
+    for number in range(300):
+        lon, lat, wide, high = draw.uniform([-170, -75, 0.5, 0.5], [140, 60, 29, 14])
+        ring = [[lon, lat], [lon + wide, lat], [lon + wide, lat + high], [lon, lat + high]]
+        rings.append(ring)
+        told = {"type": "LinearRing", "coordinates": [*ring, ring[0]]}
+        entries.append({"id": f"G/{number:03}", "bands": [{"id": "a", "file": "a.tif"}], "geometry": told})
+    shapes = [shapely.Polygon(dense(ring, 400)) for ring in rings]
+    with ee_emulator.start(write_catalog(tmp_path, entries)) as service:
+        connect(service.url)
+        for _ in range(20):
+            west, south = draw.uniform([-175, -80], [150, 70])
+            box = shapely.box(west, south, west + 12, south + 8)
+            found = ee.ImageCollection("G").filterBounds(ee.Geometry.BBox(*box.bounds)).aggregate_array("system:index")
+            truth = [f"{number:03}" for number, shape in enumerate(shapes) if shape.intersects(box)]
+            assert found.getInfo() == truth
