@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,23 +10,29 @@ import numpy as np
 from ..errors import ServiceError
 from ..evaluation.registry import algorithm
 from ..values import geometry as shapes
-from ..values.crs import LONLAT, transform_points
+from ..values.crs import LONLAT, parse_crs, transform_points
 from ..values.geometry import Geometry, from_geojson
 from ..values.projection import WGS84, Projection
 
 
-def _made(kind: str, coordinates: Any, crs: Projection | None) -> Geometry:
-    """A geometry whose vertices are given in pixels of `crs` (default: longitude and latitude)."""
+def _made(kind: str, coordinates: Any, crs: Projection | None, geodesic: bool | None = None) -> Geometry:
+    """A geometry whose vertices are given in pixels of `crs` (default: longitude and latitude).
+
+    Its edges are geodesics where `geodesic` says so, or does not say and the coordinate system is geographic.
+    """
     found = from_geojson({"type": kind, "coordinates": coordinates})
+    if geodesic is None:
+        geodesic = crs is None or parse_crs(crs.crs).is_geographic
     if crs is None or crs == WGS84:
-        return found
+        return replace(found, geodesic=geodesic)
     points = np.asarray(list(shapes.points_of(found.coordinates)), float).reshape(-1, 2)
     points = np.column_stack(crs.points_at(points[:, 0], points[:, 1]))
     xs, ys = transform_points(crs.crs, LONLAT, points[:, 0], points[:, 1])
     if not np.isfinite(xs).all():
         raise ServiceError(f"GeometryConstructors.{kind}: a vertex has no longitude and latitude in '{crs.crs:.40}'.")
     moved = [[float(x), float(y)] for x, y in zip(xs, ys, strict=True)]
-    return Geometry(kind, shapes.replace_points(found.coordinates, moved), planar=(crs.crs, points))
+    drawn = shapes.replace_points(found.coordinates, moved)
+    return Geometry(kind, drawn, geodesic=True) if geodesic else Geometry(kind, drawn, planar=(crs.crs, points))
 
 
 @algorithm("GeometryConstructors.Point")
@@ -43,7 +50,7 @@ def multi_point(coordinates: list[Any], crs: Projection | None) -> Geometry:
 @algorithm("GeometryConstructors.LineString")
 def line_string(coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any) -> Geometry:
     """A line. https://developers.google.com/earth-engine/apidocs/ee-geometry-linestring"""
-    return _made("LineString", coordinates, crs)
+    return _made("LineString", coordinates, crs, geodesic)
 
 
 @algorithm("GeometryConstructors.Polygon")
@@ -51,7 +58,7 @@ def polygon(
     coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any, even_odd: bool
 ) -> Geometry:
     """A polygon; rings need not be closed. https://developers.google.com/earth-engine/apidocs/ee-geometry-polygon"""
-    return _made("Polygon", coordinates, crs)
+    return _made("Polygon", coordinates, crs, geodesic)
 
 
 @algorithm("GeometryConstructors.MultiPolygon")
@@ -59,7 +66,7 @@ def multi_polygon(
     coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any, even_odd: bool
 ) -> Geometry:
     """Polygons. https://developers.google.com/earth-engine/apidocs/ee-geometry-multipolygon"""
-    return _made("MultiPolygon", coordinates, crs)
+    return _made("MultiPolygon", coordinates, crs, geodesic)
 
 
 @algorithm("GeometryConstructors.Rectangle")
@@ -72,12 +79,14 @@ def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | N
         raise ServiceError(f"GeometryConstructors.Rectangle: needs two corners, got {len(corners)}.")
     west, south = corners.min(axis=0)
     east, north = corners.max(axis=0)
-    return _made("Polygon", [[[west, south], [east, south], [east, north], [west, north], [west, south]]], crs)
+    return _made(
+        "Polygon", [[[west, south], [east, south], [east, north], [west, north], [west, south]]], crs, geodesic
+    )
 
 
 @algorithm("GeometryConstructors.BBox")
 def bbox(west: float, south: float, east: float, north: float) -> Geometry:
-    """A box in degrees. https://developers.google.com/earth-engine/apidocs/ee-geometry-bbox"""
+    """A box in degrees, with planar edges. https://developers.google.com/earth-engine/apidocs/ee-geometry-bbox"""
     if south > north:
         raise ServiceError(f"Geometry.BBox: south ({south}) is above north ({north}).")
     return shapes.rectangle((west, south, east, north))
@@ -88,7 +97,7 @@ def linear_ring(coordinates: list[Any], crs: Projection | None, geodesic: bool |
     """A closed line. https://developers.google.com/earth-engine/apidocs/ee-geometry-linearring"""
     if coordinates and coordinates[0] != coordinates[-1]:
         coordinates = [*coordinates, coordinates[0]]
-    return _made("LinearRing", coordinates, crs)
+    return _made("LinearRing", coordinates, crs, geodesic)
 
 
 @algorithm("GeometryConstructors.MultiLineString")
@@ -96,7 +105,7 @@ def multi_line_string(
     coordinates: list[Any], crs: Projection | None, geodesic: bool | None, max_error: Any
 ) -> Geometry:
     """Lines. https://developers.google.com/earth-engine/apidocs/ee-geometry-multilinestring"""
-    return _made("MultiLineString", coordinates, crs)
+    return _made("MultiLineString", coordinates, crs, geodesic)
 
 
 @algorithm("GeometryConstructors.MultiGeometry")
@@ -127,7 +136,7 @@ def geometries(geometry: Geometry) -> list[Geometry]:
     if not geometry.kind.startswith("Multi"):
         return [geometry]
     single = geometry.kind.removeprefix("Multi")
-    return [Geometry(single, part) for part in geometry.coordinates]
+    return [Geometry(single, part, geodesic=geometry.geodesic) for part in geometry.coordinates]
 
 
 @algorithm("Geometry.projection")
@@ -144,10 +153,10 @@ def is_unbounded(geometry: Geometry) -> bool:
 
 def _geodesic(name: str) -> None:
     def apply(geometry: Geometry) -> bool:
-        return False
+        return all(map(apply, geometry.parts)) if geometry.parts else geometry.geodesic
 
     apply.__doc__ = (
-        f"False: edges are straight here. https://developers.google.com/earth-engine/apidocs/ee-geometry-{name.lower()}"
+        f"Whether edges are geodesics. https://developers.google.com/earth-engine/apidocs/ee-geometry-{name.lower()}"
     )
     algorithm(f"Geometry.{name}")(apply)
 

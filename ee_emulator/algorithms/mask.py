@@ -196,7 +196,7 @@ def area_of(geometry: Any, operation: str) -> Geometry:
     """A geometry argument that must have an area."""
     if isinstance(geometry, (Image, Feature, Collection)):
         geometry = element.geometry_of(geometry)
-    shape = from_geojson(geometry)
+    shape = from_geojson(geometry, geodesic=True)
     if not shape.polygons:
         raise ServiceError(f"{operation}: Parameter 'geometry' must have an area, got a {shape.kind}.")
     return shape

@@ -20,7 +20,7 @@ from ..values.projection import TERMS
 from ..values.pyramid import POLICIES
 from ..values.raster import RasterBand, open_bands
 from .entry import checked, file_of, properties_of, update_of
-from .footprint import enclosed, outline
+from .footprint import enclosed, outline, ring_of
 from .recording import Recording, read_recording
 
 
@@ -173,14 +173,15 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
             key: None if entry.get(key) is None else dates.parse(entry[key]).millis for key in ("startTime", "endTime")
         }
         update_time, version = update_of(entry)
-        geometry = from_geojson(entry["geometry"]) if entry.get("geometry") else _outline(bands[0].raster)
+        given = entry.get("geometry")
+        geometry = (enclosed(given) or from_geojson(given)) if given else _outline(bands[0].raster)
+        footprint = given or _ring_of(geometry)
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: {error}") from error
     loaded_as = entry.get("version", version)
     if not isinstance(loaded_as, int) or isinstance(loaded_as, bool) or loaded_as < 0:
         raise CatalogError(f"{where}: version {loaded_as!r} is not a whole number of at least 0")
     span = times["startTime"], times["endTime"]
-    footprint = geometry.geojson()
     asset = Asset(
         public_id(asset_id), *span, update_time, version, properties, geometry, footprint, bands, loaded_as=loaded_as
     )
@@ -188,6 +189,7 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
 
 
 _outline = lru_cache(maxsize=4096)(outline)
+_ring_of = lru_cache(maxsize=4096)(ring_of)
 
 
 @lru_cache(maxsize=4096)

@@ -129,7 +129,7 @@ def _geometry(value: Any) -> Geometry | None:
         return value
     if isinstance(value, (Image, Feature, Collection)):
         return element.geometry_of(value)
-    return from_geojson(value) if isinstance(value, dict) else None
+    return from_geojson(value, geodesic=True) if isinstance(value, dict) else None
 
 
 def _date(value: Any) -> Date | None:

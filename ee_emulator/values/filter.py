@@ -122,4 +122,4 @@ def shape_of(value: Any) -> Geometry:
     """The geometry that a filter's value stands for."""
     if isinstance(value, (Image, Feature, Collection)):
         return element.geometry_of(value) or Geometry("GeometryCollection")
-    return from_geojson(value)
+    return from_geojson(value, geodesic=True)

@@ -1,7 +1,7 @@
-"""Geometries: GeoJSON in longitude and latitude with straight (planar) edges.
+"""Geometries: GeoJSON in longitude and latitude, with edges that are straight there (planar) or geodesics.
 
-Earth Engine draws edges as geodesics by default; here every edge is a straight line in lon/lat, which
-differs by less than a pixel for edges of some kilometres. https://developers.google.com/earth-engine/guides/geodesic_planar_geometries
+Whatever is done with a geometry is done with `straight`, whose edges follow the geodesics.
+https://developers.google.com/earth-engine/guides/geodesic_planar_geometries
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from ..errors import ServiceError
+from .geodesic import straightened
 from .spheroid import MAJOR
 
 Box = tuple[float, float, float, float]
@@ -25,6 +26,8 @@ Box = tuple[float, float, float, float]
 
 _DEPTH = {"Point": 0, "MultiPoint": 1, "LineString": 1, "LinearRing": 1, "MultiLineString": 2, "Polygon": 2}
 _DEPTH["MultiPolygon"] = 3
+_NARROW, _FLAT = 30.0, 80.0
+_NO_EDGES = ("Point", "MultiPoint", "GeometryCollection")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Geometry:
 
     `planar` is the coordinate system in which the geometry was drawn, with its vertices there, shape (n, 2); None for
     longitude and latitude. `shapes` are the shapes by coordinate system that were made of it (`shape.shape_in`).
+    `geodesic` edges are the shortest lines between vertices; else they are straight where the geometry was drawn.
     """
 
     kind: str
@@ -40,10 +44,25 @@ class Geometry:
     parts: tuple[Geometry, ...] = ()
     planar: tuple[str, NDArray[Any]] | None = field(default=None, compare=False)
     shapes: dict[str, BaseGeometry] = field(default_factory=dict, compare=False, repr=False)
+    geodesic: bool = False
+
+    @property
+    def straight_here(self) -> bool:
+        """True where no edge is a geodesic."""
+        return not self.geodesic or self.planar is not None or self.kind in _NO_EDGES
+
+    @cached_property
+    def straight(self) -> Geometry:
+        """The same with straight edges in longitude and latitude, or in the coordinate system it was drawn in."""
+        if self.straight_here:
+            return self
+        return Geometry(*straightened(self.kind, self.coordinates))
 
     @cached_property
     def polygons(self) -> list[list[NDArray[Any]]]:
         """Polygons as lists of closed rings, each of shape (n, 2)."""
+        if self.straight is not self:
+            return self.straight.polygons
         if self.kind == "GeometryCollection":
             return [polygon for part in self.parts for polygon in part.polygons]
         if self.kind == "Polygon":
@@ -55,6 +74,8 @@ class Geometry:
     @cached_property
     def lines(self) -> list[NDArray[Any]]:
         """Polylines that are not edges of polygons."""
+        if self.straight is not self:
+            return self.straight.lines
         if self.kind == "GeometryCollection":
             return [line for part in self.parts for line in part.lines]
         if self.kind == "LineString":
@@ -92,6 +113,24 @@ class Geometry:
         east, north = self.vertices.max(axis=0)
         return float(west), float(south), float(east), float(north)
 
+    @cached_property
+    def rough_box(self) -> Box | None:
+        """A box that the bounding box lies in, without following geodesics where that can be said; None for empty.
+
+        The bend of an edge of D radians of longitude is D²/16 at most, along a parallel at 45°.
+        """
+        if self.straight_here:
+            return self.box
+        vertices = np.asarray(list(points_of(self.coordinates)), float).reshape(-1, 2)
+        if not len(vertices):
+            return None
+        west, south = vertices.min(axis=0).tolist()
+        east, north = vertices.max(axis=0).tolist()
+        if east - west > _NARROW or max(-south, north) > _FLAT:
+            return self.box
+        bend = math.degrees(math.radians(east - west) ** 2 / 16) * 1.1
+        return west, south - bend, east, north + bend
+
     def contains_points(self, xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[Any]:
         """True where a point lies inside a polygon (even-odd), for arrays of any one shape."""
         inside = np.zeros(np.shape(xs), bool)
@@ -122,31 +161,37 @@ class Geometry:
         return replace_points(self.coordinates, self.planar[1].tolist())
 
     def describe(self) -> dict[str, Any]:
-        """The form of getInfo: GeoJSON with `geodesic`, and with `crs` where it was drawn in one."""
+        """The form of getInfo: GeoJSON, `geodesic: false` for straight edges, and `crs` where it was drawn in one."""
         if self.kind == "GeometryCollection":
-            return {"type": self.kind, "geometries": [part.describe() for part in self.parts], "geodesic": False}
-        found: dict[str, Any] = {"type": self.kind, "coordinates": self.drawn_coordinates, "geodesic": False}
+            return {"type": self.kind, "geometries": [part.describe() for part in self.parts]}
+        found: dict[str, Any] = {"type": self.kind, "coordinates": self.drawn_coordinates}
+        if self.kind not in _NO_EDGES and not self.geodesic:
+            found["geodesic"] = False
         if self.planar is not None:
             found["crs"] = {"type": "name", "properties": {"name": self.planar[0]}}
         return found
 
 
-def from_geojson(value: Any) -> Geometry:
-    """Read a GeoJSON geometry or feature; a 400 that names what is wrong with it."""
+def from_geojson(value: Any, geodesic: bool = False) -> Geometry:
+    """Read a GeoJSON geometry or feature; a 400 that names what is wrong with it.
+
+    Where it does not say whether its edges are geodesics, `geodesic` does.
+    """
     if isinstance(value, Geometry):
         return value
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise ServiceError(f"Invalid GeoJSON geometry: {str(value)[:100]}")
     kind = value["type"]
     if kind == "Feature":
-        return from_geojson(value.get("geometry"))
+        return from_geojson(value.get("geometry"), geodesic)
     if kind == "FeatureCollection":
-        return Geometry("GeometryCollection", parts=tuple(from_geojson(f) for f in value.get("features", [])))
+        return Geometry("GeometryCollection", parts=tuple(from_geojson(f, geodesic) for f in value.get("features", [])))
     if kind == "GeometryCollection":
-        return Geometry(kind, parts=tuple(from_geojson(part) for part in value.get("geometries", [])))
+        return Geometry(kind, parts=tuple(from_geojson(part, geodesic) for part in value.get("geometries", [])))
     if kind not in _DEPTH:
         raise ServiceError(f"Invalid GeoJSON geometry: type '{kind}' is not known.")
-    return Geometry(kind, _checked(value.get("coordinates"), _DEPTH[kind]))
+    edges = value.get("geodesic", geodesic)
+    return Geometry(kind, _checked(value.get("coordinates"), _DEPTH[kind]), geodesic=edges is True)
 
 
 def rectangle(box: Box) -> Geometry:

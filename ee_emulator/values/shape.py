@@ -1,6 +1,6 @@
 """Geometries as shapes of shapely, in longitude and latitude or in any coordinate system, and back.
 
-Between coordinate systems the straight edges of a geometry are followed by many points.
+Between coordinate systems the straight edges of a geometry are followed by many points, as geodesics are anywhere.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ def shape_in(geometry: Geometry | None, crs: str = LONLAT) -> BaseGeometry:
 def _shape_in(geometry: Geometry, crs: str) -> BaseGeometry:
     if geometry.parts:
         return shapely.union_all([shape_in(part, crs) for part in geometry.parts])
-    shape = _assembled(geometry.kind, geometry.drawn_coordinates)
+    straight = geometry.straight
+    shape = _assembled(straight.kind, straight.drawn_coordinates)
     return moved(shape, LONLAT if geometry.planar is None else geometry.planar[0], crs)
 
 
 def intersect(first: Geometry, second: Geometry) -> bool:
     """True when two geometries share a point, in longitude and latitude; an empty one shares none."""
-    mine, theirs = first.box, second.box
+    mine, theirs = first.rough_box, second.rough_box
     if mine is None or theirs is None:
         return False
     if mine[0] > theirs[2] or theirs[0] > mine[2] or mine[1] > theirs[3] or theirs[1] > mine[3]:
@@ -52,6 +53,10 @@ def intersect(first: Geometry, second: Geometry) -> bool:
         return any(intersect(part, second) for part in first.parts)
     if second.parts:
         return any(intersect(first, part) for part in second.parts)
+    if not first.straight_here and LONLAT not in first.shapes:  # a vertex inside says so without following geodesics
+        points = np.asarray(list(points_of(first.coordinates)), float).reshape(-1, 2)
+        if shapely.contains_xy(shape_in(second), points[:, 0], points[:, 1]).any():
+            return True
     return bool(shapely.intersects(shape_in(first), shape_in(second)))
 
 

@@ -54,10 +54,10 @@ def prepare(
     """Check a request against the service's rules and limits; no pixel is computed yet. A 400 says what is wrong.
 
     `operation` begins the message about an image without bands. A thumbnail without a style is stretched by its type;
-    other pictures need a style or bands of 8 bits.
+    other pictures need a style or bands of 8 bits. Only a thumbnail may leave its format out.
     """
     known = THUMBNAIL_FORMATS if thumbnail else PIXEL_FORMATS
-    file_format = body.get("fileFormat") or ("AUTO_JPEG_PNG" if thumbnail else "NPY")
+    file_format = body.get("fileFormat") or ("AUTO_JPEG_PNG" if thumbnail else "IMAGE_FILE_FORMAT_UNSPECIFIED")
     if not isinstance(file_format, str) or file_format not in known:
         raise ServiceError(f"Invalid value at 'fileFormat': '{file_format!s:.60}'; use one of {', '.join(known)}.")
     chosen = choose_bands(image, body, operation)

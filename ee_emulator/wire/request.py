@@ -5,7 +5,7 @@ https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +18,13 @@ from ..values.geometry import Geometry, from_geojson
 from ..values.grid import Grid
 from ..values.image import Image, first_band, matching
 from ..values.projection import TERMS, Affine6, Projection
+from .scalar import number, whole
 
 MAX_BYTES = 50331648
 """Uncompressed bytes of a reply, including one mask byte per sample."""
 MAX_SIDE = 32768
 MAX_BANDS = 1024
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[A-Za-z0-9]+")
 
 
 def choose_bands(image: Image, body: dict[str, Any], operation: str) -> Image:
@@ -31,9 +33,13 @@ def choose_bands(image: Image, body: dict[str, Any], operation: str) -> Image:
     if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
         raise ServiceError("Invalid value at 'bandIds': expected a list of strings.")
     first_band(image, operation)
-    return (
-        image.with_bands(band for name in wanted for band in matching(image, name, "Image.select")) if wanted else image
-    )
+    if not wanted:
+        return image
+    chosen = [band for name in wanted for band in matching(image, name, "Image.select")]
+    for place, band in enumerate(chosen):
+        if band.name in [other.name for other in chosen[:place]]:
+            raise ServiceError(f"Invalid value at 'bandIds': band '{band.name:.60}' is asked for twice.")
+    return image.with_bands(chosen)
 
 
 def output_grid(image: Image, body: dict[str, Any]) -> Grid:
@@ -84,6 +90,8 @@ def _projection(given: dict[str, Any], band: Band) -> Projection:
     crs = code or wkt or band.projection.crs
     if not isinstance(crs, str):
         raise ServiceError("Invalid value at 'grid': a CRS must be a string.")
+    if code and not _CODE.fullmatch(code):
+        raise ServiceError(f"Invalid value at 'grid.crsCode': '{code:.60}' is not a code; put WKT in 'crsWkt'.")
     parse_crs(crs)
     affine = given.get("affineTransform")
     if affine is None:
@@ -93,11 +101,11 @@ def _projection(given: dict[str, Any], band: Band) -> Projection:
     unknown = sorted(set(affine) - set(TERMS))
     if unknown:
         raise ServiceError(f"Invalid value at 'grid.affineTransform': unknown name \"{unknown[0]}\".")
-    numbers = [affine.get(name, 0) for name in TERMS]
+    numbers = [number(affine.get(name, 0)) for name in TERMS]
     for name, value in zip(TERMS, numbers, strict=True):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ServiceError(f"Invalid value at 'grid.affineTransform.{name}': {value!s:.60} is not a number.")
-    transform: Affine6 = tuple(map(float, numbers))  # type: ignore[assignment]
+        if value is None:
+            raise ServiceError(f"Invalid value at 'grid.affineTransform.{name}': {affine[name]!s:.60} is not a number.")
+    transform: Affine6 = tuple(numbers)  # type: ignore[assignment]
     found = Projection(crs, transform)
     if found.pixel_area == 0:
         raise ServiceError("Invalid value at 'grid.affineTransform': the transform has no area.")
@@ -108,10 +116,10 @@ def _dimensions(given: dict[str, Any]) -> tuple[int, int] | None:
     size = given.get("dimensions")
     if size is None:
         return None
-    sides = [size.get(side) for side in ("width", "height")] if isinstance(size, dict) else []
-    if len(sides) != 2 or not all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides):
+    sides = [whole(size.get(side)) or 0 for side in ("width", "height")] if isinstance(size, dict) else []
+    if len(sides) != 2 or min(sides) <= 0:
         raise ServiceError(f"Invalid value at 'grid.dimensions': width and height must be positive, got {size!s:.80}.")
-    return int(sides[0] or 0), int(sides[1] or 0)
+    return sides[0], sides[1]
 
 
 def _limited(grid: Grid) -> Grid:

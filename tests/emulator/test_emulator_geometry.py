@@ -37,7 +37,7 @@ def dense(ring: list[list[float]], steps: int = 400) -> NDArray[Any]:
 
 
 def test_area_and_perimeter_are_those_of_the_ellipsoid() -> None:
-    polygon = ee.Geometry.Polygon([STAR])
+    polygon = ee.Geometry.Polygon([STAR], None, False)
     found = polygon.area().getInfo()
     line = dense(STAR)
     assert found == pytest.approx(abs(GEOD.polygon_area_perimeter(line[:, 0], line[:, 1])[0]), rel=1e-7)
@@ -47,8 +47,8 @@ def test_area_and_perimeter_are_those_of_the_ellipsoid() -> None:
     hole = [[14.1, 50.1], [14.15, 50.1], [14.15, 50.15]]
     inner = dense(hole)
     without = found - abs(GEOD.polygon_area_perimeter(inner[:, 0], inner[:, 1])[0])
-    assert ee.Geometry.Polygon([STAR, hole]).area().getInfo() == pytest.approx(without, rel=1e-7)
-    both = ee.Geometry.MultiPolygon([[STAR], [[[x + 10, y] for x, y in STAR]]])
+    assert ee.Geometry.Polygon([STAR, hole], None, False).area().getInfo() == pytest.approx(without, rel=1e-7)
+    both = ee.Geometry.MultiPolygon([[STAR], [[[x + 10, y] for x, y in STAR]]], None, False)
     assert both.area().getInfo() == pytest.approx(2 * found, rel=1e-9)
     assert ee.Geometry.Point([1, 2]).area().getInfo() == 0
     assert ee.Feature(polygon).area().getInfo() == found
@@ -79,7 +79,7 @@ def test_distances_between_points_are_geodesics(lon0: Any, lat0: Any, lon1: Any,
 
 
 def test_distance_of_shapes_and_length_of_lines() -> None:
-    line = ee.Geometry.LineString([[14, 50], [14.5, 50]])
+    line = ee.Geometry.LineString([[14, 50], [14.5, 50]], None, False)
     point = ee.Geometry.Point([14.2, 50.1])
     # the foot lies south of the point, on the parallel
     assert line.distance(point).getInfo() == pytest.approx(GEOD.inv(14.2, 50.1, 14.2, 50)[2], rel=1e-4)
@@ -148,7 +148,7 @@ def test_relations_hulls_centroids_and_simpler_shapes() -> None:
     wiggly = [[x / 1000, 50 + 1e-6 * (x % 2)] for x in range(50)] + [[0.05, 50.02], [0, 50.02]]
     assert len(ee.Geometry.Polygon([wiggly]).simplify(5).coordinates().getInfo()[0]) < 10
     assert len(ee.Geometry.Polygon([wiggly]).simplify(0.01).coordinates().getInfo()[0]) > 40
-    assert ee.Geometry.Polygon([A]).bounds().coordinates().getInfo()[0][:3] == [[0, 0], [4, 0], [4, 4]]
+    assert ee.Geometry.Polygon([A], None, False).bounds().coordinates().getInfo()[0][:3] == [[0, 0], [4, 0], [4, 4]]
 
 
 def test_geometries_keep_the_projection_they_were_drawn_in() -> None:

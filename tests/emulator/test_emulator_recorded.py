@@ -178,6 +178,8 @@ def test_filters_go_by_what_was_recorded(url: str) -> None:
         points = [point for point in ring["coordinates"] if None not in point] if ring["type"] == "LinearRing" else []
         if len(points) < 5:
             continue
+        if points[0] != points[-1]:
+            continue  # the source cut it
         inside = shapely.Polygon(points).representative_point()
         assert images.filterBounds(ee.Geometry.Point([inside.x, inside.y])).size().getInfo() == 1
         assert images.first().get("system:footprint").getInfo() == ring

@@ -44,7 +44,9 @@ def compute(image: ee.Image, pixel_grid: dict[str, Any]) -> NDArray[Any]:
 
 
 def post(url: str, path: str, body: Any, **headers: str) -> urllib3.BaseHTTPResponse:
-    """POST JSON without retries."""
+    """POST JSON without retries; a request for pixels that names no format asks for NPY."""
+    if isinstance(body, dict) and path.endswith((":getPixels", ":computePixels")):
+        body = {"fileFormat": "NPY", **body}
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     http = urllib3.PoolManager()
     return http.request(
