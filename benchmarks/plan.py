@@ -24,13 +24,15 @@ import numpy as np
 from ee_spark.lane.deal import deal
 from ee_spark.planner.alignment import Layer
 from ee_spark.planner.chunk import bucket_days, by_time, cut
+from ee_spark.planner.crs import LONLAT, project
 from ee_spark.planner.images import Images
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.metadata import gather
 from ee_spark.planner.points import read_points
-from ee_spark.planner.polygon import Polygons, boxes
+from ee_spark.planner.polygon import Polygons, bounds, boxes
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.utm import codes
 
 LIMITS = {"tiles": (10.0, 1000.0), "points": (3.0, 1000.0), "images": (30.0, 2000.0), "held": (60.0, 100.0)}
 """Seconds and MB that a case may take; for ``held`` the MB are what 20,000 images hold, not the peak."""
@@ -48,7 +50,7 @@ def tiles() -> dict[str, Any]:
     layers = [Layer(lattice, np.arange(1))]
     wanted = region_runs(region, layers, SHAPE)
     pairs = by_time(
-        cut([lattice], tile_runs(region, _one_image(), layers, wanted, SHAPE), 32), np.zeros(1, np.int64), 1
+        cut([lattice], tile_runs(region, _one_image(), layers, wanted, SHAPE)[0], 32), np.zeros(1, np.int64), 1
     )
     dealt = deal(pairs.counts.tolist(), 100)
     slice_ = [pairs.chunk(index) for index in dealt[0]]
@@ -72,7 +74,7 @@ def points() -> dict[str, Any]:
         started = time.process_time()
         found = read_points(str(path))
         lattice = Lattice("EPSG:5070", 30.0, 30.0)
-        runs, corners = patch_runs(found, _one_image(), [Layer(lattice, np.arange(1))], Shape(64, 64), snap=True)
+        (runs, _), corners = patch_runs(found, _one_image(), [Layer(lattice, np.arange(1))], Shape(64, 64), snap=True)
         pairs = cut([lattice], runs, 256, corners)
         seconds = time.process_time() - started
     return {"seconds": seconds, "points": pairs.count, "chunks": len(pairs)}
@@ -85,7 +87,8 @@ def images() -> dict[str, Any]:
     started = time.process_time()
     layers = [Layer(lattice, np.arange(len(found)))]
     wanted = region_runs(region, layers, SHAPE)
-    runs = cut([lattice], tile_runs(region, found, layers, wanted, SHAPE), 32)
+    touched, _ = tile_runs(region, found, layers, wanted, SHAPE)
+    runs = cut([lattice], touched, 32)
     days = bucket_days(runs, found.time, 256 * 256 * 8, packed=False)
     pairs = by_time(runs, found.time, days)
     seconds = time.process_time() - started
@@ -103,7 +106,14 @@ def held() -> dict[str, Any]:
 
 
 def _one_image() -> Images:
-    return gather([{"name": "one", "bands": [_band("B1", 0, 0)]}])
+    """Return a mosaic of the whole Earth at one second of arc."""
+    second = 1 / 3600
+    grid = {
+        "crsCode": "EPSG:4326",
+        "dimensions": {"width": 360 * 3600, "height": 180 * 3600},
+        "affineTransform": {"scaleX": second, "translateX": -180, "scaleY": -second, "translateY": 90},
+    }
+    return gather([{"name": "one", "bands": [{"id": "B1", "grid": grid}]}])
 
 
 def _scenes(count: int) -> Iterator[dict[str, Any]]:
@@ -116,7 +126,11 @@ def _scenes(count: int) -> Iterator[dict[str, Any]]:
         turn = np.radians(random.uniform(-12, 12))
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         ring = random.uniform((-125, 32), (-99, 46)) + corners @ rotation
-        left, top = 30 * int(random.integers(10_000)) + 15, 30 * int(random.integers(100_000, 140_000)) + 15
+        west, south, east, north = bounds(ring)
+        crs = codes(np.array([(west + east) / 2]), np.array([south]))[0]
+        x, y = project(LONLAT, crs, np.array([west, west, east, east]), np.array([south, north, south, north]))
+        left, top = 30 * (x.min() // 30) + 15, 30 * (y.max() // 30) + 45
+        size = {"width": int(np.ptp(x) // 30) + 2, "height": int(np.ptp(y) // 30) + 2}
         yield {
             "type": "IMAGE",
             "name": f"projects/earthengine-public/assets/LANDSAT/LC08/C02/T1_L2/LC08_{number:06}",
@@ -127,16 +141,16 @@ def _scenes(count: int) -> Iterator[dict[str, Any]]:
                 **{f"PROPERTY_NUMBER_{index}": float(random.normal()) for index in range(45)},
                 **{f"PROPERTY_TEXT_{index}": "as in every scene of the collection" for index in range(45)},
             },
-            "bands": [_band(f"SR_B{index}", left, top) for index in range(12)],
+            "bands": [_band(f"SR_B{index}", crs, left, top, size) for index in range(12)],
         }
 
 
-def _band(name: str, left: float, top: float) -> dict[str, Any]:
+def _band(name: str, crs: str, left: float, top: float, size: dict[str, int]) -> dict[str, Any]:
     affine = {"scaleX": 30, "translateX": left, "scaleY": -30, "translateY": top}
     return {
         "id": name,
         "dataType": {"precision": "INT", "range": {"max": 65535}},
-        "grid": {"crsCode": "EPSG:32610", "dimensions": {"width": 7800, "height": 7900}, "affineTransform": affine},
+        "grid": {"crsCode": crs, "dimensions": size, "affineTransform": affine},
         "pyramidingPolicy": "MEAN",
     }
 

@@ -176,6 +176,9 @@ class Source(_Section):
     method: Literal["auto", "getPixels", "computePixels"] = Field(
         "auto", description="auto, getPixels or computePixels"
     )
+    footprints: Literal["prune", "ignore"] = Field(
+        "prune", description="prune or ignore: whether footprints may take pairs away"
+    )
     pin: Literal["auto"] | bool = Field("auto", description="auto, true or false")
 
     @property

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ee_spark.planner.cover import Runs
 from ee_spark.planner.crs import Floats, Ints
@@ -24,6 +26,8 @@ BLOCK_TILES = 4_096
 FEW_CHUNKS = 16
 FEW_PAIRS = 64
 PACK_BYTES = 1_000_000
+COLUMNS = ("lattice", "block_row", "block_column", "bucket", "image", "row", "start", "stop")
+"""What a run of pairs is."""
 DAY = 86_400_000_000
 LONGEST_DAYS = 16_384
 
@@ -115,6 +119,15 @@ class Pairs:
     def counts(self) -> Ints:
         """How many pairs each chunk has."""
         return np.add.reduceat(self.stop - self.start, self.edges[:-1]) if len(self) else np.zeros(0, np.int64)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Pairs:
+        """Return the pairs of the runs where ``mask`` (one a run) is True."""
+        return grouped(replace(self, **{name: getattr(self, name)[mask] for name in COLUMNS}))
+
+    def with_others(self, others: Pairs) -> Pairs:
+        """Return these pairs and others, of the same lattices, sides and days."""
+        both: dict[str, Any] = {name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in COLUMNS}
+        return grouped(replace(self, **both))
 
     def requests(self, pack: int) -> int:
         """Return how many requests the pairs come to, ``pack`` images of one tile in one at most.
@@ -243,8 +256,7 @@ def grouped(pairs: Pairs) -> Pairs:
     sorted_keys = np.column_stack([key[order] for key in keys]) if len(order) else np.zeros((0, 4), np.int64)
     changes = np.flatnonzero((np.diff(sorted_keys, axis=0) != 0).any(1)) + 1
     edges = np.concatenate([[0], changes, [len(order)]]) if len(order) else np.zeros(1, np.int64)
-    names = ("lattice", "block_row", "block_column", "bucket", "image", "row", "start", "stop")
-    return replace(pairs, edges=edges, **{name: getattr(pairs, name)[order] for name in names})
+    return replace(pairs, edges=edges, **{name: getattr(pairs, name)[order] for name in COLUMNS})
 
 
 _NONE: Ints = np.zeros(0, np.int64)

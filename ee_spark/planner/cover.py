@@ -10,6 +10,7 @@ import numpy as np
 from ee_spark.planner.crs import Floats, Ints
 
 _ROW = 1 << 32  # one key for (row, column): columns are far below 2^31
+_BEYOND = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class Runs:
         start = np.maximum(self.start[mine], other.start[theirs])
         stop = np.minimum(self.stop[mine], other.stop[theirs])
         return Runs(self.row[mine], start, stop)
+
+    def __sub__(self, other: Runs) -> Runs:
+        """Return the cells that are in this and not in the other."""
+        if not len(other.row) or not len(self.row):
+            return self
+        opens = np.append(True, other.row[1:] != other.row[:-1])
+        closes = np.append(opens[1:], True)
+        row = np.concatenate([other.row, other.row[closes]])
+        start = np.concatenate([np.where(opens, -_BEYOND, np.roll(other.stop, 1)), other.stop[closes]])
+        stop = np.concatenate([other.start, np.full(int(closes.sum()), _BEYOND)])
+        apart = ~np.isin(self.row, other.row)
+        rest = Runs(self.row[apart], self.start[apart], self.stop[apart])
+        return union([self & _merge(row, start, stop), rest])
 
     def split(self, width: int) -> Runs:
         """Return the same cells with no run that crosses a multiple of ``width`` columns."""
@@ -92,6 +106,40 @@ def cover(edges: Floats, tolerance: float = 0.0) -> Runs:
     inner, left, right = _crossings(row, u1, v1, u2, v2)
     filled = (inner, *_columns(left, right))
     return _merge(*(np.concatenate(parts) for parts in zip(touched, flat, filled, strict=True)))
+
+
+def thick(edges: Floats, reach: Floats) -> Runs:
+    """Return the cells that lie within a distance of any of the edges, the least distances being an ellipse.
+
+    ``edges`` are as for :func:`cover`; ``reach`` (n, 2) are the half axes of each one's ellipse in columns and rows.
+    """
+    low, high = np.minimum(edges[:, 1], edges[:, 3]) - reach[:, 1], np.maximum(edges[:, 1], edges[:, 3]) + reach[:, 1]
+    first = np.floor(low).astype(np.int64)
+    count = np.maximum(np.ceil(high).astype(np.int64) - first, 1)
+    edge = np.repeat(np.arange(len(edges)), count)
+    row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    u1, v1, u2, v2 = (edges / np.tile(reach, 2))[edge].T  # where every ellipse is a circle of radius 1
+    across, down = reach[edge].T
+    top, bottom = row / down, (row + 1) / down
+    right = _rightmost(u1, v1, u2, v2, top, bottom) * across
+    left = -_rightmost(-u1, v1, -u2, v2, top, bottom) * across
+    return _merge(row, *_columns(left, right))
+
+
+def _rightmost(u1: Floats, v1: Floats, u2: Floats, v2: Floats, top: Floats, bottom: Floats) -> Floats:
+    """Return how far right, between two rows, places within 1 of the line from (u1, v1) to (u2, v2) lie."""
+    swap = v1 > v2
+    u1, u2, v1, v2 = np.where(swap, u2, u1), np.where(swap, u1, u2), np.where(swap, v2, v1), np.where(swap, v1, v2)
+    v = np.clip(np.where(u1 >= u2, v1, v2), top, bottom)  # the edge bulges: it is rightmost beside the end that is
+    length = np.hypot(u2 - u1, v2 - v1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        beside, above = (v2 - v1) / length, (u1 - u2) / length
+        share = (v - v1 - above) / (v2 - v1)
+        line = u1 + beside + share * (u2 - u1)
+    start, end = (u + np.sqrt(np.maximum(0.0, 1 - (v - w) ** 2)) for u, w in ((u1, v1), (u2, v2)))
+    disk = np.where(share < 0, start, end)
+    flat = v2 - v1 <= 1e-12 * np.maximum(1.0, length)
+    return np.asarray(np.where(flat, np.maximum(start, end), np.where((share >= 0) & (share <= 1), line, disk)))
 
 
 def centres(edges: Floats) -> Runs:

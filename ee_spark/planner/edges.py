@@ -15,7 +15,9 @@ import numpy.typing as npt
 from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.polygon import Box, Polygon
 
-_ROUNDS = 12  # each cuts an edge into four: 4^12 pieces are more than pixels in any edge
+_ROUNDS = 12  # each cuts an edge into four or more: 4^12 pieces are more than pixels in any edge
+_PIECES = 64
+_SHARES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Edges:
             return cls(np.zeros((0, 4)), np.zeros(0, np.int64))
         return cls(np.concatenate(lines), np.repeat(np.array(owners), [len(part) for part in lines]))
 
-    def take(self, index: Ints) -> Edges:
+    def take(self, index: Ints | npt.NDArray[np.bool_]) -> Edges:
         """Return the edges at these indices, or where a mask is True."""
         return Edges(self.lines[index], self.owner[index])
 
@@ -73,34 +75,63 @@ class Edges:
             np.concatenate([self.owner[whole], owner, owner[order][::2]]),
         )
 
-    def bent(self, to_pixels: Callable[[Floats, Floats], tuple[Floats, Floats]], tolerance: float) -> Edges:
+    def bent(self, to_pixels: Callable[[Floats, Floats], tuple[Floats, Floats]], tolerance: float | Floats) -> Edges:
         """Return edges that are straight in lon/lat as edges in pixels, followed to ``tolerance`` pixels.
 
-        An edge is cut in four until its three inner points lie within the tolerance of the straight line. What has no
-        place in the projection is left out.
+        What has no place in the projection is left out.
         """
-        shares = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-        open_lines, open_owner = self.lines, self.owner
+        return self.along(straight, to_pixels, tolerance).known()
+
+    def along(
+        self,
+        way: Callable[[Floats, Floats], Floats],
+        to_plane: Callable[[Floats, Floats], tuple[Floats, Floats]],
+        tolerance: float | Floats,
+    ) -> Edges:
+        """Return edges that follow ``way`` as straight edges of another plane, to ``tolerance`` (one, or one an edge).
+
+        ``way(lines, shares)`` are the places (n, k, 2) at shares (k, or n × k) of the ways between the ends of lines.
+        An edge is cut into as many pieces as its bend asks for until the inner ones of five points lie within the
+        tolerance of the straight line. What has no place in the plane is infinite there.
+        """
+        lines, owner = self.lines, self.owner
+        within = np.broadcast_to(np.asarray(tolerance, np.float64), owner.shape)
         done: list[Edges] = []
         for round_ in range(_ROUNDS):
-            place = open_lines[:, None, :2] + (open_lines[:, None, 2:] - open_lines[:, None, :2]) * shares[:, None]
-            place[:, 4] = open_lines[:, 2:]
-            pixels = np.stack(to_pixels(place[..., 0], place[..., 1]), -1)
-            far = _bends(pixels, tolerance) if round_ < _ROUNDS - 1 else np.zeros(len(pixels), bool)
-            done.append(Edges(np.concatenate([pixels[~far, 0], pixels[~far, 4]], 1), open_owner[~far]))
-            open_lines = np.concatenate([place[far, :-1], place[far, 1:]], 2).reshape(-1, 4)
-            open_owner = np.repeat(open_owner[far], 4)
-            if not len(open_owner):
+            place = way(lines, _SHARES)
+            place[:, 0], place[:, 4] = lines[:, :2], lines[:, 2:]
+            pixels = np.stack(to_plane(place[..., 0], place[..., 1]), -1)
+            pieces = pieces_of(pixels, within) if round_ < _ROUNDS - 1 else np.ones(len(pixels), np.int64)
+            far = pieces > 1
+            done.append(Edges(np.concatenate([pixels[~far, 0], pixels[~far, 4]], 1), owner[~far]))
+            if not far.any():
                 break
-        lines, owner = np.concatenate([part.lines for part in done]), np.concatenate([part.owner for part in done])
-        known = np.isfinite(lines).all(1)
-        return Edges(lines[known], owner[known])
+            count = pieces[far]
+            edge = np.repeat(np.arange(len(count)), count)
+            piece = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+            places = way(lines[far][edge], np.stack([piece, piece + 1], 1) / count[edge, None])
+            first, last = piece == 0, piece == count[edge] - 1
+            places[first, 0], places[last, 1] = lines[far, :2], lines[far, 2:]
+            lines, owner, within = places.reshape(-1, 4), owner[far][edge], within[far][edge]
+        return Edges(np.concatenate([part.lines for part in done]), np.concatenate([part.owner for part in done]))
+
+    def known(self) -> Edges:
+        """Return the edges that have a place."""
+        finite = np.isfinite(self.lines).all(1)
+        return self if finite.all() else self.take(np.asarray(finite))
 
 
-def _bends(pixels: Floats, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Return for each edge, five points (n, 5, 2), whether an inner one lies off the line from first to last.
+def straight(lines: Floats, shares: Floats) -> Floats:
+    """Return the places (n, k, 2) at shares (k, or n × k) of straight lines (n, 4)."""
+    place: Floats = lines[:, None, :2] + (lines[:, None, 2:] - lines[:, None, :2]) * np.atleast_2d(shares)[..., None]
+    return place
 
-    An edge that is undefined at some of its points only is cut further, to find where it ends.
+
+def pieces_of(pixels: Floats, tolerance: float | Floats, most: int = _PIECES) -> Ints:
+    """Return into how many pieces each edge, five points (n, 5, 2), is to be cut: 1 where the inner ones lie on it.
+
+    A bend shrinks with the square of the pieces. An edge that is undefined at some of its points only is cut further,
+    to find where it ends.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         step = pixels[:, 4] - pixels[:, 0]
@@ -111,6 +142,8 @@ def _bends(pixels: Floats, tolerance: float) -> npt.NDArray[np.bool_]:
         across = np.abs(off[..., 0] * unit[:, None, 1] - off[..., 1] * unit[:, None, 0])
         beyond = np.maximum(-along, along - length[:, None])
         distance = np.where(length[:, None] > 0, np.maximum(across, beyond), np.hypot(off[..., 0], off[..., 1]))
+        bend = np.sqrt(distance.max(1) / tolerance)
     known = np.asarray(np.isfinite(pixels).all(2))
     whole = known.all(1)
-    return np.where(whole, (distance > tolerance).any(1), known.any(1) & ~whole)
+    cut = np.where(bend > 1, np.clip(np.ceil(np.where(whole, bend, 1)), 2, most), 1).astype(np.int64)
+    return np.where(whole, cut, np.where(known.any(1), 4, 1))

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from ee_spark.planner.columns import TIME
 from ee_spark.planner.crs import Ints
+from ee_spark.planner.footprint import Footprints
 from ee_spark.planner.lattice import Lattice
-from ee_spark.planner.polygon import Polygon
+from ee_spark.planner.raster import Rasters
 
 ID = "ee_spark/placeholder/image"
 VERSION = 4398046511104123  # stands for an image's version in a template: the year 2109, no asset's
@@ -22,11 +23,15 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 @dataclass(frozen=True)
 class StoredBand:
-    """One band of a stored image: its name, the numpy type of its pixels, and the lattice they lie on."""
+    """One band of a stored image: its name, the numpy type of its pixels, and the lattice they lie on.
+
+    ``oddity`` is why they do not lie there: "sheared" (or rotated), or "without dimensions", where it means little.
+    """
 
     name: str
     dtype: str
     lattice: Lattice
+    oddity: str = ""
 
 
 Signature = tuple[StoredBand, ...]
@@ -42,8 +47,9 @@ class Images:
     """n images in the order of their time and id.
 
     ``time`` and ``version`` are microseconds since 1970 (``NO_TIME`` where there is none), ``signature`` indexes
-    ``signatures``, ``footprints`` are polygons in lon/lat (None: unbounded, or not known), equal ones the same object.
-    ``properties`` are JSON texts, ``notes`` what a plan should say of how they were found.
+    ``signatures``. ``footprints`` is where the service says that they are, ``rasters`` where their pixels
+    lie (None: they are computed). ``properties`` are JSON texts, ``notes`` what a plan should say of how the images
+    were found.
     """
 
     ids: tuple[str, ...]
@@ -52,9 +58,10 @@ class Images:
     version: Ints
     signature: Ints
     signatures: tuple[Signature, ...]
-    footprints: tuple[tuple[Polygon, ...] | None, ...]
+    footprints: Footprints
     properties: Sequence[str]
     without_time: int = 0
+    rasters: Rasters | None = None
     notes: tuple[tuple[str, str, str], ...] = ()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Which tiles or patches lie in the region, and which of them each image's footprint touches."""
+"""Which tiles or patches lie in the region, and which of them each image touches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import numpy.typing as npt
 
 from ee_spark.errors import JobError
 from ee_spark.planner.alignment import Layer
-from ee_spark.planner.cover import Runs, centres, cover, union
+from ee_spark.planner.choice import ALL, Choice
+from ee_spark.planner.cover import Runs, centres, union
 from ee_spark.planner.crs import Floats, Ints
 from ee_spark.planner.edges import Edges
+from ee_spark.planner.footprint import UNBOUNDED
+from ee_spark.planner.growth import draw_footprints
 from ee_spark.planner.images import Images
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.limits import MOST_TILES, check_count, check_extent, outside
+from ee_spark.planner.outline import outlines_of
+from ee_spark.planner.overlap import Patches, Tiling, covered
 from ee_spark.planner.points import Points
-from ee_spark.planner.polygon import Box, Polygon, Polygons
+from ee_spark.planner.polygon import Box, Polygons
+from ee_spark.planner.raster import Chosen
 from ee_spark.planner.tile import Shape, patches
 from ee_spark.planner.utm import in_half_zone
 
-TOLERANCE = 0.05
-"""Pixels. The corners of footprints are given to about a hundredth of a pixel; a boundary that stays this close to a
-tile's edge runs along it."""
 BEND = 0.1
 """Pixels. How closely curved edges are followed; what reaches less far into a tile holds no pixel centre of it."""
 FARTHEST = 2.0**50
@@ -30,9 +33,6 @@ FARTHEST = 2.0**50
 MOST_LISTED = 4_000_000
 """Tiles that are listed one by one."""
 WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
-_BATCH = 100_000  # edges bent at a time
-_BANDS = 1 << 30  # rows of all polygons of one batch, stacked
-_MATRIX = 1_000_000  # edges × patches looked at in one step
 
 Found = tuple[int, int, Runs]
 """Index of the layer, index of the image, and its tiles (or points) there."""
@@ -56,7 +56,8 @@ def region_runs(
             layer.lattice, [box for box in boxes if box[0] <= box[2] and box[1] <= box[3]], shape, key
         )
         mine = edges.cut(layer.zone) if layer.zone else edges
-        found.append(union([runs for _, runs in _covered(mine, layer.lattice, shape)]))
+        bent = mine.bent(layer.lattice.from_lonlat, BEND)
+        found.append(union([runs for _, runs in covered(bent, shape)]))
         count += found[-1].count
         check_count(count, key, most)
     if layers and not count:
@@ -99,27 +100,51 @@ def pixels_inside(area: Polygons, lattice: Lattice, left: int, top: int, side: i
     return inside
 
 
+Touched = tuple[list[Found], list[Found]]
+"""The tiles (or points) of each image, and those that its raster touches and its footprint took away."""
+
+
 def tile_runs(
-    region: Polygons, images: Images, layers: Sequence[Layer], wanted: Sequence[Runs], shape: Shape
-) -> list[Found]:
-    """Return the tiles of each image that touches any of the ``wanted`` ones of its layer."""
+    region: Polygons,
+    images: Images,
+    layers: Sequence[Layer],
+    wanted: Sequence[Runs],
+    shape: Shape,
+    choice: Choice = ALL,
+) -> Touched:
+    """Return which of the ``wanted`` tiles of its layer each image touches, and which of them its footprint spares.
+
+    Raises:
+        JobError: if nothing says where an image is.
+    """
     found: list[Found] = []
+    spared: list[Found] = []
     for index, (layer, tiles) in enumerate(zip(layers, wanted, strict=True)):
-        outlines, outline = _distinct(images, layer.images)
-        touched = _touched(outlines, near(region.boxes, layer.lattice, shape), tiles, layer.lattice, shape)
-        pairs = zip(layer.images.tolist(), outline, strict=True)
-        found += [(index, image, touched[number]) for image, number in pairs if touched[number].count]
-    return found
+        boxes = near(region.boxes, layer.lattice, shape)
+        for image, mine, less in _touched(images, layer, choice, boxes, Tiling(shape, tiles)):
+            found += [(index, image, mine)] * bool(mine.count)
+            spared += [(index, image, less)] * bool(less.count)
+    return found, spared
 
 
 def patch_runs(
-    points: Points, images: Images, layers: Sequence[Layer], shape: Shape, *, snap: bool
-) -> tuple[list[Found], list[tuple[Floats, Floats]]]:
+    points: Points,
+    images: Images,
+    layers: Sequence[Layer],
+    shape: Shape,
+    *,
+    snap: bool,
+    choice: Choice = ALL,
+) -> tuple[Touched, list[tuple[Floats, Floats]]]:
     """Return the points, as runs of one, whose patch each image touches, and the patches' corners.
 
     The corners are, for each layer, the patches' (columns, rows) in tiles. In UTM a point has a patch in its own zone.
+
+    Raises:
+        JobError: if nothing says where an image is, or the lattice shows no point.
     """
     found: list[Found] = []
+    spared: list[Found] = []
     corners = []
     shows = not layers or not len(points.lon)
     for index, layer in enumerate(layers):
@@ -130,16 +155,13 @@ def patch_runs(
         if layer.zone:
             placed &= in_half_zone(lattice.crs, points.lon, points.lat)
         shows |= bool(placed.any())
-        outlines, outline = _distinct(images, layer.images)
         boxes = near(points.boxes, lattice, shape)
-        touched = [placed & one for one in _touching(outlines, boxes, lattice, tiles.left, tiles.top, shape)]
-        index_of = [np.flatnonzero(one) for one in touched]
-        runs = [Runs(where, np.zeros_like(where), np.ones_like(where)) for where in index_of]
-        pairs = zip(layer.images.tolist(), outline, strict=True)
-        found += [(index, image, runs[number]) for image, number in pairs if len(index_of[number])]
+        for image, mine, less in _touched(images, layer, choice, boxes, Patches(tiles, placed)):
+            found += [(index, image, mine)] * bool(len(mine.row))
+            spared += [(index, image, less)] * bool(len(less.row))
     if not shows:
         raise outside(layers[0].lattice.crs, float(points.lon[0]), float(points.lat[0]))
-    return found, corners
+    return (found, spared), corners
 
 
 def near(boxes: Sequence[Box], lattice: Lattice, shape: Shape) -> list[Box]:
@@ -166,118 +188,67 @@ def near(boxes: Sequence[Box], lattice: Lattice, shape: Shape) -> list[Box]:
     return wide
 
 
-def _distinct(images: Images, index: Ints) -> tuple[list[tuple[Polygon, ...] | None], list[int]]:
-    """Return the distinct footprints of images, and for each image the number of its own."""
-    known: dict[int, int] = {}
-    outlines: list[tuple[Polygon, ...] | None] = []
-    numbers = []
-    for image in index.tolist():
-        footprint = images.footprints[image]
-        if id(footprint) not in known:
-            known[id(footprint)] = len(outlines)
-            outlines.append(footprint)
-        numbers.append(known[id(footprint)])
-    return outlines, numbers
-
-
 def _touched(
-    outlines: Sequence[tuple[Polygon, ...] | None], boxes: Sequence[Box], wanted: Runs, lattice: Lattice, shape: Shape
-) -> list[Runs]:
-    """Return which of the wanted tiles each footprint touches; all of them where it has no bounds."""
-    found: list[list[Runs]] = [[] for _ in outlines]
-    everywhere = {number for number, outline in enumerate(outlines) if outline is None}
-    for outline_of, edges in _cut_outlines(outlines, boxes):
-        for owner, runs in _covered(edges, lattice, shape):
-            found[int(outline_of[owner])].append(runs)
+    images: Images, layer: Layer, choice: Choice, boxes: Sequence[Box], target: Tiling | Patches
+) -> Iterator[tuple[int, Runs, Runs]]:
+    """Yield (image, cells that it touches, cells that only its footprint took away)."""
     none = union([])
-    return [
-        wanted if number in everywhere else (union(parts) & wanted if parts else none)
-        for number, parts in enumerate(found)
-    ]
-
-
-def _cut_outlines(outlines: Sequence[tuple[Polygon, ...] | None], boxes: Sequence[Box]) -> Iterator[tuple[Ints, Edges]]:
-    """Yield the footprints' edges within the boxes, batch by batch, and the outline that each owner belongs to."""
-    polygons = [(number, polygon) for number, outline in enumerate(outlines) for polygon in outline or ()]
-    start = 0
-    while start < len(polygons):
-        size, stop = 0, start
-        while stop < len(polygons) and (stop == start or size < _BATCH):
-            size += sum(len(ring) for ring in polygons[stop][1])
-            stop += 1
-        edges = Edges.of([polygon for _, polygon in polygons[start:stop]])
-        count = stop - start
-        cuts = [edges.cut(box) for box in boxes]
-        owners = [part.owner + count * number for number, part in enumerate(cuts)]
-        outline_of = np.tile(np.array([number for number, _ in polygons[start:stop]], np.int64), len(boxes))
-        yield outline_of, Edges(np.concatenate([part.lines for part in cuts]), np.concatenate(owners))
-        start = stop
-
-
-def _covered(edges: Edges, lattice: Lattice, shape: Shape) -> Iterator[tuple[int, Runs]]:
-    """Yield (owner, tiles it overlaps) for the polygons of ``edges``: many polygons stacked into bands of rows."""
-    bent = edges.bent(lattice.from_lonlat, BEND)
-    if not len(bent):
+    if images.rasters is None:
+        yield from ((image, target.everything, none) for image in layer.images.tolist())
         return
-    cells = bent.lines / (shape.width, shape.height, shape.width, shape.height)
-    whole = np.rint(cells)
-    cells = np.where(np.abs(cells - whole) <= TOLERANCE / max(shape.width, shape.height), whole, cells)
-    base = int(np.floor(cells[:, [1, 3]].min()))
-    stride = int(np.ceil(cells[:, [1, 3]].max())) - base + 1
-    owners, rank = np.unique(bent.owner, return_inverse=True)
-    step = max(1, _BANDS // stride)
-    for first in range(0, len(owners), step):
-        mine = (rank >= first) & (rank < first + step)
-        shift = (rank[mine] - first) * stride - base
-        runs = cover(cells[mine] + np.column_stack([np.zeros_like(shift), shift, np.zeros_like(shift), shift]))
-        band = runs.row // stride
-        edges_of = np.searchsorted(band, np.arange(min(step, len(owners) - first) + 1))
-        for number, (low, high) in enumerate(zip(edges_of[:-1].tolist(), edges_of[1:].tolist(), strict=True)):
-            if high > low:
-                part = slice(low, high)
-                row = runs.row[part] - number * stride + base
-                yield int(owners[first + number]), Runs(row, runs.start[part], runs.stop[part])
+    names = [[band.name for band in signature] for signature in images.signatures]
+    chosen = images.rasters.chosen(layer.images, images.signature, names, choice.bands)
+    by_raster = _by_raster(images, chosen, layer.lattice, boxes, target)
+    number = images.footprints.number[layer.images]
+    spares = np.array([choice.prune and image not in choice.by_raster for image in layer.images.tolist()], bool)
+    usable = np.array([not why for why in images.footprints.reason])[number]
+    looks = usable & (spares | ~chosen.sized[chosen.kind])
+    metres = images.rasters.growth(chosen)[chosen.kind]
+    looks &= np.isfinite(metres)
+    pairs, pair = np.unique(np.stack([number, metres], 1)[looks], axis=0, return_inverse=True)
+    grown = draw_footprints(images.footprints, pairs[:, 0].astype(np.int64), pairs[:, 1], layer.lattice, boxes)
+    by_footprint = target.of(grown, len(pairs))
+    pair_of = np.full(len(number), -1)
+    pair_of[looks] = np.ravel(pair)
+    known: dict[tuple[int, int], tuple[Runs, Runs]] = {}
+    for image, kind, which, outline in zip(
+        layer.images.tolist(), chosen.kind.tolist(), pair_of.tolist(), number.tolist(), strict=True
+    ):
+        whole = by_raster[kind]
+        if not chosen.sized[kind]:
+            _check_placed(images, image, outline)
+        if (kind, which) not in known:
+            inner = whole if which < 0 else whole & by_footprint[which]
+            less = none if not chosen.sized[kind] or inner.count == whole.count else whole - inner
+            known[kind, which] = inner, less
+        yield image, *known[kind, which]
 
 
-def _touching(
-    outlines: Sequence[tuple[Polygon, ...] | None],
-    boxes: Sequence[Box],
-    lattice: Lattice,
-    left: Floats,
-    top: Floats,
-    shape: Shape,
-) -> list[npt.NDArray[np.bool_]]:
-    """Return for each footprint which patches it overlaps by more than a sliver."""
-    box = (left + TOLERANCE, top + TOLERANCE, left + shape.width - TOLERANCE, top + shape.height - TOLERANCE)
-    found = [np.full(left.shape, outline is None) for outline in outlines]
-    for outline_of, edges in _cut_outlines(outlines, boxes):
-        bent = edges.bent(lattice.from_lonlat, BEND)
-        order = np.argsort(bent.owner, kind="stable")
-        owners, starts = np.unique(bent.owner[order], return_index=True)
-        for owner, lines in zip(owners.tolist(), np.split(bent.lines[order], starts[1:]), strict=True):
-            x, y = lines[:, [0, 2]], lines[:, [1, 3]]
-            candidate = np.flatnonzero(
-                (x.min() < box[2]) & (x.max() > box[0]) & (y.min() < box[3]) & (y.max() > box[1])
-            )
-            step = max(1, _MATRIX // len(lines))
-            for first in range(0, len(candidate), step):
-                some = candidate[first : first + step]
-                found[int(outline_of[owner])][some] |= _overlap(lines, *(edge[some] for edge in box))
+def _by_raster(
+    images: Images, chosen: Chosen, lattice: Lattice, boxes: Sequence[Box], target: Tiling | Patches
+) -> list[Runs]:
+    """Return the cells that each kind of image touches by its rasters; all where nothing says where those are."""
+    assert images.rasters is not None
+    rasters = np.unique(chosen.rasters[chosen.sized][chosen.rasters[chosen.sized] >= 0])
+    outlines, outline = outlines_of(images.rasters, rasters, lattice)
+    runs = target.of_rasters(outlines, images.rasters.crs, lattice, boxes)
+    found = []
+    for sized, mine in zip(chosen.sized.tolist(), chosen.rasters, strict=True):
+        numbers = np.unique(outline[np.searchsorted(rasters, mine[mine >= 0])]).tolist() if sized else []
+        parts = [runs[number] for number in numbers]
+        found.append(union(parts) if len(parts) > 1 else parts[0] if parts else target.everything)
     return found
 
 
-def _overlap(lines: Floats, u1: Floats, v1: Floats, u2: Floats, v2: Floats) -> npt.NDArray[np.bool_]:
-    """Return for each box whether an edge passes through it or its middle lies inside the polygon (even-odd)."""
-    a, b, c, d = (column[:, None] for column in lines.T)
-    u, v = (u1 + u2) / 2, (v1 + v2) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = (b > v) != (d > v)
-        inside = (crossing & (u < (c - a) * (v - b) / (d - b) + a)).sum(0) % 2 == 1
-        enter, leave = np.zeros((len(lines), len(u))), np.ones((len(lines), len(u)))
-        for origin, step, low, high in ((a, c - a, u1, u2), (b, d - b, v1, v2)):
-            ends = (low - origin) / step, (high - origin) / step
-            moves = step != 0
-            within = (low < origin) & (origin < high)
-            enter = np.where(moves, np.maximum(enter, np.minimum(*ends)), enter)
-            leave = np.where(moves, np.minimum(leave, np.maximum(*ends)), np.where(within, leave, -1.0))
-    return np.asarray(inside | (enter < leave).any(0))
+def _check_placed(images: Images, image: int, footprint: int) -> None:
+    """Refuse an image whose bands have no dimensions, where its footprint does not say where it is either.
+
+    Raises:
+        JobError: with the image, and why its footprint says nothing.
+    """
+    why = images.footprints.reason[footprint]
+    if not images.footprints.bounds[footprint] and why != UNBOUNDED:
+        raise JobError(
+            f"source: image {images.ids[image]!r}: its bands have no dimensions, and nobody knows where it is, as it "
+            f"has no footprint ({why}); name other bands in source.bands, or leave it out by source.filter"
+        )

@@ -8,55 +8,72 @@ from __future__ import annotations
 import hashlib
 import json
 import marshal
+import math
 import zlib
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
 
+from ee_spark.boundary import shortened
 from ee_spark.errors import JobError
+from ee_spark.planner.footprint import Reader
 from ee_spark.planner.images import NO_TIME, Images, Signature, StoredBand, microseconds
 from ee_spark.planner.lattice import aligned
-from ee_spark.planner.polygon import Polygon, at_both_sides, polygons_of_geojson
+from ee_spark.planner.raster import Grid, Sheets, diagonal, is_sheared
 
 _INTS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+_LARGEST, _FARTHEST = 2**40, 2**50
+"""Pixels of a side, and pixels from a corner to the origin of its CRS."""
+SCENE = 5_000_000.0
+"""Metres: a raster of a shorter diagonal is one of a scene, which does not go round the Earth."""
 
 
 def gather(assets: Iterable[dict[str, Any]]) -> Images:
     """Return assets, as the service describes them (view FULL), as columns; none is held for longer than its turn.
 
     Equal footprints and signatures are held once, and properties compressed: 20,000 scenes take some 30 MB.
+
+    Raises:
+        JobError: if an image lacks what is needed, or it cannot be read: with the image and the key.
     """
-    rows: list[tuple[int, str, int, int, int, int, bytes]] = []
+    ids: list[str] = []
+    packed: list[bytes] = []
+    numbers = array("q")  # of each image: time, end, version, signature, sheet, footprint
     signatures: dict[Signature, int] = {}
-    kinds: dict[bytes, int] = {}
+    kinds: dict[bytes, tuple[int, int, bool]] = {}
     outlines: dict[bytes, int] = {}
-    footprints: list[tuple[Polygon, ...] | None] = []
-    texts = _Packer()
+    sheets, footprints, texts = Sheets(), Reader(), _Packer()
     for asset in assets:
-        grids = _digest(asset.get("bands"))
-        if grids not in kinds:
-            kinds[grids] = signatures.setdefault(_signature(asset), len(signatures))
-        outline = _digest(asset.get("geometry"))
-        if outline not in outlines:
-            outlines[outline] = len(footprints)
-            footprints.append(_footprint(asset))
-        time, end = (microseconds(asset[key]) if key in asset else NO_TIME for key in ("startTime", "endTime"))
-        version = microseconds(asset["updateTime"]) if "updateTime" in asset else -1
-        packed = texts.pack(json.dumps(asset.get("properties", {}), sort_keys=True))
-        rows.append((time, _id(asset), end, version, kinds[grids], outlines[outline], packed))
-    rows.sort(key=lambda row: row[:2])
-    columns = [np.array([row[index] for row in rows], np.int64) for index in (0, 2, 3, 4)]
+        name = _id(asset)
+        bands, geometry = asset.get("bands"), asset.get("geometry")
+        key = _digest(bands)
+        if key not in kinds:
+            signature, grids = _read_bands(name, bands)
+            kinds[key] = signatures.setdefault(signature, len(signatures)), sheets.add(grids), _is_scene(grids)
+        kind, sheet, narrow = kinds[key]
+        key = _digest([narrow, geometry])
+        if key not in outlines:
+            outlines[key] = footprints.read(geometry, narrow=narrow)
+        time, end = (_time(asset, key, name, NO_TIME) for key in ("startTime", "endTime"))
+        numbers.extend((time, end, _time(asset, "updateTime", name, -1), kind, sheet, outlines[key]))
+        ids.append(name)
+        packed.append(texts.pack(json.dumps(asset.get("properties") or {}, sort_keys=True)))
+    columns = np.array(numbers, np.int64).reshape(-1, 6)
+    order = sorted(range(len(ids)), key=lambda row: (numbers[6 * row], ids[row]))
+    time, end, version, kind, sheet, outline = columns[order].T.copy() if len(order) else columns.T
     return Images(
-        ids=tuple(row[1] for row in rows),
-        time=columns[0],
-        end=columns[1],
-        version=columns[2],
-        signature=columns[3],
+        ids=tuple(ids[row] for row in order),
+        time=time,
+        end=end,
+        version=version,
+        signature=kind,
         signatures=tuple(signatures),
-        footprints=tuple(footprints[row[5]] for row in rows),
-        properties=Texts(texts.first, tuple(row[6] for row in rows)),
+        footprints=footprints.footprints(outline),
+        properties=Texts(texts.first, tuple(packed[row] for row in order)),
+        rasters=sheets.rasters(sheet),
     )
 
 
@@ -95,42 +112,121 @@ class _Packer:
         return packer.compress(data) + packer.flush()
 
 
-def _footprint(asset: dict[str, Any]) -> tuple[Polygon, ...] | None:
-    """Return where an image is; None where it is not said, or has no area."""
-    geometry = asset.get("geometry")
-    if not geometry:
-        return None
-    polygons = polygons_of_geojson(geometry)
-    grid = asset["bands"][0]["grid"]
-    planar = str(grid.get("crsCode") or grid.get("crsWkt") or "").startswith(("EPSG:4326", "GEOGC"))
-    return tuple(part for polygon in polygons for part in at_both_sides(polygon, short_way=not planar)) or None
-
-
-def _id(asset: dict[str, Any]) -> str:
+def _id(asset: object) -> str:
     """Return the id that ``Image.load`` takes; the asset's own ``id`` is for display only."""
+    if not isinstance(asset, dict) or not isinstance(asset.get("name"), str):
+        raise JobError(
+            f"source: the service lists {shortened(asset)}, which has no name; leave it out by source.filter"
+        )
     name = str(asset["name"])
     for owner in ("projects/earthengine-public/assets/", "projects/earthengine-legacy/assets/"):
         name = name.removeprefix(owner)
     return name
 
 
-def _signature(asset: dict[str, Any]) -> Signature:
-    if not asset.get("bands"):
-        raise JobError(f"source: image {_id(asset)!r} has no bands")
-    return tuple(_stored_band(band) for band in asset["bands"])
-
-
-def _stored_band(band: dict[str, Any]) -> StoredBand:
-    grid = band["grid"]
-    affine = {"scaleX": 0.0, "translateX": 0.0, "scaleY": 0.0, "translateY": 0.0, **grid.get("affineTransform", {})}
-    lattice = aligned(
-        grid.get("crsCode") or grid.get("crsWkt", ""),
-        abs(float(affine["scaleX"])),
-        abs(float(affine["scaleY"])),
-        float(affine["translateX"]),
-        float(affine["translateY"]),
+def _unread(image: str, key: str, value: object, what: str) -> JobError:
+    """Return the error of what the service says of an image and nobody can read."""
+    said = "missing" if value is None else shortened(value)
+    return JobError(
+        f"source: image {shortened(image)}: its {key} is {said}, and not {what}; leave it out by source.filter"
     )
-    return StoredBand(str(band["id"]), pixel_type(band.get("dataType", {})), lattice)
+
+
+def _time(asset: dict[str, Any], key: str, image: str, otherwise: int) -> int:
+    """Return one of an asset's times in microseconds since 1970."""
+    value = asset.get(key)
+    if value is None:
+        return otherwise
+    try:
+        return microseconds(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _unread(image, key, value, "a time") from None
+
+
+def _is_scene(grids: Sequence[Grid]) -> bool:
+    """Return True where the grids that have dimensions are small enough for a scene, and there is one."""
+    sizes = [diagonal(grid) for grid in dict.fromkeys(grids) if grid[2]]
+    return bool(sizes) and max(sizes) < SCENE
+
+
+def _read_bands(image: str, bands: object) -> tuple[Signature, list[Grid]]:
+    if not isinstance(bands, list) or not bands:
+        raise JobError(f"source: image {image!r} has no bands")
+    signature, grids = [], []
+    for index, band in enumerate(bands):
+        key = f"bands[{index}]"
+        if not isinstance(band, dict):
+            raise _unread(image, key, band, "a band")
+        name = band.get("id")
+        if not isinstance(name, str) or not name:
+            raise _unread(image, f"{key}.id", name, "a name")
+        grid = _read_grid(image, f"{key}.grid", band.get("grid"))
+        signature.append(_stored_band(name, _read_type(image, f"{key}.dataType", band.get("dataType")), grid))
+        grids.append(grid)
+    return tuple(signature), grids
+
+
+def _stored_band(name: str, dtype: str, grid: Grid) -> StoredBand:
+    """Return a band with the lattice of its pixels, whose rows may run south or north.
+
+    A sheared one has none: its lattice is one of pixels of that size.
+    """
+    crs, affine, size = grid
+    res_x, res_y = math.hypot(affine[0], affine[3]), math.hypot(affine[1], affine[4])
+    if is_sheared(affine):
+        return StoredBand(name, dtype, aligned(crs, res_x, res_y, 0.0, 0.0), "sheared")
+    return StoredBand(
+        name, dtype, aligned(crs, res_x, res_y, affine[2], affine[5]), "" if size else "without dimensions"
+    )
+
+
+def _read_grid(image: str, key: str, grid: object) -> Grid:
+    if not isinstance(grid, dict):
+        raise _unread(image, key, grid, "a grid")
+    crs = grid.get("crsCode") or grid.get("crsWkt")
+    if not isinstance(crs, str):
+        raise _unread(image, f"{key}.crsCode", crs, "a CRS")
+    affine = grid.get("affineTransform")
+    if not isinstance(affine, dict):
+        raise _unread(image, f"{key}.affineTransform", affine, "an affine transform")
+    names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+    a, b, x, c, d, y = (_number(image, f"{key}.affineTransform.{name}", affine.get(name, 0.0)) for name in names)
+    area = abs(a * d - b * c)
+    if not area > 1e-9 * max(abs(a), abs(b), abs(c), abs(d)) ** 2 or max(abs(x), abs(y)) > _FARTHEST * math.sqrt(area):
+        raise _unread(image, f"{key}.affineTransform", affine, "that of a grid of pixels")
+    return crs, (a, b, x, c, d, y), _read_size(image, f"{key}.dimensions", grid.get("dimensions"))
+
+
+def _read_size(image: str, key: str, size: object) -> tuple[int, int] | None:
+    """Return width and height; None where a band has none. A zero is left out by the service like any other."""
+    if size is None:
+        return None
+    if not isinstance(size, dict):
+        raise _unread(image, key, size, "a width and a height")
+    width, height = (_number(image, f"{key}.{name}", size.get(name, 0)) for name in ("width", "height"))
+    for name, side in (("width", width), ("height", height)):
+        if side != int(side) or not 0 <= side <= _LARGEST:
+            raise _unread(image, f"{key}.{name}", size[name], "a number of pixels")
+    return (int(width), int(height)) if width and height else None
+
+
+def _number(image: str, key: str, value: object) -> float:
+    """Return a number that the service wrote as one, or as a text (https://protobuf.dev/programming-guides/json/)."""
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise _unread(image, key, value, "a finite number")
+
+
+def _read_type(image: str, key: str, kind: object) -> str:
+    if kind is not None and not isinstance(kind, dict):
+        raise _unread(image, key, kind, "a type")
+    try:
+        return pixel_type(kind or {})
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        raise _unread(image, f"{key}.range", (kind or {}).get("range"), "one of two numbers") from None
 
 
 def pixel_type(data_type: dict[str, Any]) -> str:
@@ -141,7 +237,7 @@ def pixel_type(data_type: dict[str, Any]) -> str:
     precision = data_type.get("precision")
     if precision == "FLOAT":
         return "float32"
-    if precision == "INT" and "range" in data_type:
+    if precision in ("INT", "INTEGER") and data_type.get("range") is not None:
         low, high = (float(data_type["range"].get(end, 0)) for end in ("min", "max"))
         for name in _INTS:
             limits = np.iinfo(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from ee_spark.objects import FUNCTIONS, Functions, Inputs
 from ee_spark.planner import source as ee_source
 from ee_spark.planner.alignment import Layer, choose_lattices
 from ee_spark.planner.bands import choose_bands, some_of
+from ee_spark.planner.choice import Choice, choose, footprint_notes
 from ee_spark.planner.chunk import Pairs, block_side, bucket_days, by_time, cut
 from ee_spark.planner.frozen import Band, Frozen, Note, fill_values
 from ee_spark.planner.images import Images
@@ -46,7 +47,8 @@ class Plan:
     """Images × tiles of one run, and why they are what they are.
 
     ``graphs`` are the graphs to send: none for getPixels, the template of all stored images, or one for each computed
-    image. ``notes`` explain each decision as (what, value, why). ``resumed``: a dataset's first plan was made before.
+    image. ``notes`` explain each decision as (what, value, why). ``spared`` are pairs that an image's raster
+    touches and only its footprint took away, cut as ``pairs`` are. ``resumed``: a dataset's first plan was made before.
     """
 
     config: JobConfig
@@ -60,6 +62,7 @@ class Plan:
     tiles: int
     identity: dict[str, Any]
     notes: tuple[Note, ...]
+    spared: Pairs
     resumed: bool = False
 
     @property
@@ -124,6 +127,20 @@ class Plan:
         """How many requests a first run comes to, if none is split or asked for again."""
         return self.pairs.requests(self.pack)
 
+    def spared_of(self, images: Collection[int]) -> Pairs:
+        """Return the spared pairs of some images (indices)."""
+        return self.spared.where(np.isin(self.spared.image, np.fromiter(images, np.int64)))
+
+    def with_spared(self, images: Collection[int]) -> Plan:
+        """Return the plan of the same images where the footprints of some (indices) take nothing away.
+
+        It is the plan that :func:`make` makes ``by_raster`` of their ids.
+        """
+        more = self.spared_of(images)
+        rest = self.spared.where(~np.isin(self.spared.image, np.fromiter(images, np.int64)))
+        pairs, untouched = self.pairs.with_others(more), self.untouched - more.count
+        return replace(self, pairs=pairs, spared=rest, untouched=untouched)
+
     def graph(self, image: int) -> str | None:
         """Return the graph of one image: its own, the template of all, or none."""
         return graph_of(self.graphs, image)
@@ -137,11 +154,13 @@ def make(
     functions: Functions = FUNCTIONS,
     region: Polygons | Points | None = None,
     listed: Listed = lambda count: None,
+    by_raster: Collection[str] = (),
 ) -> Plan:
     """Plan a run of ``config``; ``frozen`` is what the dataset's first plan decided, if there is one.
 
     ``functions`` says how the job's are called. ``region`` is the job's, where it was read before: a sample that was
-    drawn and kept. ``listed`` is told how many images are listed so far.
+    drawn and kept. ``listed`` is told how many images are listed so far. ``by_raster`` are ids of images that are
+    planned by their rasters alone, whatever their footprints.
 
     Asks the service for metadata and for one pixel, so that what would fail for all tiles fails here.
 
@@ -178,10 +197,12 @@ def make(
     life = frozen.life if frozen else uuid.uuid4().hex
     fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
-    pairs, tiles, possible = _pairs(region, images, alignment.layers, fixed, snap=config.grid.snap)
+    choice = choose(config, images, bands, by_raster)
+    pairs, spared, tiles, possible = _pairs(region, images, alignment.layers, fixed, choice, snap=config.grid.snap)
     packed = method == "computePixels" and config.pixels.images_per_request != 1
     days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=packed)
     fixed = replace(fixed, days=days)
+    notes += footprint_notes(config, images, spared.count)
     clip = area if config.region.clip else None
     plan = Plan(
         config=config,
@@ -195,6 +216,7 @@ def make(
         tiles=tiles,
         identity=_identity(config, service, fixed, region, graphs.identity if graphs else None),
         notes=tuple(notes),
+        spared=by_time(spared, images.time, days),
         resumed=frozen is not None,
     )
     check(fixed, config.pixels, plan.graphs)
@@ -252,18 +274,21 @@ def _short(value: object) -> str:
 
 
 def _pairs(
-    region: Polygons | Points, images: Images, layers: Sequence[Layer], frozen: Frozen, *, snap: bool
-) -> tuple[Pairs, int, int]:
-    """Return the pairs before any cut by time, of tiles, and of pairs if each image touched each tile."""
+    region: Polygons | Points, images: Images, layers: Sequence[Layer], frozen: Frozen, choice: Choice, *, snap: bool
+) -> tuple[Pairs, Pairs, int, int]:
+    """Return the pairs and the spared ones before any cut by time, of tiles, and of pairs if all touched all."""
     lattices = [layer.lattice for layer in layers]
     if isinstance(region, Points):
-        found, corners = patch_runs(region, images, layers, frozen.shape, snap=snap)
-        return cut(lattices, found, frozen.side, corners), len(region.ids), len(region.ids) * len(images)
+        touched, corners = patch_runs(region, images, layers, frozen.shape, snap=snap, choice=choice)
+        pairs, spared = (cut(lattices, found, frozen.side, corners) for found in touched)
+        return pairs, spared, len(region.ids), len(region.ids) * len(images)
     wanted = region_runs(region, layers, frozen.shape)
-    found = tile_runs(region, images, layers, wanted, frozen.shape)
+    pairs, spared = (
+        cut(lattices, found, frozen.side) for found in tile_runs(region, images, layers, wanted, frozen.shape, choice)
+    )
     tiles = [runs.count for runs in wanted]
     possible = sum(count * len(layer.images) for count, layer in zip(tiles, layers, strict=True))
-    return cut(lattices, found, frozen.side), sum(tiles), possible
+    return pairs, spared, sum(tiles), possible
 
 
 def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:

@@ -20,6 +20,7 @@ from ee_spark.client import Service
 from ee_spark.errors import JobError
 from ee_spark.job import Pixels, Source, Stratify
 from ee_spark.objects import INPUTS, Inputs
+from ee_spark.planner.footprint import Footprints
 from ee_spark.planner.frozen import Band, fill_values
 from ee_spark.planner.function import (
     connect,
@@ -231,7 +232,7 @@ def _unstored(rows: list[tuple[str, int, int]]) -> Images:
         version=np.full(count, -1, np.int64),
         signature=np.zeros(count, np.int64),
         signatures=((),),
-        footprints=(None,) * count,
+        footprints=Footprints.none(count),
         properties=("{}",) * count,
     )
 
