@@ -21,9 +21,8 @@ from ee_spark.errors import JobError, StoreError, missing_extra
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_shares
 from ee_spark.lane.engine import Engine
+from ee_spark.lane.further import run_all
 from ee_spark.lane.notes import clear_dead
-from ee_spark.lane.rounds import run_rounds
-from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
@@ -95,25 +94,34 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, engine.host) as progress:
-            shares = make_shares(
-                plan,
-                versions,
-                run_id,
-                slots,
+            shares_of = partial(
+                make_shares,
+                versions=versions,
+                run_id=run_id,
+                slots=slots,
                 skip_failed=options.skip_failed,
                 progress=progress.address,
                 logs=options.logs,
             )
-            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(shares))
-            found, left, stopped = run_rounds(engine.held(shares), store, engine.run)
-            rest = count_unclosed(shares[0], store, left)
+            log.info("%d pairs of image and tile", plan.pairs.count)
+            done = run_all(plan, store, run_id, engine, shares_of)
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
-        report = build(plan.config, plan.pairs.count, run_id, found, rest, stopped, changes, seconds)
+        report = build(
+            plan.config,
+            done.plan.pairs.count,
+            run_id,
+            done.records,
+            done.rest,
+            done.stopped,
+            changes,
+            seconds,
+            done.exceeded,
+        )
         try:
             runs.finish_run(store, run_id, report)
         except StoreError as error:  # a full disk, say: why the run was stopped is the first to be told
-            raise StoreError(stopped or str(error)) from error
+            raise StoreError(done.stopped or str(error)) from error
         log.info("%s after %.1f s", report.status, report.seconds)
         if report.status == Status.COMPLETE:
             account.settle(store, layout, report)
