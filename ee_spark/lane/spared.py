@@ -78,7 +78,7 @@ class Spared:
         edges = np.flatnonzero((np.diff(lattice, prepend=-1) != 0) | (np.diff(image, prepend=-1) != 0)).tolist()
         return {
             (self.lattices[int(lattice[first])], int(image[first])): (starts[first:last], stops[first:last])
-            for first, last in zip(edges, [*edges[1:], len(order)], strict=True)
+            for first, last in zip(edges, [*edges, len(order)][1:], strict=True)
         }
 
 

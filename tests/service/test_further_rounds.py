@@ -106,7 +106,7 @@ def test_a_run_that_is_stopped_before_it_is_resumed(catalog: Path, tmp_path: Pat
         assert exceeded.noted(FileStore(tmp_path), life_of(tmp_path)) == {"C/E/east"}, (
             "it was stopped after it was seen"
         )
-        assert stopped["planned"] == 19 * 20 or stopped["missing"] > 0
+        assert stopped["missing"] > 0
         assert not (tmp_path / "_SUCCESS").exists()
         post(service.url, "/_emulator/traffic", {"faults": ""})
         resumed = run(service.url, tmp_path, "C/E")
