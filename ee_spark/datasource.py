@@ -100,7 +100,7 @@ class EarthEngine(DataSource):  # type: ignore[misc]
         if not hasattr(self, "_held"):
             job = job_of(self.options)
             with service_of(job) as service:
-                plan = make(job, service)
+                plan = make(_by_rasters(job), service)
             self._held = layout_of(plan), lanes_of(plan)
 
     @property
@@ -148,6 +148,11 @@ def job_of(options: Mapping[str, str]) -> JobConfig:
             "earth_engine.endpoint: http://127.0.0.1:PORT"
         )
     return job
+
+
+def _by_rasters(job: JobConfig) -> JobConfig:
+    """Return the job with nothing taken away for footprints: rows that are only read have no further rounds."""
+    return job.model_copy(update={"source": job.source.model_copy(update={"footprints": "ignore"})})
 
 
 def lanes_of(plan: Plan) -> list[Lane]:

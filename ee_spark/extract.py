@@ -21,9 +21,8 @@ from ee_spark.errors import JobError, StoreError, missing_extra
 from ee_spark.job import JobConfig
 from ee_spark.lane.deal import make_shares
 from ee_spark.lane.engine import Engine
+from ee_spark.lane.further import run_all
 from ee_spark.lane.notes import clear_dead
-from ee_spark.lane.rounds import run_rounds
-from ee_spark.lane.tally import count_unclosed
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
@@ -32,7 +31,7 @@ from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Planning, Progress
 from ee_spark.report import Changes, RunReport, build
 from ee_spark.status import Status
-from ee_spark.store import account, manifest, pins, runs, samples
+from ee_spark.store import account, exceeded, manifest, pins, runs, samples
 from ee_spark.store.schema import SUCCESS
 
 if TYPE_CHECKING:
@@ -95,25 +94,34 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
         store.delete(SUCCESS)
         store.clear_temp()
         with Progress(plan.pairs.count, options.progress, engine.host) as progress:
-            shares = make_shares(
-                plan,
-                versions,
-                run_id,
-                slots,
+            shares_of = partial(
+                make_shares,
+                versions=versions,
+                run_id=run_id,
+                slots=slots,
                 skip_failed=options.skip_failed,
                 progress=progress.address,
                 logs=options.logs,
             )
-            log.info("%d pairs of image and tile for %d lanes", plan.pairs.count, len(shares))
-            found, left, stopped = run_rounds(engine.held(shares), store, engine.run)
-            rest = count_unclosed(shares[0], store, left)
+            log.info("%d pairs of image and tile", plan.pairs.count)
+            done = run_all(plan, store, run_id, engine, shares_of)
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
-        report = build(plan.config, plan.pairs.count, run_id, found, rest, stopped, changes, seconds)
+        report = build(
+            plan.config,
+            done.plan.pairs.count,
+            run_id,
+            done.records,
+            done.rest,
+            done.stopped,
+            changes,
+            seconds,
+            done.exceeded,
+        )
         try:
             runs.finish_run(store, run_id, report)
         except StoreError as error:  # a full disk, say: why the run was stopped is the first to be told
-            raise StoreError(stopped or str(error)) from error
+            raise StoreError(done.stopped or str(error)) from error
         log.info("%s after %.1f s", report.status, report.seconds)
         if report.status == Status.COMPLETE:
             account.settle(store, layout, report)
@@ -163,7 +171,7 @@ def join_dataset(
     """
     found, sample = manifest.read(store), job.region.sample
     draft = partial(make, job, service, functions=functions, region=samples.held(store, sample), listed=listed)
-    plan = draft(found.frozen if found else None)
+    plan = draft(found.frozen if found else None, by_raster=_beyond(store, found))
     if found and not job.output.overwrite:
         manifest.refuse_other(store, plan, found)
     probe(store)  # after the plan: a wrong job writes nothing
@@ -171,7 +179,7 @@ def join_dataset(
         return plan  # a day without images leaves the choice of bands and types to the first that has some
     if found is None and not manifest.claim(store, plan):
         found = manifest.read(store)  # another driver was first: its plan holds
-        plan = draft(found.frozen if found else None)
+        plan = draft(found.frozen if found else None, by_raster=_beyond(store, found))
     if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
             manifest.refuse_other(store, plan, found)
@@ -182,6 +190,11 @@ def join_dataset(
     manifest.remove_replaced(store)
     others = samples.hold(store, sample, plan.region)  # drawn by another driver meanwhile
     return draft(plan.frozen, region=others) if others else plan
+
+
+def _beyond(store: Store, found: manifest.Manifest | None) -> frozenset[str]:
+    """Return the images of which a dataset knows that their pixels reach beyond their footprints."""
+    return exceeded.noted(store, found.fingerprint, found.frozen.life) if found else frozenset()
 
 
 def plan(
@@ -211,7 +224,7 @@ def preview(
     found = manifest.read(store)
     held = samples.held(store, job.region.sample)
     draft = partial(make, job, service, functions=functions, region=held, listed=listed)
-    plan = draft(found.frozen if found else None)
+    plan = draft(found.frozen if found else None, by_raster=_beyond(store, found))
     if found and found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
             manifest.refuse_other(store, plan, found)
@@ -227,7 +240,7 @@ def plan_again(job: JobConfig, service: Service, store: Store, functions: Functi
     """
     found = manifest.required(store)
     held = samples.held(store, job.region.sample)
-    again = make(job, service, found.frozen, functions=functions, region=held)
+    again = make(job, service, found.frozen, functions=functions, region=held, by_raster=_beyond(store, found))
     manifest.refuse_other(store, again, found)
     return again
 

@@ -23,6 +23,8 @@ MAX_OBJECT = 1 << 30
 """Bytes of an object of a store that is read whole."""
 MAX_RECORD = 200_000_000
 """Bytes of a record: some KB, but older versions kept a run's points in it, 60 per point; a region may be as large."""
+LONGEST_ID = 1 << 13
+"""Bytes of an image's id; the service's are some hundred at most."""
 MAX_LISTED = 1 << 21
 """Objects of a list."""
 WIDEST = 8

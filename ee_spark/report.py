@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -77,6 +77,7 @@ class RunReport(dict[str, Any]):
     restricted = _Key[bool]()
     stopped = _Key["str | None"]()
     versions = _Key["str | None"]()
+    footprint_exceeded = _Key[dict[str, int]]()
     changed = _Key[list[str]]()
     fetched_from_two_versions = _Key[list[str]]()
 
@@ -106,8 +107,12 @@ def build(
     stopped: str | None,
     changes: Changes,
     seconds: float,
+    exceeded: Iterable[str] = (),
 ) -> RunReport:
-    """Add up the lanes' records, and what the ``rest`` of the chunks is: the report of a run of ``planned`` pairs."""
+    """Add up the lanes' records, and what the ``rest`` of the chunks is: the report of a run of ``planned`` pairs.
+
+    ``exceeded`` are the ids of the images whose pixels reach beyond their footprints; they are counted by collection.
+    """
     known = [status.value for status in TileStatus if status != TileStatus.MISSING]
     work = ["requests", "retries", "splits", "rejected", "bytes_in"]
     counts = Counter(rest)
@@ -141,6 +146,7 @@ def build(
             "restricted": any(lane.restricted for lane in lanes),
             "stopped": stopped,
             "versions": changes.versions,
+            "footprint_exceeded": dict(sorted(Counter(name.rpartition("/")[0] for name in exceeded).items())),
             "changed": list(changes.flagged),
             "fetched_from_two_versions": list(changes.mixed),
         }

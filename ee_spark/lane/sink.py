@@ -20,6 +20,7 @@ from ee_spark.lane.record import LaneRecord
 from ee_spark.lane.tally import tally
 from ee_spark.objects import Store
 from ee_spark.status import TileStatus
+from ee_spark.store import exceeded
 from ee_spark.store.log import ChunkLog, Key, open_logs
 from ee_spark.store.part import Row, build, failed_table, pixel_table
 from ee_spark.store.schema import Layout
@@ -62,6 +63,9 @@ class Sink(Protocol):
 
     def closed(self, index: int) -> None:
         """Say that it has ended."""
+
+    def exceeds(self, image_id: str) -> None:
+        """Say that pixels of an image reach beyond its footprint, before a tile that shows it is committed."""
 
     def ended(self, record: LaneRecord) -> None:
         """Say that the lane has ended."""
@@ -123,6 +127,11 @@ class StoreSink:
     def closed(self, index: int) -> None:
         """Take the note back."""
         self._notes.closed(index)
+
+    def exceeds(self, image_id: str) -> None:
+        """Note it in the dataset."""
+        layout = self._brief.layout
+        exceeded.note(self._store, layout.fingerprint, layout.frozen.life, image_id)
 
     def ended(self, record: LaneRecord) -> None:
         """Leave the record among the notes, where it outlives a stage that fails."""
@@ -205,6 +214,9 @@ class QueueSink:
 
     def closed(self, index: int) -> None:
         """Tell nobody."""
+
+    def exceeds(self, image_id: str) -> None:
+        """Tell nobody: where rows are only handed on, a plan takes nothing away for footprints."""
 
     def ended(self, record: LaneRecord) -> None:
         """Tell nobody."""

@@ -1,7 +1,7 @@
 """A slice: chunks, and those images, graphs and points that they index. As bytes it is Arrow, never pickle.
 
 The bytes are Arrow IPC streams (https://arrow.apache.org/docs/format/Columnar.html), compressed with zstd, one after
-the other: lattices, chunks, runs of tiles, images, graphs, points, the points' own columns.
+the other: lattices, chunks, runs of tiles, what footprints took away, images, graphs, points, the points' own columns.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ee_spark.lane.spared import NOTHING, Spared
 from ee_spark.planner.chunk import Chunk
 from ee_spark.planner.crs import Ints
 from ee_spark.planner.lattice import Lattice
@@ -28,6 +29,8 @@ from ee_spark.store.points import of_tables, tables_of
 _LATTICES = pa.schema([("crs", pa.string()), *((name, pa.float64()) for name in ("res_x", "res_y", "x0", "y0"))])
 _CHUNKS = pa.schema([("key", pa.string()), ("lattice", pa.int64()), ("runs", pa.int64())])
 _RUNS = pa.schema([(name, pa.int64()) for name in ("row", "start", "stop", "image")])
+_KEYS = pa.schema([("lattice", pa.string())])
+_SPARED = pa.schema([(name, pa.int64()) for name in ("lattice", "image", "row", "start", "stop")])
 _IMAGES = pa.schema([("id", pa.large_string()), ("time", pa.int64()), ("version", pa.int64())])
 _GRAPHS = pa.schema([("graph", pa.large_string())])
 
@@ -36,7 +39,8 @@ _GRAPHS = pa.schema([("graph", pa.large_string())])
 class Slice:
     """Chunks and what they index: images by their ids, times and versions, their graphs, and points.
 
-    ``graphs`` are none, one for all images, or one for each.
+    ``graphs`` are none, one for all images, or one for each. ``spared`` is what lies beside the chunks' tiles and was
+    not planned, for the images' footprints only.
     """
 
     chunks: tuple[Chunk, ...]
@@ -45,6 +49,7 @@ class Slice:
     image_versions: tuple[int, ...]
     graphs: tuple[str, ...]
     points: Points | None
+    spared: Spared = NOTHING
 
     @property
     def count(self) -> int:
@@ -79,7 +84,14 @@ class Slice:
             image_versions=tuple(self.image_versions[index] for index in chosen),
             graphs=tuple(self.graphs[index] for index in chosen) if len(self.graphs) > 1 else self.graphs,
             points=self.points.take(points) if self.points and points is not None else None,
+            spared=self._beside(chunks, images),
         )
+
+    def _beside(self, chunks: Sequence[Chunk], images: Ints) -> Spared:
+        if not len(self.spared) or not len(images):
+            return NOTHING
+        rows = [edge for chunk in chunks for edge in (int(chunk.row.min()) - 1, int(chunk.row.max()) + 1)]
+        return self.spared.near(images, min(rows), max(rows))
 
 
 def slice_of(plan: Plan, versions: Ints) -> Slice:
@@ -91,6 +103,7 @@ def slice_of(plan: Plan, versions: Ints) -> Slice:
         image_versions=tuple(versions.tolist() if plan.pins else [-1] * len(plan.images)),
         graphs=plan.graphs,
         points=plan.points,
+        spared=NOTHING if plan.points else Spared.of(plan.spared),
     )
 
 
@@ -104,11 +117,14 @@ def encode(part: Slice) -> bytes:
         [len(chunk.row) for chunk in part.chunks],
     ]
     runs = [_differences([getattr(chunk, name) for chunk in part.chunks]) for name in _RUNS.names]
+    spared = [_differences([getattr(part.spared, name)]) for name in _SPARED.names]
     points = tables_of(part.points) if part.points is not None else ()
     tables = [
         _table(_LATTICES, [[getattr(lattice, name) for lattice in lattices] for name in _LATTICES.names]),
         _table(_CHUNKS, chunks),
         _table(_RUNS, runs),
+        _table(_KEYS, [part.spared.lattices]),
+        _table(_SPARED, spared),
         _table(_IMAGES, [part.image_ids, part.image_times, part.image_versions]),
         _table(_GRAPHS, [part.graphs]),
         *points,
@@ -123,8 +139,9 @@ def decode(data: bytes) -> Slice:
     """Return what :func:`encode` was given."""
     source = pa.BufferReader(data)
     lattices = [Lattice(**row) for row in read_table(source).to_pylist()]
-    chunks, runs, images, graphs = (read_table(source) for _ in range(4))
+    chunks, runs, keys, spared, images, graphs = (read_table(source) for _ in range(6))
     columns = [np.cumsum(runs[name].to_numpy(), dtype=np.int64) for name in _RUNS.names]
+    cells = [np.cumsum(spared[name].to_numpy(), dtype=np.int64) for name in _SPARED.names]
     edges = np.cumsum([0, *chunks["runs"].to_pylist()]).tolist()
     return Slice(
         chunks=tuple(
@@ -136,6 +153,7 @@ def decode(data: bytes) -> Slice:
         image_versions=tuple(images["version"].to_pylist()),
         graphs=tuple(graphs["graph"].to_pylist()),
         points=of_tables(read_table(source), read_table(source)) if source.tell() < source.size() else None,
+        spared=Spared(tuple(keys["lattice"].to_pylist()), *cells),
     )
 
 

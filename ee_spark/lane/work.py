@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
+
+import numpy.typing as npt
 
 from ee_spark.client import Client
 from ee_spark.errors import EESparkError, ServiceError, StoppedError, StoreError
@@ -23,6 +25,7 @@ from ee_spark.lane.record import LaneRecord
 from ee_spark.lane.reporter import Reporter
 from ee_spark.lane.sink import ChunkSink, Sink, StoreSink
 from ee_spark.lane.slice import Slice
+from ee_spark.lane.spared import reaches
 from ee_spark.logs import log_as
 from ee_spark.objects import open_store
 from ee_spark.planner.request import TileRequest, is_nothing
@@ -118,6 +121,7 @@ class _Run:
         self.publisher = Publisher(lane.brief, sink, fetcher.stop)
         self.answers = self.bytes_in = self.empty = self.failed = 0
         self.errors: Counter[str] = Counter()
+        self.exceeded: set[int] = set()
         self.error: EESparkError | None = None
         self._started = time.monotonic()
 
@@ -241,6 +245,8 @@ class _Run:
             empty = self.brief.layout.validity.is_empty(answer.planes)
             self.empty += empty
             block = None if empty else answer.block(self.brief.layout.fill)
+            if block is not None:
+                self._look_beyond(wanted.ref, block)
             chunk.rows.append(
                 self._row(answer, TileStatus.EMPTY if empty else TileStatus.OK, block=block, http_status=200)
             )
@@ -253,6 +259,17 @@ class _Run:
         elif answer.error is not None:
             self._fail(answer, answer.error)
         return chunk
+
+    def _look_beyond(self, place: Place, planes: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Say so where pixels reach a side beyond which only the image's footprint took a tile away."""
+        spared, tiles, layout = self.slice.spared, place.chunk.tiles, self.brief.layout
+        if not len(spared) or place.image in self.exceeded or tiles.row is None or tiles.column is None:
+            return
+        lattice, row, column = tiles.lattice.key, int(tiles.row[place.tile]), int(tiles.column[place.tile])
+        sides = spared.around(lattice, place.image, row, column)
+        if sides and reaches(planes, layout.validity, layout.frozen.shape.margin, sides):
+            self.exceeded.add(place.image)
+            self.sink.exceeds(self.slice.image_ids[place.image])
 
     def _fail(self, answer: Answer[Place], error: ServiceError) -> None:
         self.failed += 1

@@ -56,9 +56,9 @@ class Rasters:
             wanted = np.array([k for k, name in enumerate(mine) if bands is None or name in bands], np.int64)
             if len(rows) and len(wanted):
                 found[rows[:, None], np.arange(len(wanted))] = self.bands[self.edges[kinds[rows, 0]][:, None] + wanted]
-        sized = np.zeros(found.shape, bool)
+        sized: npt.NDArray[np.bool_] = np.zeros(found.shape, bool)
         if len(self.size):
-            filled = self.size[:, 0] * self.size[:, 1] > 0
+            filled = np.asarray(self.size[:, 0] * self.size[:, 1] > 0)
             sized |= (found >= 0) & filled[found]
         found[sized.any(1)[:, None] & ~sized] = -1  # a band without dimensions adds nothing to those that have some
         return Chosen(found, np.asarray(sized.any(1)), np.asarray(kind, np.int64).ravel())

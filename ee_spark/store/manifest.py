@@ -21,6 +21,7 @@ from ee_spark.objects import Store
 from ee_spark.planner.frozen import LONGEST, Frozen
 from ee_spark.planner.plan import Plan, difference
 from ee_spark.planner.points import Points
+from ee_spark.store import exceeded
 from ee_spark.store.bounds import damage, json_of
 from ee_spark.store.life import prefix_of
 from ee_spark.store.part import zero_rows
@@ -191,6 +192,7 @@ def remove_replaced(store: Store) -> None:
         for table in (PIXELS, TILES):
             for entry in store.list(f"{table}/{prefix_of(life, '')}"):
                 store.delete(entry.name)
+    exceeded.forget(store, manifest.replaced if manifest else ())
 
 
 def open_tables(store: Store, layout: Layout) -> None:

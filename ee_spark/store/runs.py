@@ -184,17 +184,36 @@ def forget(store: Store, run_id: str, by: str) -> Record:
             return record
 
 
+def extend(store: Store, run_id: str, plan: Plan, by_raster: Iterable[str]) -> None:
+    """Record that a run plans more than when it began: the images ``by_raster`` without their footprints.
+
+    Raises:
+        StoreError: if the record is gone or damaged, or cannot be written.
+    """
+    more = {
+        "pairs": planned.pack(store, plan.pairs),
+        "planned": plan.pairs.count,
+        "by_raster": sorted(by_raster),
+    }
+    _change(store, run_id, more)
+
+
 def finish_run(store: Store, run_id: str, report: dict[str, Any]) -> None:
     """Add the report to a run's record."""
+    _change(store, run_id, {"report": report, "ended_at": _now()}, settled="report")
+
+
+def _change(store: Store, run_id: str, more: dict[str, Any], settled: str | None = None) -> None:
+    """Change values of a run's record; where the value of ``settled`` is there it was done, and the answer was lost."""
     name = f"{RUNS}/{run_id}.json"
     while True:  # somebody may take it out of the account meanwhile
         found = _read(store, run_id)
         record = found[0] if found else None
         if found is None or record is None:
             raise StoreError(f"{store.root}/{name}: the run's own record is {'gone' if found is None else 'damaged'}")
-        if record.get("report") == json.loads(_json(report)):
+        if settled and record.get(settled) == json.loads(_json(more[settled])):
             return
-        if store.replace(name, _json({**record, "report": report, "ended_at": _now()}), found[1]):
+        if store.replace(name, _json({**record, **more}), found[1]):
             return
 
 
