@@ -58,10 +58,11 @@ class Rasters:
                 found[rows[:, None], np.arange(len(wanted))] = self.bands[self.edges[kinds[rows, 0]][:, None] + wanted]
         sized: npt.NDArray[np.bool_] = np.zeros(found.shape, bool)
         if len(self.size):
-            filled = np.asarray(self.size[:, 0] * self.size[:, 1] > 0)
+            filled = self.size[:, 0] * self.size[:, 1] > 0
             sized |= (found >= 0) & filled[found]
-        found[sized.any(1)[:, None] & ~sized] = -1  # a band without dimensions adds nothing to those that have some
-        return Chosen(found, np.asarray(sized.any(1)), np.asarray(kind, np.int64).ravel())
+        some = np.asarray(sized.any(1))
+        found[some[:, None] & ~sized] = -1  # a band without dimensions adds nothing to those that have some
+        return Chosen(found, some, np.asarray(kind, np.int64).ravel())
 
     def growth(self, chosen: Chosen) -> Floats:
         """Return by how many metres the footprints of each kind of image are grown; infinite where nobody knows.

@@ -69,7 +69,7 @@ def run(url: str, out: Path, collection: str, **changes: Any) -> RunReport:
 def pixels(out: Path, height: int = SIDE, width: int = SIDE) -> np.ndarray[Any, Any]:
     """What the table has of the raster; 0 where it has nothing."""
     found = np.zeros((height, width), np.uint16)
-    for block in open_dataset(str(out)).blocks():
+    for block in open_dataset(str(out)):
         left, top = round((block.transform[2] - LEFT) / PIXEL), round((TOP - block.transform[5]) / PIXEL)
         high, wide = min(TILE, height - top), min(TILE, width - left)
         y, x = max(0, -top), max(0, -left)
