@@ -85,10 +85,9 @@ def touches(table: pa.Table, wanted: Box, *, covered: bool) -> npt.NDArray[np.bo
 def rings(table: pa.Table) -> list[tuple[Floats, ...]]:
     """Return what to draw for each row: the box of its tile, or the tile's own rings where the box says too little."""
     boxes = _boxes(table)
-    west, south, east, north = boxes.T
-    corners = np.stack([np.stack([west, east, east, west, west]), np.stack([south, south, north, north, south])], -1)
+    corners = np.stack([boxes[:, [0, 2, 2, 0, 0]], boxes[:, [1, 1, 3, 3, 1]]], -1)
     found: list[tuple[Floats, ...]] = [(ring,) for ring in corners]
-    wide = np.flatnonzero(~(east - west < _WIDE))
+    wide = np.flatnonzero(~(boxes[:, 2] - boxes[:, 0] < _WIDE))
     if len(wide):
         for place, own in zip(wide.tolist(), ground(table.take(pa.array(wide))).rings(), strict=True):
             found[place] = own
