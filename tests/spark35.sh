@@ -15,6 +15,7 @@ if [ "$#" -eq 0 ]; then
         tests/cluster/test_quickstart.py::test_every_pixel_is_the_rasters \
         tests/cluster/test_quickstart.py::test_spark_reads_what_spark_wrote \
         tests/cluster/test_readers.py::test_spark_sees_pixels_and_tiles \
+        tests/service/test_georeference.py::test_spark_reads_times_before_1900 \
         tests/service/test_verify.py::test_a_whole_dataset_is_clean_and_counted_as_in_its_tables
 fi
 exec "$venv/bin/python" -m pytest "$@"

@@ -26,7 +26,7 @@ from ee_spark.store.log import ChunkLog
 from ee_spark.store.manifest import Manifest
 from ee_spark.store.measure import checksums
 from ee_spark.store.runs import Planned
-from ee_spark.store.schema import IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
+from ee_spark.store.schema import GEO, IMAGES, JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 
 THREADS = 4
 MOST_NAMED = 1_000
@@ -305,11 +305,18 @@ def _same_schema(found: pa.Schema, wanted: pa.Schema) -> bool:
     if not found.remove_metadata().equals(wanted.remove_metadata()):
         return False
     theirs = found.metadata or {}
-    with suppress(ValueError):
-        return all(
-            key in theirs and _alike(json_of(theirs[key]), json.loads(value)) for key, value in wanted.metadata.items()
-        )
+    with suppress(ValueError, KeyError, TypeError):
+        told, mine = json_of(theirs[GEO.encode()]), json.loads(wanted.metadata[GEO.encode()])
+        return _alike(json_of(theirs[b"ee_spark"]), json.loads(wanted.metadata[b"ee_spark"])) and _placed(told, mine)
     return False
+
+
+def _placed(told: Any, wanted: Any) -> bool:
+    """Return True if a footer says of geometries what it should; the box is each part's own, the kinds have grown."""
+    theirs, mine = told["columns"].pop("geometry"), wanted["columns"].pop("geometry")
+    kinds = theirs.pop("geometry_types"), mine.pop("geometry_types")
+    theirs.pop("bbox", None)
+    return bool(told == wanted and theirs == mine and kinds[0] in (["Polygon"], kinds[1]))
 
 
 def _alike(told: Any, wanted: Any) -> bool:

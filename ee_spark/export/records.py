@@ -28,6 +28,7 @@ from ee_spark.export.whole import appearing
 from ee_spark.objects.names import segment
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import LATTICE, Rows
+from ee_spark.store.georeference import GEOREFERENCE, centres
 
 SHARD_BYTES = 128 << 20
 """Raw bytes of one file."""
@@ -84,7 +85,7 @@ def shards(dataset: Rows, out: Path, kind: str, split: Split | None, *, lossy: b
     """
     if kind == "tfrecord" and not lossy:
         _refuse_rounding(dataset)
-    names = [name for name in dataset.key_names if name in ("bbox", "point_lon", "point_lat")]
+    names = [name for name in dataset.key_names if name in (*GEOREFERENCE, "point_lon", "point_lat")]
     keys = dataset.keys(names)
     if not keys.num_rows:
         raise ReadError(f"{dataset.path}: no pixels are selected; dataset.counts says what became of the tiles")
@@ -112,8 +113,7 @@ def _refuse_rounding(dataset: Rows) -> None:
 def _places(keys: pa.Table) -> tuple[Any, Any]:
     if "point_lon" in keys.column_names:
         return keys["point_lon"].to_numpy(), keys["point_lat"].to_numpy()
-    box = {name: pc.struct_field(keys["bbox"], name).to_numpy() for name in ("xmin", "ymin", "xmax", "ymax")}
-    return (box["xmin"] + box["xmax"]) / 2, (box["ymin"] + box["ymax"]) / 2
+    return centres(keys)
 
 
 @dataclass

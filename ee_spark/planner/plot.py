@@ -10,6 +10,8 @@ from ee_spark.errors import missing_extra
 from ee_spark.planner.crs import Floats
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
+from ee_spark.planner.polygon import bounds, joined
+from ee_spark.planner.tile import Shape, grid_tiles
 
 MAX_TILES = 20_000
 """Tiles drawn one by one; of more, the outlines of blocks of tiles stand for them."""
@@ -31,21 +33,17 @@ def picture(plan: Plan) -> bytes:
     figure = Figure(figsize=(9, 8), layout="constrained")
     axes = figure.add_subplot()
     outlines, blocks = _outlines(plan)
-    footprints = _footprints(plan)
+    region, dots = _region(plan)
+    outlines, footprints, region, dots = joined(outlines, _footprints(plan), region, dots)
     axes.add_collection(LineCollection(footprints, colors="tab:orange", linewidths=0.8, alpha=0.6, label="footprints"))
     axes.add_collection(
         LineCollection(outlines, colors="tab:blue", linewidths=0.5, label="blocks" if blocks else "tiles")
     )
-    west, south, east, north = plan.region.bounds
-    if isinstance(plan.region, Points):
-        axes.plot(plan.region.lon, plan.region.lat, ".", color="black", markersize=3, label="points")
+    if dots:
+        axes.plot(*np.concatenate(dots).T, ".", color="black", markersize=3, label="points")
     else:
-        rings = [ring for polygon in plan.region.polygons for ring in polygon]
-        axes.add_collection(LineCollection(rings, colors="black", linewidths=1.2, label="region"))
-    if outlines:
-        places = np.concatenate(outlines)
-        (left, bottom), (right, top) = np.nanmin(places, 0), np.nanmax(places, 0)
-        west, south, east, north = min(west, left), min(south, bottom), max(east, right), max(north, top)
+        axes.add_collection(LineCollection(region, colors="black", linewidths=1.2, label="region"))
+    west, south, east, north = bounds(np.concatenate([*outlines, *region, *dots]))
     x, y = max(1e-4, 0.05 * (east - west)), max(1e-4, 0.05 * (north - south))
     axes.set(xlim=(west - x, east + x), ylim=(south - y, north + y), xlabel="longitude", ylabel="latitude")
     axes.set_aspect(1 / max(0.05, float(np.cos(np.radians((south + north) / 2)))))
@@ -64,28 +62,30 @@ def picture(plan: Plan) -> bytes:
 def _outlines(plan: Plan) -> tuple[list[Floats], bool]:
     """Return the outline of every distinct tile, or of every block of them where there are too many."""
     shape, pairs = plan.frozen.shape, plan.pairs
-    found: dict[tuple[str, str], Floats] = {}
+    found: dict[tuple[str, str], tuple[Floats, ...]] = {}
     if plan.points is None and plan.tiles > MAX_TILES:
         side = plan.frozen.side
+        block = Shape(side * shape.width, side * shape.height)
         for lattice, row, column in {
             (int(pairs.lattice[i]), int(pairs.block_row[i]), int(pairs.block_column[i]))
             for i in pairs.edges[:-1].tolist()
         }:
-            across, down = np.array([0, 1, 1, 0, 0]) + column, np.array([0, 0, 1, 1, 0]) + row
-            one = pairs.lattices[lattice]
-            found[str(lattice), f"{row} {column}"] = np.column_stack(
-                one.lonlat(across * float(side * shape.width), down * float(side * shape.height))
-            )
-        return list(found.values()), True
+            blocks = grid_tiles(pairs.lattices[lattice], block, np.array([row]), np.array([column]))
+            found[str(lattice), f"{row} {column}"] = blocks.extents.rings()[0]
+        return [ring for rings in found.values() for ring in rings], True
     for number in range(len(pairs)):
         chunk = pairs.chunk(number)
         tiles, _, _ = chunk.pairs(shape, plan.points, snap=plan.config.grid.snap)
-        new = [index for index, name in enumerate(tiles.ids) if (chunk.lattice.key, name) not in found]
-        lon, lat = tiles.outline()
-        found.update(
-            {(chunk.lattice.key, tiles.ids[index]): np.column_stack([lon[index], lat[index]]) for index in new}
-        )
-    return list(found.values()), False
+        names = [(chunk.lattice.key, name) for name in tiles.ids]
+        found |= dict(zip(names, tiles.extents.rings(), strict=True))
+    return [ring for rings in found.values() for ring in rings], False
+
+
+def _region(plan: Plan) -> tuple[list[Floats], list[Floats]]:
+    """Return the rings of the region, or its points, each as (1, 2)."""
+    if isinstance(plan.region, Points):
+        return [], list(np.column_stack([plan.region.lon, plan.region.lat])[:, None])
+    return [ring for polygon in plan.region.polygons for ring in polygon], []
 
 
 def _footprints(plan: Plan) -> list[Floats]:

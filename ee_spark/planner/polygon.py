@@ -166,6 +166,37 @@ def sides(boxes: Floats) -> tuple[Box, ...]:
     return around(boxes[~west]), around(boxes[west])
 
 
+def open_gap(boxes: Floats) -> tuple[float, float] | None:
+    """Return the widest stretch of longitudes that no box (n, 4) lies in, as (west, east).
+
+    None where the widest is the one across ±180°, as for all that does not lie at both sides of it.
+    """
+    order = np.argsort(boxes[:, 0], kind="stable")
+    west, reach = boxes[order, 0], np.maximum.accumulate(boxes[order, 2])
+    widths = west[1:] - reach[:-1]
+    if not len(widths) or widths.max() <= west[0] + 360 - reach[-1]:
+        return None
+    at = int(widths.argmax())
+    return float(reach[at]), float(west[at + 1])
+
+
+def joined(places: Sequence[Floats], *others: Sequence[Floats]) -> tuple[list[Floats], ...]:
+    """Return rings to draw: what lies at both sides of ±180° becomes one, its longitudes going on beyond 180°.
+
+    ``places``, rings (m, 2) of lon, lat within ±180°, say where; ``others`` go with them.
+    """
+    known = [ring for ring in places if len(ring) and np.isfinite(ring).all()]
+    gap = open_gap(np.array([bounds(ring) for ring in known])) if known else None
+    if gap is None:
+        return tuple(list(group) for group in (places, *others))
+    middle = (gap[0] + gap[1]) / 2
+    turn = np.array([360.0, 0.0])
+    return tuple(
+        [ring + turn if len(ring) and ring[:, 0].mean() < middle else ring for ring in group]
+        for group in (places, *others)
+    )
+
+
 def around(boxes: Floats) -> Box:
     """Return the box around boxes (n, 4)."""
     least, most = boxes.min(0).tolist(), boxes.max(0).tolist()

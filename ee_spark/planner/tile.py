@@ -8,13 +8,11 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from ee_spark.planner.crs import Floats, Ints, crs_of, wkt_of
+from ee_spark.planner.crs import Floats, Ints, wkt_of
+from ee_spark.planner.extent import Extents, extents
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.window import Window
-from ee_spark.planner.wkb import wkb_outlines
-
-_EDGE = 4  # pieces of each side of a footprint: enough for a map, the pixels themselves go by the transform
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,6 @@ class Tiles:
         """The keys, georeference and point columns of the n tiles."""
         count, (width, height) = len(self), self.shape.stored
         transforms = np.array([self.transform(index) for index in range(count)], np.float64).reshape(-1, 6)
-        lon, lat = self.outline()
-        bounds = [np.nanmin(lon, 1), np.nanmin(lat, 1), np.nanmax(lon, 1), np.nanmax(lat, 1)] if count else [[]] * 4
         columns = {
             "tile_id": pa.array(self.ids, pa.string()),
             "crs": _constant(self.lattice.crs, count),
@@ -81,9 +77,9 @@ class Tiles:
             "tile_row": _counts(self.row, count),
             "tile_col": _counts(self.column, count),
             "bbox": pa.StructArray.from_arrays(
-                [pa.array(np.asarray(bound, np.float64)) for bound in bounds], ["xmin", "ymin", "xmax", "ymax"]
+                [pa.array(edge) for edge in self.extents.boxes.T], ["xmin", "ymin", "xmax", "ymax"]
             ),
-            "geometry": pa.array(wkb_outlines(lon, lat), pa.binary()),
+            "geometry": pa.array(self.extents.wkb(), pa.binary()),
         }
         if self.points is not None:
             columns["point_id"] = pa.array(self.points.ids, pa.string())
@@ -93,17 +89,14 @@ class Tiles:
                 columns[name] = self.points.columns[name].combine_chunks()
         return columns
 
-    def outline(self) -> tuple[Floats, Floats]:
-        """Return the cores' closed outlines in lon and lat (n, m), clockwise from the top left; NaN where undefined."""
-        pieces = 1 if crs_of(self.lattice.crs).is_geographic else _EDGE
-        step = np.arange(pieces) / pieces
-        across = np.concatenate([step, np.ones(pieces), 1 - step, np.zeros(pieces), [0.0]])
-        down = np.concatenate([np.zeros(pieces), step, np.ones(pieces), 1 - step, [0.0]])
-        lon, lat = self.lattice.lonlat(
-            self.left[:, None] + across * self.shape.width, self.top[:, None] + down * self.shape.height
-        )
-        bad = ~(np.isfinite(lon) & np.isfinite(lat))
-        return np.where(bad, np.nan, lon), np.where(bad, np.nan, lat)
+    @cached_property
+    def extents(self) -> Extents:
+        """Where the cores lie in longitude and latitude."""
+        corners = [
+            self.lattice.transform(left, top) for left, top in zip(self.left.tolist(), self.top.tolist(), strict=True)
+        ]
+        cores = np.array(corners, np.float64).reshape(-1, 6)
+        return extents(self.lattice.crs, cores, self.shape.width, self.shape.height)
 
 
 def grid_tiles(lattice: Lattice, shape: Shape, row: Ints, column: Ints) -> Tiles:

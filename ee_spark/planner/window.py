@@ -71,7 +71,7 @@ class Window:
 
         The window itself where none is left out, as almost always; one column at least.
         """
-        ends = _ends_of_world(self.crs, self.resolution[0])
+        ends = ends_of_world(self.crs, self.resolution[0])
         if ends is None:
             return self, 0
         west, east = ((end - self.transform[2]) / self.transform[0] - 0.5 for end in ends)
@@ -107,7 +107,7 @@ def widened(
 
 
 @lru_cache(maxsize=256)
-def _ends_of_world(crs: str, resolution: float) -> tuple[float, float] | None:
+def ends_of_world(crs: str, resolution: float) -> tuple[float, float] | None:
     """Return the x of -180° and 180°.
 
     None where x is not longitude times a constant, with the ends of the world at ±180°: there a pixel beyond them

@@ -96,7 +96,9 @@ class Dataset(Rows):
         Args:
             time: ``(start, end)`` in UTC, of which either may be None: ``[start, end)`` of the image's start time; or
                 a day.
-            bbox: west, south, east, north in degrees: tiles whose box it touches; west > east crosses the antimeridian.
+            bbox: west, south, east, north in degrees: tiles that it touches, by their geometry; west > east crosses the
+                antimeridian. So too in datasets of earlier versions, whose boxes are wrong across ±180° and at poles:
+                there the tiles' transforms decide.
             tiles: tile ids.
             images: image ids.
             points: point ids.

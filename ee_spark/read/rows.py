@@ -22,8 +22,9 @@ from ee_spark.planner.validity import Validity
 from ee_spark.read.block import Blocks, blocks_of
 from ee_spark.read.selection import Selection
 from ee_spark.store.bounds import check_group, check_table, damage
+from ee_spark.store.georeference import GEOREFERENCE, touches
 from ee_spark.store.manifest import Manifest
-from ee_spark.store.schema import PIXELS, TILES, parse_part
+from ee_spark.store.schema import PIXELS, TILES, is_covered, parse_part
 
 LATTICE = "lattice.key"
 """A column that no table stores: the key of the lattice on which a row's tile lies, as its part's name has it.
@@ -200,8 +201,16 @@ class Rows:
 
     def _filtered(self, fragment: Any, part: str, columns: Sequence[str] | None) -> pa.Table:
         """Return the selection's rows of a part or of a row group of it."""
+        wanted = self.selection.bbox
         stored = None if columns is None else [name for name in columns if name != LATTICE]
-        table = fragment.to_table(columns=stored, filter=self.selection.filter)
+        more = [name for name in GEOREFERENCE if wanted and stored is not None and name not in stored]
+        covered = is_covered(fragment.metadata.metadata)
+        names = None if stored is None else [*stored, *more]
+        table = fragment.to_table(columns=names, filter=self.selection.filter_by(boxes=covered))
+        if wanted and table.num_rows:
+            table = table.filter(pa.array(touches(table, wanted, covered=covered)))
+        if more:
+            table = table.select(stored)
         if columns is None or LATTICE not in columns:
             return table
         key = pa.repeat(pa.scalar(_lattice_of(part), pa.string()), table.num_rows)
@@ -210,9 +219,13 @@ class Rows:
     def _row_groups_of(self, part: str) -> list[RowGroup]:
         with damage(f"{self.path}/{part}"):
             fragment = _fragment(self.path, self.settings, part)
-            found = fragment.split_by_row_group(self.selection.filter)
+            covered = is_covered(fragment.metadata.metadata)
+            found = fragment.split_by_row_group(self.selection.filter_by(boxes=covered))
             groups = [item.row_groups[0] for item in found]
-            return [RowGroup(part, group.id, group.num_rows) for group in groups if group.num_rows]
+            rows = [RowGroup(part, group.id, group.num_rows) for group in groups if group.num_rows]
+            if covered or self.selection.bbox is None:
+                return rows
+            return [group for group in rows if self.row_group_keys(group, ["tile_id"]).num_rows]
 
 
 def part_names(store: Store, table: str, job: Manifest) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ee_spark.boundary import shortened
 from ee_spark.errors import ReadError
+from ee_spark.planner.extent import halves
 
 Time = dt.datetime | dt.date | str
 
@@ -33,12 +34,19 @@ class Selection:
     @property
     def filter(self) -> Any:
         """The rows as an Arrow expression, which Parquet's statistics answer for most row groups; None for all."""
+        return self.filter_by(boxes=True)
+
+    def filter_by(self, *, boxes: bool) -> Any:
+        """Return the same; ``boxes``: with a bbox, only rows whose box it touches.
+
+        Of these the tiles themselves decide, and alone where the boxes are those of an earlier version.
+        """
         found = []
         if self.time:
             start, end = self.time
             found += [pc.field("image_time") >= _instant(start)] if start else []
             found += [pc.field("image_time") < _instant(end)] if end else []
-        if self.bbox:
+        if self.bbox and boxes:
             found.append(_touches(self.bbox))
         for column, names in (("tile_id", self.tiles), ("image_id", self.images), ("point_id", self.points)):
             if names is not None:
@@ -64,12 +72,12 @@ def period(time: tuple[Time | None, Time | None] | Time) -> tuple[dt.datetime | 
 
 
 def _touches(bbox: tuple[float, float, float, float]) -> Any:
-    west, south, east, north = bbox
     edge = {name: pc.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}
-    across = (edge["xmax"] >= west) & (edge["xmin"] <= east)
-    if west > east:
-        across = (edge["xmax"] >= west) | (edge["xmin"] <= east)
-    return across & (edge["ymax"] >= south) & (edge["ymin"] <= north)
+    parts = [
+        (edge["xmax"] >= west) & (edge["xmin"] <= east) & (edge["ymax"] >= south) & (edge["ymin"] <= north)
+        for west, south, east, north in halves(bbox)
+    ]
+    return reduce(or_, parts)
 
 
 def _moment(time: Time) -> dt.datetime:

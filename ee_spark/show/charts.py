@@ -14,10 +14,12 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from ee_spark.planner.polygon import joined
 from ee_spark.show import colour
 from ee_spark.show.colour import GREY, INK, STATUS
 from ee_spark.show.series import Spread
 
+Ring = npt.NDArray[np.float64]
 WIDTH = 4.7
 MANY = 3000
 """Shapes above which they are drawn as a picture within the chart."""
@@ -36,27 +38,33 @@ _STYLE = {
 }
 
 
-def tile_map(boxes: npt.NDArray[np.float64], statuses: Sequence[str], rings: Sequence[npt.ArrayLike]) -> str:
-    """Draw boxes (n, 4: west, south, east, north) by status over the region's outline, in lon and lat."""
+def tile_map(shapes: Sequence[Sequence[Ring]], statuses: Sequence[str], rings: Sequence[npt.ArrayLike]) -> str:
+    """Draw tiles by status over the region's outline, in lon and lat; each tile has a ring, or several where it is cut.
+
+    What lies at both sides of ±180° is drawn as one, its longitudes going on beyond 180°.
+    """
     figure, axis = _figure(4.2)
-    west, south, east, north = boxes.T
-    corners = np.stack([np.stack([west, east, east, west], 1), np.stack([south, south, north, north], 1)], -1)
-    for status, face in STATUS.items():
-        mine = np.array([one == status for one in statuses], np.bool_)
-        if mine.any():
-            faces = PolyCollection(list(corners[mine]), facecolor=face, edgecolor="white", linewidth=0.4, alpha=0.85)
-            faces.set_rasterized(int(mine.sum()) > MANY)
-            axis.add_collection(faces)
-            axis.plot([], [], "s", color=face, label=f"{int(mine.sum()):,} {status}")
     outline = [np.asarray(ring, np.float64)[:, :2] for ring in rings]
+    parts, outline = joined([ring for shape in shapes for ring in shape], outline)
+    owner = [status for status, shape in zip(statuses, shapes, strict=True) for _ in shape]
+    for status, face in STATUS.items():
+        mine = [part for part, one in zip(parts, owner, strict=True) if one == status]
+        if count := statuses.count(status):
+            faces = PolyCollection(mine, facecolor=face, edgecolor="white", linewidth=0.4, alpha=0.85)
+            faces.set_rasterized(len(mine) > MANY)
+            axis.add_collection(faces)
+            axis.plot([], [], "s", color=face, label=f"{count:,} {status}")
     axis.add_collection(LineCollection(outline, colors=INK, linewidths=1.2))
+    level = np.concatenate([part[:, 1] for part in parts]) if parts else np.zeros(1)
     axis.autoscale_view()
-    axis.set_aspect(1 / max(0.05, math.cos(math.radians(float(np.clip((south.min() + north.max()) / 2, -85, 85))))))
+    axis.set_aspect(1 / max(0.05, math.cos(math.radians(float(np.clip((level.min() + level.max()) / 2, -85, 85))))))
     axis.set_xlabel("longitude")
     axis.set_ylabel("latitude")
     axis.tick_params(labelsize=8)
     axis.locator_params(nbins=5)
     axis.ticklabel_format(useOffset=False)
+    if axis.get_xlim()[1] > 180:
+        axis.xaxis.set_major_formatter(lambda lon, _: f"{(lon + 180) % 360 - 180:g}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return _svg(figure)
 

@@ -21,6 +21,7 @@ from ee_spark.read.dataset import Dataset
 from ee_spark.show import charts, quicklook
 from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
 from ee_spark.status import TileStatus
+from ee_spark.store.georeference import GEOREFERENCE, rings
 from ee_spark.store.runs import read_region, read_runs
 from ee_spark.version import __version__
 
@@ -129,8 +130,8 @@ def valid_shares(images: pa.Table, reading: Reading) -> tuple[Any, Any]:
 
 def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> Iterator[tuple[str, str]]:
     if tiles.num_rows:
-        boxes, statuses = places(tiles)
-        yield "Tiles over their region", charts.tile_map(boxes, statuses, outline(dataset, runs.records))
+        shapes, statuses = places(tiles)
+        yield "Tiles over their region", charts.tile_map(shapes, statuses, outline(dataset, runs.records))
     if dataset.counts["ok"]:
         yield _look(dataset, tiles)
         times, shares = valid_shares(numbers.images, numbers.reading)
@@ -160,18 +161,15 @@ def _look(dataset: Dataset, tiles: pa.Table) -> tuple[str, str]:
     return f"The clearest images: {', '.join(looks[0].bands)}{where}", charts.pictures(stacks, titles)
 
 
-def places(tiles: pa.Table) -> tuple[Any, list[str]]:
-    """Return the box of each distinct tile as (n, 4), and its worst status over all images: failed, ok, empty."""
+def places(tiles: pa.Table) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Return the rings of each distinct tile, and its worst status over all images: failed, ok, empty."""
     rank = {TileStatus.EMPTY: 0, TileStatus.OK: 1, TileStatus.FAILED: 2}
     order = pa.array([rank[status] for status in tiles["status"].to_pylist()])
-    edges = {name: pc.struct_field(tiles["bbox"], name) for name in ("xmin", "ymin", "xmax", "ymax")}
-    table = pa.table({"tile_id": tiles["tile_id"], "rank": order, **edges})
-    found = table.group_by("tile_id", use_threads=False).aggregate(
-        [("rank", "max"), *((name, "first") for name in edges)]
-    )
-    boxes = np.column_stack([found[f"{name}_first"].to_numpy() for name in edges])
+    table = pa.table({"tile_id": tiles["tile_id"], "rank": order, "row": pa.array(np.arange(tiles.num_rows))})
+    found = table.group_by("tile_id", use_threads=False).aggregate([("rank", "max"), ("row", "first")])
     names = {value: name for name, value in rank.items()}
-    return boxes, [names[value] for value in found["rank_max"].to_pylist()]
+    shapes = rings(tiles.select(GEOREFERENCE).take(found["row_first"]))
+    return shapes, [names[value] for value in found["rank_max"].to_pylist()]
 
 
 def outline(dataset: Dataset, runs: list[dict[str, Any]]) -> list[Any]:

@@ -26,10 +26,11 @@ from ee_spark.objects import Store
 from ee_spark.status import TileStatus
 from ee_spark.store import ledger
 from ee_spark.store.bounds import damage, json_of, parquet
+from ee_spark.store.georeference import extent
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.life import goes_on
 from ee_spark.store.part import Part, Row
-from ee_spark.store.schema import PIXELS, TILES, Layout, parse_part
+from ee_spark.store.schema import PIXELS, TILES, Layout, parse_part, with_extent
 
 FOLDED = b"ee_spark.folded"
 FAILED = b"ee_spark.failed"
@@ -333,7 +334,8 @@ def _keys(table: pa.Table) -> frozenset[Key]:
 
 def _tiles_bytes(table: pa.Table, parts: dict[str, str], failed: int, layout: Layout) -> bytes:
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, layout.tiles, **layout.writer_options(layout.tiles)) as writer:
+    schema = with_extent(layout.tiles, extent(table))
+    with pq.ParquetWriter(sink, schema, **layout.writer_options(layout.tiles)) as writer:
         writer.write_table(table.cast(layout.tiles))
         writer.add_key_value_metadata({FOLDED: json.dumps(parts).encode(), FAILED: str(failed).encode()})
     return bytes(sink.getvalue().to_pybytes())

@@ -18,8 +18,9 @@ from ee_spark.planner.images import timestamps
 from ee_spark.planner.tile import Tiles
 from ee_spark.status import TileStatus
 from ee_spark.store import ledger
+from ee_spark.store.georeference import extent
 from ee_spark.store.measure import measure, no_measures
-from ee_spark.store.schema import Layout, list_of
+from ee_spark.store.schema import Layout, list_of, with_extent
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def build(rows: Sequence[Row], layout: Layout, run_id: str) -> Part:
     empty = [row for row in ordered if row.status == TileStatus.EMPTY]
     sink = io.BytesIO()  # which gives its bytes away without a copy
     measured: list[pa.Table] = []
-    with pq.ParquetWriter(sink, layout.pixels, **layout.writer_options(layout.pixels)) as writer:
+    where = pa.Table.from_arrays(_key_columns(ok, layout), schema=pa.schema(layout.keys))
+    schema = with_extent(layout.pixels, extent(where))
+    with pq.ParquetWriter(sink, schema, **layout.writer_options(layout.pixels)) as writer:
         step = layout.group_rows()
         for first in range(0, len(ok), step):
             group = ok[first : first + step]

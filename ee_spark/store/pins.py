@@ -22,7 +22,7 @@ from ee_spark.planner.images import Images, table_schema, timestamps
 from ee_spark.planner.wkb import wkb_multipolygon
 from ee_spark.status import TileStatus
 from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
-from ee_spark.store.schema import IMAGES, TILES, Layout
+from ee_spark.store.schema import CALENDAR, IMAGES, TILES, Layout
 
 BARE = ""
 """Properties of an image of which only its tiles are known."""
@@ -147,7 +147,7 @@ def _table(store: Store, data: bytes) -> pa.Table:
 
 def _replace(store: Store, table: pa.Table, generation: str | None) -> bool:
     sink = pa.BufferOutputStream()
-    pq.write_table(table.cast(table_schema()), sink, compression="zstd")
+    pq.write_table(table.cast(table_schema().with_metadata(CALENDAR)), sink, compression="zstd")
     return store.replace(IMAGES, sink.getvalue().to_pybytes(), generation)
 
 

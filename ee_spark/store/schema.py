@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -34,7 +34,13 @@ GROUP_ROWS = 4096
 PART_TILES = 4096
 
 STATISTICS = ("min", "max", "mean", "stddev")
+GEO = "geo"
+CALENDAR = {"org.apache.spark.version": "3.5.0"}
+"""By which Spark 3.5 knows that times before 1900 count days as all others do, and not as Spark 2 did.
 
+Every file that holds times has it; without it that Spark refuses them (READ_ANCIENT_DATETIME):
+https://spark.apache.org/docs/3.5.0/sql-data-sources-parquet.html, ``datetimeRebaseMode``.
+"""
 
 _PART = re.compile(r"(?:^|/)part-([0-9a-f]{8})-([^-/]+)(?:-([0-9]+))?\.parquet$")
 
@@ -74,6 +80,27 @@ def validity_of_footer(footer: Mapping[bytes, bytes] | None) -> Validity | None:
         return found if found.known or own.get("mask") == found.mask else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def is_covered(footer: Mapping[bytes, bytes] | None) -> bool:
+    """Return True if the boxes of a part exclude none of its rows, as its footer says.
+
+    Those of earlier versions, which knew Polygons only, are wrong across ±180° and around the poles.
+    """
+    try:
+        columns = json.loads((footer or {})[GEO.encode()])["columns"]
+        return "MultiPolygon" in columns["geometry"]["geometry_types"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def with_extent(schema: pa.Schema, extent: Sequence[float] | None) -> pa.Schema:
+    """Return the schema of a table whose rows lie in a box: west, south, east, north; west > east crosses ±180°."""
+    if extent is None:
+        return schema
+    geo = json.loads(schema.metadata[GEO.encode()])
+    geo["columns"]["geometry"]["bbox"] = list(extent)
+    return schema.with_metadata({**schema.metadata, GEO.encode(): json.dumps(geo).encode()})
 
 
 @dataclass(frozen=True)
@@ -172,7 +199,7 @@ class Layout:
             "columns": {
                 "geometry": {
                     "encoding": "WKB",
-                    "geometry_types": ["Polygon"],
+                    "geometry_types": ["MultiPolygon", "Polygon"],
                     "covering": {"bbox": {name: ["bbox", name] for name in ("xmin", "ymin", "xmax", "ymax")}},
                 }
             },
@@ -188,7 +215,7 @@ class Layout:
         }
         if self.fill:
             own["fill"] = dict(self.fill)
-        return {"geo": json.dumps(geo), "ee_spark": json.dumps(own)}
+        return {GEO: json.dumps(geo), "ee_spark": json.dumps(own), **CALENDAR}
 
 
 def _leaves(schema: pa.Schema) -> Iterable[tuple[str, pa.DataType]]:
