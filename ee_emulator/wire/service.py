@@ -128,6 +128,8 @@ class Service:
         return listing.resources(others, query)
 
     def _missing(self, name: str) -> ServiceError:
+        if name.startswith("projects/earthengine-legacy/assets/"):
+            return ServiceError(f'Asset "{name}" not found.', 404)
         return ServiceError(f"Asset '{name}' does not exist or doesn't allow this operation.", 404)
 
     def _get_pixels(self, name: str, body: dict[str, Any]) -> Rendering:

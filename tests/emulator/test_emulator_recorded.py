@@ -200,3 +200,42 @@ def test_what_cannot_be_a_recording_is_refused_by_name(tmp_path: Path) -> None:
         (tmp_path / "catalog.json").write_text(json.dumps({"assets": [{**good, "recorded": recorded}]}))
         with pytest.raises((CatalogError, RuntimeError), match=said):
             ee_emulator.start(tmp_path)
+
+
+JUNK: list[Any] = [None, True, -1, 1e300, "", "x", "Infinity", [], {}, [[]], [1], {"type": "LinearRing"}, [[0, 0], [1]]]
+
+
+def mutated(value: Any, draw: np.random.Generator) -> Any:
+    """A record with one value somewhere in it replaced, left out or doubled; its id and type stay."""
+    found = json.loads(json.dumps(value))
+    at, key = found, None
+    while isinstance(at, (dict, list)) and at:
+        keys = [k for k in (at if isinstance(at, dict) else range(len(at))) if k not in ("id", "type", "name")]
+        if not keys or (key is not None and draw.random() < 0.2):
+            break
+        parent, key = at, keys[draw.integers(len(keys))]
+        at = parent[key]
+    if key is not None:
+        parent[key] = JUNK[draw.integers(len(JUNK))]
+    return found
+
+
+def test_any_rest_record_is_served_as_it_is(tmp_path: Path) -> None:
+    write_raster(tmp_path / "pixels.tif", PIXELS, [30, 0, 500000, 0, -30, 5000000], "EPSG:32633")
+    draw = np.random.default_rng(3)
+    seeds = [{"type": "IMAGE", **entry(n)["recorded"]} for n in IMAGES if form(n) == "rest"]
+    ring = {"type": "LinearRing", "coordinates": [[14, 45], [16, 45], [16, 46], [14, 46], [14, 45]]}
+    seeds += [{**seed, "geometry": ring, "startTime": "2020-01-01T00:00:00Z"} for seed in seeds]
+    records = []
+    for number in range(400):
+        record = mutated(seeds[number % len(seeds)], draw)
+        records.append({**record, "id": f"R/{number:03}", "name": f"projects/earthengine-public/assets/R/{number:03}"})
+    bands = [{"id": "b1", "file": "pixels.tif"}]
+    entries = [{"id": record["id"], "bands": bands, "recorded": record} for record in records]
+    (tmp_path / "catalog.json").write_text(json.dumps({"assets": entries}))
+    with ee_emulator.start(tmp_path) as service:
+        listed = json.loads(get(service.url, "/v1/projects/earthengine-public/assets/R:listAssets").data)["assets"]
+        assert listed == records
+        connect(service.url)
+        found = ee.ImageCollection("R").filterBounds(ee.Geometry.Point([15, 45.15])).size().getInfo()
+        assert found > 100
