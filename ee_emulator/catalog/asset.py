@@ -174,8 +174,10 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
         }
         update_time, version = update_of(entry)
         given = entry.get("geometry")
-        geometry = (enclosed(given) or from_geojson(given)) if given else _outline(bands[0].raster)
-        footprint = given or _ring_of(geometry)
+        if given:
+            geometry, footprint = enclosed(given) or from_geojson(given), given
+        else:
+            geometry, footprint = _outlined(bands[0].raster)
     except (ServiceError, AttributeError, TypeError) as error:
         raise CatalogError(f"{where}: {error}") from error
     loaded_as = entry.get("version", version)
@@ -188,8 +190,11 @@ def read_asset(entry: Any, where: str, folder: Path, rasters: dict[tuple[str, st
     return _as_recorded(asset, entry, where) if "recorded" in entry else asset
 
 
-_outline = lru_cache(maxsize=4096)(outline)
-_ring_of = lru_cache(maxsize=4096)(ring_of)
+@lru_cache(maxsize=4096)
+def _outlined(raster: RasterBand) -> tuple[Geometry, Any]:
+    """The area that a raster covers, and the footprint that says so."""
+    geometry = outline(raster)
+    return geometry, ring_of(geometry)
 
 
 @lru_cache(maxsize=4096)
