@@ -19,7 +19,15 @@ import numpy as np
 from ee_spark.boundary import shortened
 from ee_spark.errors import JobError
 from ee_spark.planner.footprint import Reader
-from ee_spark.planner.images import NO_TIME, Images, Signature, StoredBand, microseconds
+from ee_spark.planner.images import (
+    NO_TIME,
+    SHEARED,
+    WITHOUT_DIMENSIONS,
+    Images,
+    Signature,
+    StoredBand,
+    microseconds,
+)
 from ee_spark.planner.lattice import aligned
 from ee_spark.planner.raster import Grid, Sheets, diagonal, is_sheared
 
@@ -172,10 +180,9 @@ def _stored_band(name: str, dtype: str, grid: Grid) -> StoredBand:
     crs, affine, size = grid
     res_x, res_y = math.hypot(affine[0], affine[3]), math.hypot(affine[1], affine[4])
     if is_sheared(affine):
-        return StoredBand(name, dtype, aligned(crs, res_x, res_y, 0.0, 0.0), "sheared")
-    return StoredBand(
-        name, dtype, aligned(crs, res_x, res_y, affine[2], affine[5]), "" if size else "without dimensions"
-    )
+        return StoredBand(name, dtype, aligned(crs, res_x, res_y, 0.0, 0.0), SHEARED)
+    lattice = aligned(crs, res_x, res_y, affine[2], affine[5])
+    return StoredBand(name, dtype, lattice, "" if size else WITHOUT_DIMENSIONS)
 
 
 def _read_grid(image: str, key: str, grid: object) -> Grid:

@@ -60,7 +60,9 @@ class Rasters:
         if len(self.size):
             filled = self.size[:, 0] * self.size[:, 1] > 0
             sized |= (found >= 0) & filled[found]
-        found[sized.any(1)[:, None] & ~sized] = -1  # a band without dimensions adds nothing to those that have some
+        found[
+            ~sized & np.asarray(sized.any(1))[:, None]
+        ] = -1  # a band without dimensions adds nothing to those that have some
         return Chosen(found, np.asarray(sized.any(1)), np.asarray(kind, np.int64).ravel())
 
     def growth(self, chosen: Chosen) -> Floats:
