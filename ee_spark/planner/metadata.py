@@ -196,8 +196,9 @@ def _read_grid(image: str, key: str, grid: object) -> Grid:
         raise _unread(image, f"{key}.affineTransform", affine, "an affine transform")
     names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     a, b, x, c, d, y = (_number(image, f"{key}.affineTransform.{name}", affine.get(name, 0.0)) for name in names)
-    area = abs(a * d - b * c)
-    if not area > 1e-9 * max(abs(a), abs(b), abs(c), abs(d)) ** 2 or max(abs(x), abs(y)) > _FARTHEST * math.sqrt(area):
+    longest = max(abs(a), abs(b), abs(c), abs(d))
+    flat = not 0 < longest < 1e100 or abs(a * d - b * c) <= 1e-9 * longest**2
+    if flat or max(abs(x), abs(y)) > _FARTHEST * math.sqrt(abs(a * d - b * c)):
         raise _unread(image, f"{key}.affineTransform", affine, "that of a grid of pixels")
     return crs, (a, b, x, c, d, y), _read_size(image, f"{key}.dimensions", grid.get("dimensions"))
 

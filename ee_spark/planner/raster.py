@@ -74,9 +74,10 @@ class Rasters:
         unit = np.array([_metres(name) for name in self.crs])[self.code]
         _, across, down = self.corners(np.arange(len(self.code)))
         column, row = self.affine[:, [0, 3]], self.affine[:, [1, 4]]
-        pixel = unit * np.maximum(np.hypot(*column.T), np.hypot(*row.T))
-        diagonal = unit * np.maximum(np.hypot(*(across + down).T), np.hypot(*(across - down).T))
-        each = np.maximum(PIXELS * pixel, DIAGONAL * diagonal)
+        with np.errstate(invalid="ignore"):
+            pixel = unit * np.maximum(np.hypot(*column.T), np.hypot(*row.T))
+            diagonal = unit * np.maximum(np.hypot(*(across + down).T), np.hypot(*(across - down).T))
+        each = np.where(np.isfinite(unit), np.maximum(PIXELS * pixel, DIAGONAL * diagonal), np.inf)
         return np.where(chosen.rasters >= 0, each[chosen.rasters], 0.0).max(1) if len(each) else np.zeros(0)
 
     def corners(self, rasters: Ints) -> tuple[Floats, Floats, Floats]:
