@@ -12,12 +12,18 @@ from ee_spark.job import JobConfig
 from ee_spark.planner import utm
 from ee_spark.planner.crs import Ints, metres_to_units
 from ee_spark.planner.frozen import Frozen, Note
-from ee_spark.planner.images import Images, Signature, names
+from ee_spark.planner.images import SHEARED, WITHOUT_DIMENSIONS, Images, Signature, StoredBand, names
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Box, Polygons
 
 _ALIKE = 1e-9
+_TAKES = {
+    "nearest": "each pixel takes the stored pixel at its centre",
+    "bilinear": "each value is interpolated from 4 stored pixels",
+    "bicubic": "each value is interpolated from 16 stored pixels",
+    "mean": "each value is the mean of the stored pixels under it",
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,13 @@ def _choose_common(
         note = _lattice_note(frozen.lattice, frozen.align, "as the dataset's first plan decided")
         return frozen.lattice, frozen.align, [note, *_resampling_notes(config, images, frozen.lattice)]
     groups = _offsets(images, plain)
+    sheared = _sheared(config, images)
+    if sheared and grid.align == "asset":
+        raise JobError(
+            f"grid.align: asset: the pixels of {sheared!r} lie on a sheared or rotated grid without an offset; "
+            "write align: crs, or leave it out of source.bands"
+        )
+    groups = [] if sheared else groups
     if grid.align != "crs" and len(groups) == 1:
         lattice = replace(plain, x0=groups[0][0].x0, y0=groups[0][0].y0)
         why = f"every image stored in {grid.crs} at {plain.res_x:g} lies there: nothing is resampled"
@@ -94,6 +107,8 @@ def _choose_common(
             f"{where or 'none'}; write align: crs, another crs or scale, or crs: native"
         )
     why = f"the images disagree: {where}" if groups else f"no image is stored in {grid.crs} at {plain.res_x:g}"
+    if sheared:
+        why = f"the pixels of {sheared} lie on a sheared or rotated grid"
     if config.source.kind in ("image", "expression"):
         why = "the source is computed"
     note = _lattice_note(plain, "crs", why if grid.align == "auto" else "asked for")
@@ -114,19 +129,37 @@ def _native_lattices(config: JobConfig, images: Images) -> Alignment:
 
 
 def _native(signature: Signature, config: JobConfig) -> Lattice:
-    like, bands = config.grid.like, config.source.bands
+    like = config.grid.like
     if like:
         chosen = [band for band in signature if band.name == like]
         if not chosen:
             raise JobError(f"grid.like: there is no band {like!r}; the bands are {names(signature)}")
     else:
-        old = set(bands.values() if isinstance(bands, dict) else bands or ()) if not config.source.map else set()
-        chosen = [band for band in signature if not old or band.name in old] or list(signature)
+        chosen = _selected(signature, config) or list(signature)
+    chosen = [band for band in chosen if band.oddity != WITHOUT_DIMENSIONS] or chosen  # which are placeholders
+    sheared = [band.name for band in chosen if band.oddity == SHEARED]
+    if sheared:
+        raise JobError(
+            f"grid.crs: native: the pixels of {sheared[0]!r} lie on a sheared or rotated grid, those of tables do not; "
+            f"write crs: {chosen[0].lattice.crs} with a scale, or name another band with grid.like"
+        )
     lattices = {band.lattice.key: band.lattice for band in chosen}
     if len(lattices) > 1:
         kinds = ", ".join(f"{lattice.res_x:g} in {lattice.crs}" for lattice in lattices.values())
         raise JobError(f"grid.crs: native: the bands have several resolutions ({kinds}); name one with grid.like: BAND")
     return chosen[0].lattice
+
+
+def _selected(signature: Signature, config: JobConfig) -> list[StoredBand]:
+    """Return the stored bands that a job names; all where it names none, or where ``map`` may name them anew."""
+    old = _old_names(config) if not config.source.map else set()
+    return [band for band in signature if not old or band.name in old]
+
+
+def _sheared(config: JobConfig, images: Images) -> str:
+    """Return the name of a selected band whose grid is sheared, "" where there is none."""
+    bands = (band for signature in images.signatures for band in _selected(signature, config))
+    return next((band.name for band in bands if band.oddity == SHEARED), "")
 
 
 def _same_crs(stored: str, crs: str) -> bool:
@@ -146,7 +179,8 @@ def _offsets(images: Images, plain: Lattice) -> list[tuple[Lattice, int]]:
     counts: Counter[str] = Counter()
     known: dict[str, Lattice] = {}
     for signature, count in zip(images.signatures, of_signature, strict=False):
-        found = {replace(b.lattice, crs=plain.crs).key: b.lattice for b in signature if _alike(b.lattice, plain)}
+        alike = [band.lattice for band in signature if not band.oddity and _alike(band.lattice, plain)]
+        found = {replace(lattice, crs=plain.crs).key: lattice for lattice in alike}
         known.update(found)
         counts.update(dict.fromkeys(found, int(count)))
     return [(known[key], count) for key, count in counts.most_common()]
@@ -159,14 +193,18 @@ def _lattice_note(lattice: Lattice, align: str, why: str) -> Note:
 
 def _resampling_notes(config: JobConfig, images: Images, ours: Lattice) -> list[Note]:
     """Say, for each lattice that images are stored on, how it differs from ours and what that does to values."""
-    found: dict[str, tuple[Lattice, set[str]]] = {}
+    found: dict[str, tuple[Lattice, str, set[str]]] = {}
     for signature in images.signatures:
         for band in signature:
             if config.source.map or config.source.bands is None or band.name in _old_names(config):
-                found.setdefault(band.lattice.key, (band.lattice, set()))[1].add(band.name)
+                key = f"{band.lattice.key} {band.oddity}"
+                found.setdefault(key, (band.lattice, band.oddity, set()))[2].add(band.name)
     notes = []
-    for theirs, bands in found.values():
+    for theirs, oddity, bands in found.values():
         text = _difference(theirs, ours, config.pixels.resample)
+        if oddity == SHEARED:
+            text = f"stored on a sheared or rotated grid of {theirs.res_x:.6g} × {theirs.res_y:.6g} in {theirs.crs}"
+            text += f": {_TAKES[config.pixels.resample]}"
         if text:
             notes.append(("resampling", f"{config.pixels.resample}, {', '.join(sorted(bands))}", text))
     return notes[:8]
@@ -179,12 +217,7 @@ def _old_names(config: JobConfig) -> set[str]:
 
 def _difference(theirs: Lattice, ours: Lattice, resample: str) -> str:
     """Return how two lattices differ, with numbers, and what that does to values; empty where they do not."""
-    takes = {
-        "nearest": "each pixel takes the stored pixel at its centre",
-        "bilinear": "each value is interpolated from 4 stored pixels",
-        "bicubic": "each value is interpolated from 16 stored pixels",
-        "mean": "each value is the mean of the stored pixels under it",
-    }[resample]
+    takes = _TAKES[resample]
     if not _same_crs(theirs.crs, ours.crs):
         return f"stored in {theirs.crs} at {theirs.res_x:.6g}: {takes}"
     ratio = ours.res_x / theirs.res_x

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ee_spark.planner.crs import Floats, Ints
+from ee_spark.planner.crs import Floats, Ints, metres_of_unit
 from ee_spark.planner.edges import Edges, straight
 from ee_spark.planner.footprint import Footprints, degrees_of
 from ee_spark.planner.geodesic import METRES_PER_DEGREE, along, unwrapped
@@ -65,7 +65,8 @@ def _grown(
 ) -> Drawn:
     """Return footprints in pixels with how far each part reaches beyond its edges."""
     bends = ~planar[edges.owner]
-    slack = metres[edges.owner] * (SLACK / METRES_PER_DEGREE)
+    pixels = 0.1 * min(lattice.res_x, lattice.res_y) * metres_of_unit(lattice.crs)  # two, where a pixel is stretched
+    slack = np.maximum(metres[edges.owner], pixels) * (SLACK / METRES_PER_DEGREE)
     followed = edges.take(bends).along(along, lambda x, y: (x, y), slack[bends])
     lines = np.concatenate([followed.lines, edges.lines[~bends]])
     edges = Edges(lines, np.concatenate([followed.owner, edges.owner[~bends]]))

@@ -17,6 +17,8 @@ from ee_spark.planner.raster import Rasters
 
 ID = "ee_spark/placeholder/image"
 VERSION = 4398046511104123  # stands for an image's version in a template: the year 2109, no asset's
+SHEARED, WITHOUT_DIMENSIONS = "sheared", "without dimensions"
+"""Why the pixels of a band do not lie on its lattice: its grid is sheared or rotated, or a placeholder."""
 NO_TIME = np.iinfo(np.int64).min
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -25,7 +27,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 class StoredBand:
     """One band of a stored image: its name, the numpy type of its pixels, and the lattice they lie on.
 
-    ``oddity`` is why they do not lie there: "sheared" (or rotated), or "without dimensions", where it means little.
+    ``oddity`` is why they do not lie there (``SHEARED``, ``WITHOUT_DIMENSIONS``), else "".
     """
 
     name: str

@@ -20,7 +20,15 @@ import numpy as np
 from ee_spark.boundary import shortened
 from ee_spark.errors import JobError
 from ee_spark.planner.footprint import Reader
-from ee_spark.planner.images import NO_TIME, Images, Signature, StoredBand, microseconds
+from ee_spark.planner.images import (
+    NO_TIME,
+    SHEARED,
+    WITHOUT_DIMENSIONS,
+    Images,
+    Signature,
+    StoredBand,
+    microseconds,
+)
 from ee_spark.planner.lattice import aligned
 from ee_spark.planner.raster import Grid, Sheets, diagonal, is_sheared
 
@@ -174,10 +182,9 @@ def _stored_band(name: str, dtype: str, grid: Grid) -> StoredBand:
     crs, affine, size = grid
     res_x, res_y = math.hypot(affine[0], affine[3]), math.hypot(affine[1], affine[4])
     if is_sheared(affine):
-        return StoredBand(name, dtype, aligned(crs, res_x, res_y, 0.0, 0.0), "sheared")
-    return StoredBand(
-        name, dtype, aligned(crs, res_x, res_y, affine[2], affine[5]), "" if size else "without dimensions"
-    )
+        return StoredBand(name, dtype, aligned(crs, res_x, res_y, 0.0, 0.0), SHEARED)
+    lattice = aligned(crs, res_x, res_y, affine[2], affine[5])
+    return StoredBand(name, dtype, lattice, "" if size else WITHOUT_DIMENSIONS)
 
 
 def _read_grid(image: str, key: str, grid: object) -> Grid:
@@ -191,8 +198,9 @@ def _read_grid(image: str, key: str, grid: object) -> Grid:
         raise _unread(image, f"{key}.affineTransform", affine, "an affine transform")
     names = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
     a, b, x, c, d, y = (_number(image, f"{key}.affineTransform.{name}", affine.get(name, 0.0)) for name in names)
-    area = abs(a * d - b * c)
-    if not area > 1e-9 * max(abs(a), abs(b), abs(c), abs(d)) ** 2 or max(abs(x), abs(y)) > _FARTHEST * math.sqrt(area):
+    longest = max(abs(a), abs(b), abs(c), abs(d))
+    flat = not 0 < longest < 1e100 or abs(a * d - b * c) <= 1e-9 * longest**2
+    if flat or max(abs(x), abs(y)) > _FARTHEST * math.sqrt(abs(a * d - b * c)):
         raise _unread(image, f"{key}.affineTransform", affine, "that of a grid of pixels")
     return crs, (a, b, x, c, d, y), _read_size(image, f"{key}.dimensions", grid.get("dimensions"))
 

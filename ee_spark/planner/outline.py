@@ -102,9 +102,11 @@ def _own_pixels(outlines: Outlines, column: Floats, row: Floats, crs: Sequence[s
     for code, name in enumerate(crs):
         mine = np.flatnonzero(outlines.code == code)
         ratio = _ratio(name, lattice)
+        if not len(mine) or not np.isfinite(ratio):
+            continue
         nominal = np.linalg.inv(own[mine]) @ np.diag([lattice.res_x, -lattice.res_y]) * ratio
         steps[mine] = nominal
-        if name == lattice.crs or not np.isfinite(ratio) or not len(mine):
+        if name == lattice.crs:
             continue
         middle = outlines.corner[mine] + (outlines.across[mine] + outlines.down[mine]) / 2
         places = np.stack([middle, middle + column[mine], middle + row[mine]], 1)

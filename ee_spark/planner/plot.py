@@ -8,6 +8,7 @@ import numpy as np
 
 from ee_spark.errors import missing_extra
 from ee_spark.planner.crs import Floats
+from ee_spark.planner.geodesic import along
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import bounds, joined
@@ -16,6 +17,7 @@ from ee_spark.planner.tile import Shape, grid_tiles
 MAX_TILES = 20_000
 """Tiles drawn one by one; of more, the outlines of blocks of tiles stand for them."""
 MAX_FOOTPRINTS = 2_000
+_SHARES = np.linspace(0, 1, 8, endpoint=False)
 
 
 def picture(plan: Plan) -> bytes:
@@ -89,6 +91,13 @@ def _region(plan: Plan) -> tuple[list[Floats], list[Floats]]:
 
 
 def _footprints(plan: Plan) -> list[Floats]:
-    """Return the rings of distinct footprints."""
-    distinct = {id(footprint): footprint for footprint in plan.images.footprints if footprint}
-    return [ring for footprint in list(distinct.values())[:MAX_FOOTPRINTS] for polygon in footprint for ring in polygon]
+    """Return the rings of distinct footprints, their edges as the service reads them, within ±180°."""
+    footprints = plan.images.footprints
+    rings = []
+    for number in np.unique(footprints.number)[:MAX_FOOTPRINTS].tolist():
+        for polygon in footprints.polygons_of(number) or ():
+            for ring in polygon:
+                lines = np.column_stack([ring[:-1], ring[1:]])
+                places = along(lines, _SHARES).reshape(-1, 2) if not footprints.planar[number] else ring
+                rings.append(np.vstack([places, places[:1]]))
+    return rings

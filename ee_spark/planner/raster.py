@@ -15,6 +15,8 @@ from ee_spark.planner.crs import Floats, Ints, metres_of_unit
 
 PIXELS, DIAGONAL = 2, 0.005
 """By how many pixels of the coarsest band, or how much of a raster's diagonal, a footprint is grown."""
+FARTHEST = 5e6
+"""Metres: a footprint that would be grown by more takes nothing away."""
 Grid = tuple[str, tuple[float, float, float, float, float, float], tuple[int, int] | None]
 """CRS; scaleX, shearX, translateX, shearY, scaleY, translateY; width and height in pixels, None where it has none."""
 
@@ -73,9 +75,11 @@ class Rasters:
         unit = np.array([_metres(name) for name in self.crs])[self.code]
         _, across, down = self.corners(np.arange(len(self.code)))
         column, row = self.affine[:, [0, 3]], self.affine[:, [1, 4]]
-        pixel = unit * np.maximum(np.hypot(*column.T), np.hypot(*row.T))
-        diagonal = unit * np.maximum(np.hypot(*(across + down).T), np.hypot(*(across - down).T))
+        with np.errstate(invalid="ignore"):
+            pixel = unit * np.maximum(np.hypot(*column.T), np.hypot(*row.T))
+            diagonal = unit * np.maximum(np.hypot(*(across + down).T), np.hypot(*(across - down).T))
         each = np.maximum(PIXELS * pixel, DIAGONAL * diagonal)
+        each = np.where(each < FARTHEST, each, np.inf)
         return np.where(chosen.rasters >= 0, each[chosen.rasters], 0.0).max(1) if len(each) else np.zeros(0)
 
     def corners(self, rasters: Ints) -> tuple[Floats, Floats, Floats]:
