@@ -220,7 +220,7 @@ def test_a_sheared_band_is_refused_by_name(grid: dict[str, Any], said: str) -> N
 
 def test_bands_without_dimensions_need_a_footprint() -> None:
     asset = rest(32)
-    region = Polygons(boxes((9.5, 49.5, 11.5, 51.5)))
+    region = Polygons(boxes((0.0, 40.0, 20.0, 60.0)))  # the band's pixels are one degree: two more on each side
     layers = choose_lattices(config(crs="EPSG:4326", scale=1000), gather([asset]), None, region).layers
     wanted = region_runs(region, layers, Shape(32, 32))
     with pytest.raises(JobError) as caught:
