@@ -253,8 +253,11 @@ def grouped(pairs: Pairs) -> Pairs:
     """Return the pairs with their runs sorted by lattice, block and bucket, and the chunks' edges found anew."""
     keys = (pairs.bucket, pairs.block_column, pairs.block_row, pairs.lattice)
     order = np.lexsort(keys)
-    sorted_keys = np.column_stack([key[order] for key in keys]) if len(order) else np.zeros((0, 4), np.int64)
-    changes = np.flatnonzero((np.diff(sorted_keys, axis=0) != 0).any(1)) + 1
+    changed = np.zeros(max(0, len(order) - 1), np.bool_)
+    for key in keys:
+        ordered = key[order]
+        changed |= ordered[1:] != ordered[:-1]
+    changes = np.flatnonzero(changed) + 1
     edges = np.concatenate([[0], changes, [len(order)]]) if len(order) else np.zeros(1, np.int64)
     return replace(pairs, edges=edges, **{name: getattr(pairs, name)[order] for name in COLUMNS})
 

@@ -15,6 +15,7 @@ from wire import Said, Told, wire
 
 import ee_emulator
 from ee_spark.cli import main
+from ee_spark.planner import probe
 
 AWAY = Told(503, b'{"error": {"code": 503, "message": "The service is currently unavailable."}}')
 OFTEN = Told(429, b'{"error": {"code": 429, "message": "Too Many Requests: Request was rejected because of rate."}}')
@@ -56,7 +57,10 @@ def run(folder: Path, url: str, **changes: Any) -> Result:
     ],
     ids=["503", "429", "daily", "torn", "403"],
 )
-def test_what_passes_is_exit_1_and_the_rest_2(told: Told, says: str, code: int, tmp_path: Path) -> None:
+def test_what_passes_is_exit_1_and_the_rest_2(
+    told: Told, says: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "PATIENCE", 2.0)  # two and a half minutes for a quota of a minute
     with wire(lambda said: told) as service:
         result = run(tmp_path, service.url, pixels=MASKED)
     assert (says in result.stderr, result.exit_code) == (True, code), result.stderr

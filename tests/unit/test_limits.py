@@ -113,6 +113,27 @@ def test_a_region_without_an_inside_touches_no_tile() -> None:
         region_runs(thin, [layer], Shape(16, 16))
 
 
+def test_periods_begin_at_the_time_of_day_of_their_start() -> None:
+    noon = periods("2020-01-01T12:00:00Z", "2020-01-04", "1 day")
+    assert noon == [
+        ("2020-01-01T12:00:00Z", "2020-01-02T12:00:00Z"),
+        ("2020-01-02T12:00:00Z", "2020-01-03T12:00:00Z"),
+    ]
+    tokyo = periods("2020-01-01T00:00:00+09:00", "2020-04-01T00:00:00+09:00", "1 month")
+    assert tokyo == [
+        ("2019-12-31T15:00:00Z", "2020-01-31T15:00:00Z"),
+        ("2020-01-31T15:00:00Z", "2020-02-29T15:00:00Z"),
+        ("2020-02-29T15:00:00Z", "2020-03-31T15:00:00Z"),
+    ], "months are those of the offset"
+    assert periods("2020-01-01T09:00:00+09:00", "2020-01-02", "1 day") == [("2020-01-01", "2020-01-02")]
+    assert periods("2020-01-01T00:00:00.250Z", "2020-01-02T00:00:00.250Z", "1 day") == [
+        ("2020-01-01T00:00:00.250Z", "2020-01-02T00:00:00.250Z")
+    ]
+    assert periods("2020-01-01T00:00:00Z", "2020-01-03", "1 day") == periods("2020-01-01", "2020-01-03", "1 day")
+    with pytest.raises(JobError, match="no whole period"):
+        periods("2020-01-01T12:00:00Z", "2020-01-02", "1 day")
+
+
 def test_periods_are_bounded_and_end_with_the_calendar() -> None:
     assert len(periods("2000-01-01", "2001-01-01", "1 day")) == 366
     assert periods("9998-01-01", "9999-12-31", "1 year") == [("9998-01-01", "9999-01-01")]
