@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import marshal
 import math
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from marshal import dumps
 from typing import Any, overload
 
 import numpy as np
@@ -86,8 +86,8 @@ def gather(assets: Iterable[dict[str, Any]]) -> Images:
 
 
 def _digest(value: Any) -> bytes:
-    """Return what tells values of JSON apart: by marshal, which is several times as fast as JSON."""
-    return hashlib.sha256(marshal.dumps(value, 2)).digest()
+    """Return what tells values of JSON apart: as marshal writes them, several times as fast as JSON; nothing reads it."""
+    return hashlib.sha256(dumps(value, 2)).digest()
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def test_a_used_up_quota_stops_and_says_when_it_is_reset(text: str, when: str) -
 def test_what_is_not_there_is_named() -> None:
     named = [absent(text) for text in TEXTS if absent(text)]
     assert named == [
-        "projects/p/assets/sepal_missing_1", "users/nobody/nothing", "projects/p/assets/sepal_missing_1",
+        "projects/landler-open-data/assets/datasets/clms/npp/annual",
+        "projects/p/assets/sepal_missing_1", "users/nobody/nothing", "projects/google", "projects/p/assets/sepal_missing_1",
         "projects/openet/reference_et/cimis/daily", "projects/openet/ptjpl/ancillary/fAPARmax",
     ]  # fmt: skip
