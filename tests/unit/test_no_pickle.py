@@ -17,14 +17,17 @@ FUNCTIONS_OF_USERS = {("ee_spark/planner/function.py", "exec")}
 """The one place that runs a file: of a function that the user's own job file names."""
 
 
+def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules that a statement imports; not marshal where that is only to write: it runs nothing."""
+    names, module = [alias.name for alias in node.names], getattr(node, "module", None)
+    return [] if (module, names) == ("marshal", ["dumps"]) else [module] if module else names
+
+
 def unsafe(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """Yield what a module does that could run what it reads, and in which line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            module = getattr(node, "module", None)
-            if module == "marshal" and [alias.name for alias in node.names] == ["dumps"]:
-                continue  # what only writes runs nothing
-            for name in [module] if module else [alias.name for alias in node.names]:
+            for name in imported(node):
                 if name.split(".")[0] in MODULES:
                     yield name, node.lineno
         elif isinstance(node, ast.Call):

@@ -101,6 +101,7 @@ def test_what_is_not_there_is_named() -> None:
     named = [absent(text) for text in TEXTS if absent(text)]
     assert named == [
         "projects/landler-open-data/assets/datasets/clms/npp/annual",
-        "projects/p/assets/sepal_missing_1", "users/nobody/nothing", "projects/google", "projects/p/assets/sepal_missing_1",
+        "projects/p/assets/sepal_missing_1", "users/nobody/nothing", "projects/google",
+        "projects/p/assets/sepal_missing_1",
         "projects/openet/reference_et/cimis/daily", "projects/openet/ptjpl/ancillary/fAPARmax",
     ]  # fmt: skip
