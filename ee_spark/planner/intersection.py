@@ -250,5 +250,5 @@ def _check_placed(images: Images, image: int, footprint: int) -> None:
     if not images.footprints.bounds[footprint] and why != UNBOUNDED:
         raise JobError(
             f"source: image {images.ids[image]!r}: its bands have no dimensions, and nobody knows where it is, as it "
-            f"has no footprint ({why}); name other bands in source.bands, or leave it out by source.filter"
+            f"has no footprint ({why}); name other bands in source.bands, or leave it out with source.filter"
         )

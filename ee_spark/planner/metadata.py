@@ -124,7 +124,7 @@ def _id(asset: object) -> str:
     """Return the id that ``Image.load`` takes; the asset's own ``id`` is for display only."""
     if not isinstance(asset, dict) or not isinstance(asset.get("name"), str):
         raise JobError(
-            f"source: the service lists {shortened(asset)}, which has no name; leave it out by source.filter"
+            f"source: the service lists {shortened(asset)}, which has no name; leave it out with source.filter"
         )
     name = str(asset["name"])
     for owner in ("projects/earthengine-public/assets/", "projects/earthengine-legacy/assets/"):
@@ -136,7 +136,7 @@ def _unread(image: str, key: str, value: object, what: str) -> JobError:
     """Return the error of what the service says of an image and nobody can read."""
     said = "missing" if value is None else shortened(value)
     return JobError(
-        f"source: image {shortened(image)}: its {key} is {said}, and not {what}; leave it out by source.filter"
+        f"source: image {shortened(image)}: its {key} is {said}, and not {what}; leave it out with source.filter"
     )
 
 

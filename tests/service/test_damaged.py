@@ -15,6 +15,7 @@ from ee_spark.answers import npy, tiff
 from ee_spark.client import Client, Service
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import Source
+from ee_spark.planner.images import Images
 from ee_spark.planner.listing import stored
 from ee_spark.planner.probe import probe
 from ee_spark.planner.table import read_table
@@ -34,24 +35,44 @@ ASSETS: list[Any] = [
     {**IMAGE, "startTime": 5},
     {**IMAGE, "updateTime": "0000-01-01"},
     {key: value for key, value in IMAGE.items() if key != "name"},
+]
+UNBOUNDED: list[Any] = [
     {**IMAGE, "geometry": {"type": "Polygon", "coordinates": "everywhere"}},
     {**IMAGE, "geometry": {"type": "Polygon", "coordinates": [[[None, 1], [2], []]]}},
     {**IMAGE, "geometry": [3]},
 ]
 
 
-@pytest.mark.parametrize("asset", ASSETS, ids=range(len(ASSETS)))
-@pytest.mark.parametrize("kind", ["asset", "collection"])
-def test_assets_that_are_damaged_are_one_line(kind: str, asset: Any) -> None:
+def said_of(kind: str, asset: Any) -> Images:
+    """What is read of a service that says this of the one asset there is."""
+
     def script(said: Any) -> Told:
         if ":listAssets" in said.path:
             return Told(200, json.dumps({"assets": [asset]}).encode())
         return Told(200, json.dumps({"type": "IMAGE_COLLECTION"} if kind == "collection" else asset).encode())
 
-    with wire(script) as server, pytest.raises(JobError) as caught:
-        stored(Client(Service(server.url, "p")), Source(**{kind: "projects/p/assets/x"}), AREA)
-    assert str(caught.value).startswith(f"source.{kind}: ")
+    with wire(script) as server:
+        return stored(Client(Service(server.url, "p")), Source(**{kind: "projects/p/assets/x"}), AREA)
+
+
+@pytest.mark.parametrize("asset", ASSETS, ids=range(len(ASSETS)))
+@pytest.mark.parametrize("kind", ["asset", "collection"])
+def test_assets_that_are_damaged_are_one_line(kind: str, asset: Any) -> None:
+    with pytest.raises(JobError, match=r"^source(\.asset|\.collection)?: ") as caught:
+        said_of(kind, asset)
+    assert "projects/p/assets/x" in str(caught.value) or "name" not in asset
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("asset", UNBOUNDED, ids=range(len(UNBOUNDED)))
+@pytest.mark.parametrize("kind", ["asset", "collection"])
+def test_a_damaged_footprint_is_none_and_named(kind: str, asset: Any) -> None:
+    images = said_of(kind, asset)
+    assert len(images) == 1
+    [(why, count, first)] = images.footprints.why_none()
+    assert (count, first) == (1, 0)
+    assert why
+    assert "\n" not in why
 
 
 @pytest.mark.parametrize("page", [{"assets": 3}, {"assets": [3]}, {"assets": {"a": 1}}, {"assets": None}])

@@ -174,7 +174,7 @@ def test_footprints_are_read_or_say_why_not(geometry: Any, why: str) -> None:
     ("change", "said"),
     [
         ({"bands": []}, "source: image 'A/B' has no bands"),
-        ({"bands": [7]}, "source: image A/B: its bands[0] is 7, and not a band; leave it out by source.filter"),
+        ({"bands": [7]}, "source: image A/B: its bands[0] is 7, and not a band; leave it out with source.filter"),
         ({"startTime": "soon"}, "source: image A/B: its startTime is soon, and not a time; leave it out"),
         ({"grid": {"affineTransform": {"scaleX": "Infinity"}}},
          "its bands[0].grid.affineTransform.scaleX is Infinity, and not a finite number"),
