@@ -167,7 +167,9 @@ def _own(outlines: Outlines, number: Ints, lattice: Lattice) -> Drawn:
     shift = np.array([1.0, 0, 1, 0])
     copies = np.concatenate([lines + turn * shift for turn in turns])
     owners = np.concatenate([owner + len(number) * copy for copy in range(3)])
-    return Drawn(Edges(copies, owners), np.tile(number, 3), number[:0])
+    west, east = lattice.pixels(np.array([-180.0, 180.0]), np.zeros(2))[0].tolist()
+    world = Edges(copies, owners).cut((west, -np.inf, east, np.inf))  # what of a tile lies beyond is not asked for
+    return Drawn(world, np.tile(number, 3), number[:0])
 
 
 def _foreign(outlines: Outlines, number: Ints, crs: str, lattice: Lattice, boxes: Sequence[Box]) -> Iterator[Drawn]:

@@ -65,17 +65,22 @@ class Tiling:
         sides = [np.stack(lattice.pixels(place[:, 0], place[:, 1])) for place in (outlines.corner, opposite)]
         low, high = np.minimum(*sides), np.maximum(*sides)
         size = np.array([[self.shape.width], [self.shape.height]])
-        turns = [turn / lattice.res_x for turn in TURNS] if is_geographic(lattice.crs) else [0.0]
+        degrees = is_geographic(lattice.crs)
+        turns = [turn / lattice.res_x for turn in TURNS] if degrees else [0.0]
+        ends = lattice.pixels(np.array([-180.0, 180.0]), np.zeros(2))[0] if degrees else np.array([-np.inf, np.inf])
         rows = self.everything.row
-        first_row, last_row = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
+        north, south = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
         cells = []
-        for turn in turns:
-            shift = np.array([[turn], [0.0]])
-            cells.append(_whole((low + shift) / size, np.floor, size) + _whole((high + shift) / size, np.ceil, size))
+        for turn in turns:  # what of a tile lies beyond ±180° is not asked for
+            first, last = (np.stack([(end[0] + turn).clip(*ends), end[1]]) for end in (low, high))
+            begin, top = _whole(first / size, np.floor, size)
+            stop, below = _whole(last / size, np.ceil, size)
+            stop[last[0] - first[0] <= TOLERANCE] = -(2**31)
+            cells.append((begin, top, stop, below))
         for index in range(outlines.code.size):
             parts = []
-            for left, top, right, bottom in (tuple(int(one[index]) for one in cell) for cell in cells):
-                row = np.arange(max(top, first_row), min(bottom, last_row + 1))
+            for left, up, right, bottom in (tuple(int(one[index]) for one in cell) for cell in cells):
+                row = np.arange(max(up, north), min(bottom, south + 1))
                 parts.append(Runs(row, np.full_like(row, left), np.full_like(row, right)))
             yield (union(parts) if len(parts) > 1 else parts[0]) & self.everything
 
