@@ -22,6 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 LONGEST = (
     "test_agreement",
     "test_chaos",
+    "test_touch",
     "test_quickstart",
     "test_airflow",
     "test_walk",
