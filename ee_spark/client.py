@@ -346,7 +346,7 @@ def _loaded(which: str, transport: Transport) -> google_credentials.Credentials:
         return source
     except (google_exceptions.GoogleAuthError, OSError, ValueError) as error:
         if isinstance(error, google_exceptions.GoogleAuthError) and passing(error):
-            raise  # an outage is no fault of the job
+            raise  # an outage is not the fault of the job
         raise JobError(
             f"{key}: could not load credentials for {which!r} ({one_line(error)}); run "
             "'gcloud auth application-default login', or write service-account:PATH or anonymous"
