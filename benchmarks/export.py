@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from measure import used
 from rasterio.transform import Affine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -59,11 +59,19 @@ def theirs(dataset: str, out: str, to: str, seconds: Any) -> None:
 
 def held(target: Any, *arguments: Any) -> float:
     """Return the largest resident set, in MB, of a process of its own."""
-    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_held, args=(theirs, target, arguments))
     process.start()
+    theirs.close()
+    peak = float(mine.recv())
     process.join()
-    assert process.exitcode == 0
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    return peak
+
+
+def _held(answer: Any, target: Any, arguments: tuple[Any, ...]) -> None:
+    target(*arguments)
+    answer.send(used()[1])
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import urllib3
+from measure import used
 from rasterio.transform import Affine
 
 import ee_emulator as emulator
@@ -78,7 +78,7 @@ def planned(url: str, out: str, answer: Any) -> None:
             "pairs": plan.pairs.count,
             "seconds": time.monotonic() - started,
             "cpu_seconds": time.process_time() - processor,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+            "peak_mb": used()[1],
         }
     )
 

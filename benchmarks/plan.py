@@ -3,8 +3,8 @@
     python benchmarks/plan.py [--json]
 
 Each case runs in a process of its own, so that its peak memory is its own. Seconds are of CPU time, which a shared
-machine disturbs least. No service is asked: what is measured is the
-planner between the listing and the lanes, and the listing's own columns from answers as the service writes them.
+machine disturbs least. No service is asked: what is measured is the planner between the listing and the lanes, and the
+listing's own columns from answers as the service writes them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from measure import used
 
 from ee_spark.lane.deal import deal
 from ee_spark.planner.alignment import Layer
@@ -162,7 +162,7 @@ def _resident() -> int:
 
 def _measured(case: Callable[[], dict[str, Any]], out: Any) -> None:
     found = case()
-    out.send({**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3})
+    out.send({**found, "peak_mb": used()[1]})
 
 
 def main() -> None:

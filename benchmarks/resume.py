@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from measure import used
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
@@ -79,7 +79,7 @@ def main() -> None:
     if store.create(JOB, json.dumps({"fingerprint": FINGERPRINT}).encode()):
         with ProcessPoolExecutor(2) as pool:
             list(pool.map(partial(write, str(path), last), range(chunks), chunksize=8))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = used()[1]
     started, cpu = time.monotonic(), time.process_time()
     first, wanted = None, 0
     names = [name_of(chunk) for chunk in range(chunks)]
@@ -98,7 +98,7 @@ def main() -> None:
         "seconds_to_first": round(first or 0, 2),
         "seconds_to_last": round(time.monotonic() - started, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": round(used()[1]),
         "mb_before": round(before),
     }
     print(json.dumps(found))
