@@ -9,13 +9,14 @@ from functools import partial
 
 import numpy as np
 
+from ee_spark.boundary import shown
 from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import NAME, JobConfig
 from ee_spark.planner import source as ee_source
 from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
-from ee_spark.planner.columns import is_own
+from ee_spark.planner.columns import is_own, statistics_of
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names
 from ee_spark.planner.limits import outside
@@ -222,6 +223,13 @@ def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
     columns = [(name, "region.points: rename the file's column") for name in extra]
     columns += [(band.name, f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
     seen: dict[str, str] = {}
+    measured = {name.lower(): band.name for band in bands for name in statistics_of(band.name)}
+    for name in extra:
+        if name.lower() in measured:
+            raise JobError(
+                f"region.points: the file's column {shown(name)} is named like a statistic of band "
+                f"{measured[name.lower()]!r} in `tiles`; rename it"
+            )
     for name, way in columns:
         if not re.fullmatch(NAME, name):
             raise JobError(f"source.bands: {name!r} is not a valid column name; {way}")

@@ -195,7 +195,8 @@ def make(
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
-    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life)
+    nans = frozen.nans if frozen else True
+    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life, nans)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
     choice = choose(config, images, bands, by_raster)
     pairs, spared, tiles, possible = _pairs(region, images, alignment.layers, fixed, choice, snap=config.grid.snap)
