@@ -117,6 +117,7 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
             changes,
             seconds,
             done.exceeded,
+            done.plan.points_without_image,
         )
         try:
             runs.finish_run(store, run_id, report)

@@ -12,6 +12,8 @@ from ee_spark.job import JobConfig
 from ee_spark.lane.record import LaneRecord
 from ee_spark.status import Status, TileStatus, tile_counts
 
+NAMED_POINTS = 100
+"""Ids of points that a report names."""
 T = TypeVar("T")
 
 
@@ -78,6 +80,8 @@ class RunReport(dict[str, Any]):
     stopped = _Key["str | None"]()
     versions = _Key["str | None"]()
     footprint_exceeded = _Key[dict[str, int]]()
+    points_without_image = _Key[int]()
+    points_without_image_ids = _Key[list[str]]()
     changed = _Key[list[str]]()
     fetched_from_two_versions = _Key[list[str]]()
 
@@ -108,10 +112,12 @@ def build(
     changes: Changes,
     seconds: float,
     exceeded: Iterable[str] = (),
+    unseen: Sequence[str] = (),
 ) -> RunReport:
     """Add up the lanes' records, and what the ``rest`` of the chunks is: the report of a run of ``planned`` pairs.
 
     ``exceeded`` are the ids of the images whose pixels reach beyond their footprints; they are counted by collection.
+    ``unseen`` are the ids of points that no image covers, of which the first are named.
     """
     known = [status.value for status in TileStatus if status != TileStatus.MISSING]
     work = ["requests", "retries", "splits", "rejected", "bytes_in"]
@@ -147,6 +153,8 @@ def build(
             "stopped": stopped,
             "versions": changes.versions,
             "footprint_exceeded": dict(sorted(Counter(name.rpartition("/")[0] for name in exceeded).items())),
+            "points_without_image": len(unseen),
+            "points_without_image_ids": list(unseen[:NAMED_POINTS]),
             "changed": list(changes.flagged),
             "fetched_from_two_versions": list(changes.mixed),
         }

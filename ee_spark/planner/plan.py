@@ -36,6 +36,7 @@ from ee_spark.planner.probe import Field, probe_image
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.unseen import check_seen, unseen
 from ee_spark.planner.versions import Versions
 
 NAMED, SHOWN = 3, 30
@@ -97,6 +98,12 @@ class Plan:
     def points(self) -> Points | None:
         """The points, where the region is one of points."""
         return self.region if isinstance(self.region, Points) else None
+
+    @property
+    def points_without_image(self) -> list[str]:
+        """The ids of the points that no image covers."""
+        points = self.points
+        return [points.ids[index] for index in unseen(points, self.pairs).tolist()] if points else []
 
     @property
     def decides(self) -> bool:
@@ -204,6 +211,9 @@ def make(
     days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=packed)
     fixed = replace(fixed, days=days)
     notes += footprint_notes(config, images, spared.count)
+    if isinstance(region, Points) and not computed:
+        seen = partial(_covers_some, config, client, frozen, fixed, choice)
+        notes += check_seen(config, region, pairs, seen)
     clip = area if config.region.clip else None
     plan = Plan(
         config=config,
@@ -290,6 +300,19 @@ def _pairs(
     tiles = [runs.count for runs in wanted]
     possible = sum(count * len(layer.images) for count, layer in zip(tiles, layers, strict=True))
     return pairs, spared, sum(tiles), possible
+
+
+def _covers_some(
+    config: JobConfig, client: Client, frozen: Frozen | None, fixed: Frozen, choice: Choice, points: Points
+) -> bool:
+    """Return True if an image of the job's source touches the patch of one of these points."""
+    images = stored(client, config.source, points.geojson())
+    try:
+        layers = choose_lattices(config, images, frozen, points).layers
+        pairs, *_ = _pairs(points, images, layers, fixed, choice, snap=config.grid.snap)
+    except JobError:  # the lattice does not show them
+        return False
+    return pairs.count > 0
 
 
 def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:
