@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
         JobError: with the key's path, what was given and what to write instead.
     """
     data, given = _without_geometries(data, label)
+    _refuse_nan(data, label)
     data = plain(data, label)
     if given:
         data = {**data, "region": {**data["region"], **given}}
@@ -58,6 +60,18 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
         except ValidationError as error:
             raise JobError(f"{label}: {_explain(error)}") from None
         return _absolute(config, base or str(Path.cwd()))
+
+
+def _refuse_nan(data: Mapping[str, Any], label: str) -> None:
+    """Refuse NaN as a fill value, with what it is asked for: to know which samples are masked."""
+    pixels = data.get("pixels") if isinstance(data, Mapping) else None
+    fill = pixels.get("fill") if isinstance(pixels, Mapping) else None
+    values = fill.values() if isinstance(fill, Mapping) else [fill]
+    if any(isinstance(value, float) and math.isnan(value) for value in values):
+        raise JobError(
+            f"{label}: pixels.fill: got nan, which Earth Engine cannot put in place of masked samples; write mask: "
+            "band, and no fill: a column then says which are valid"
+        )
 
 
 def _without_geometries(data: Mapping[str, Any], label: str) -> tuple[Mapping[str, Any], dict[str, Inline]]:

@@ -220,8 +220,8 @@ def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
 
 def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
     extra = region.columns.column_names if isinstance(region, Points) else []
-    columns = [(name, "region.points: rename the file's column") for name in extra]
-    columns += [(band.name, f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
+    columns = [(name, "region.points", "rename the column") for name in extra]
+    columns += [(band.name, "source.bands", f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
     seen: dict[str, str] = {}
     measured = {name.lower(): band.name for band in bands for name in statistics_of(band.name)}
     for name in extra:
@@ -230,11 +230,11 @@ def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
                 f"region.points: the file's column {shown(name)} is named like a statistic of band "
                 f"{measured[name.lower()]!r} in `tiles`; rename it"
             )
-    for name, way in columns:
+    for name, key, way in columns:
         if not re.fullmatch(NAME, name):
-            raise JobError(f"source.bands: {name!r} is not a valid column name; {way}")
+            raise JobError(f"{key}: {shown(name)} is not a valid column name; {way}")
         if is_own(name):
-            raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
+            raise JobError(f"{key}: a column {shown(name)} is one of the tables' own; {way}")
         if name.lower() in seen:
-            raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; {way}")
+            raise JobError(f"{key}: {seen[name.lower()]!r} and {name!r} are one column name; {way}")
         seen[name.lower()] = name

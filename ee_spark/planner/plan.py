@@ -230,7 +230,7 @@ def make(
         spared=by_time(spared, images.time, days),
         resumed=frozen is not None,
     )
-    check(fixed, config.pixels, plan.graphs)
+    check(fixed, config.pixels, plan.graphs, resumed=plan.resumed)
     if pairs.count:
         _probe_last(plan, client, versions)
     return replace(plan, frozen=replace(plan.frozen, versions=versions.known), notes=(*plan.notes, *versions.notes()))
