@@ -185,6 +185,8 @@ def how_to_open(report: Mapping[str, Any]) -> str:
     lines += [f"stopped: {report['stopped']}; run the same command again, it resumes"] if report["stopped"] else []
     lines += [f"versions {report['versions']}"] if str(report.get("versions")).startswith("not sent") else []
     lines += [f"{count:,} × {message}" for message, count in report["errors"].items()]
+    if not report["planned"]:
+        lines.append("no image touches the region in this period: a dataset has its tables from its first image on")
     return "\n".join(
         [
             *lines,

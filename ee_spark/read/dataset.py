@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ee_spark.boundary import shortened
 from ee_spark.errors import EESparkError, ReadError
+from ee_spark.planner.images import table_schema
 from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import (
@@ -63,6 +64,8 @@ class Dataset(Rows):
     @cached_property
     def images(self) -> pa.Table:
         """One row per source image: ids, times, version, footprint (WKB), properties (JSON text)."""
+        if not self.parts:
+            return table_schema().empty_table()
         found = self.store.read(IMAGES)
         if found is None:
             raise ReadError(f"{self.path}: has no {IMAGES} yet: its first run is still planning")
@@ -180,6 +183,7 @@ class Dataset(Rows):
         dtype: str | None = None,
     ) -> PixelDataset:
         """Return the selection as a torch ``IterableDataset``: see :class:`ee_spark.read.torch.PixelDataset`."""
+        self.check_decided()
         from ee_spark.read.torch import PixelDataset
 
         return PixelDataset(self, shuffle=shuffle, seed=seed, columns=columns, dtype=dtype)
@@ -189,7 +193,7 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
     """Open the dataset that a job wrote to ``path`` (a plain path, ``file://``, ``gs://`` or ``s3://``).
 
     ``storage`` is as in a job file, e.g. ``{"anonymous": True}``. It can be opened at any moment, mid-run too, and
-    shows the parts that were there then.
+    shows the parts that were there then. One none of whose runs has found an image yet is empty, and has no bands.
 
     Raises:
         ReadError: if there is none, or it cannot be reached.
@@ -201,8 +205,11 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
         store = store_of(name, settings)
         job = manifests.read(store)
         parts = part_names(store, PIXELS, job) if job else ()
+        undecided = not job and manifests.is_undecided(store)
     except EESparkError as error:
         raise ReadError(f"{name}: cannot be opened: {error}") from None
+    if undecided:
+        return Dataset(name, settings, manifests.undecided(store), ())
     if not job:
         raise ReadError(
             f"{name!r} is not a dataset: it has no _ee_spark/job.json; write the output.path of a job that ran"
