@@ -46,7 +46,14 @@ def _iso_date(value: object) -> object:
     return value.isoformat() if isinstance(value, dt.date) else value
 
 
+def is_date(text: str) -> bool:
+    """Return True for a date or time as ISO 8601 has it; Python takes any sign between the two: 2020-01-01-01."""
+    return bool(re.match(r"(\d{4}-?\d\d-?\d\d|\d{4}-?W\d\d(-?\d)?)([T ]|$)", text))
+
+
 def _check_date(value: str) -> str:
+    if not is_date(value):
+        raise _refuse("not a date")
     try:
         time = dt.datetime.fromisoformat(value)
         time.astimezone(dt.UTC)  # which the first and the last day of all may lack
@@ -269,7 +276,7 @@ class Region(_Section):
     geojson: Annotated[str | Inline | None, BeforeValidator(_inline)] = Field(
         None, description="a GeoJSON file, or GeoJSON itself"
     )
-    table: str | None = Field(None, description="the id of an Earth Engine table")
+    table: str | None = Field(None, min_length=1, description="the id of an Earth Engine table")
     points: Annotated[str | Inline | None, BeforeValidator(_inline)] = Field(
         None, description="a CSV, GeoJSON or Parquet file with lon and lat"
     )

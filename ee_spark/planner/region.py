@@ -26,9 +26,9 @@ def load(region: Region, client: Client, inputs: Inputs = INPUTS) -> Polygons | 
         return polygons_of(region.geojson.text.encode(), "region.geojson")
     if isinstance(region.points, Inline):
         return points_in(region.points.text.encode(), "region.points")
-    if region.geojson:
+    if region.geojson is not None:
         return polygons_of(inputs.read(region.geojson, "region.geojson"), f"region.geojson: {region.geojson}")
-    if region.points:
+    if region.points is not None:
         return read_points(region.points, inputs)
     if region.table:
         return read_table(region.table, client)
