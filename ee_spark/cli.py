@@ -125,7 +125,9 @@ def extract(
     if dry_run:
         functions = Functions(options["remote_code"], options["function_timeout"])
         with program.service_of(config) as service:
-            click.echo(table(program.preview(config, service, functions, Planning(options["progress"]))))
+            told, skips = Planning(options["progress"]), options["skip_failed"]
+            found = program.preview(config, service, functions, told, skip_failed=skips, looked=told.looked)
+            click.echo(table(found))
         return
     if metrics is not None:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
@@ -160,7 +162,8 @@ def plan(
     if plot is not None:
         check_output(plot, "--plot", storage_of(config))
     with program.service_of(config) as service:
-        planned = program.preview(config, service, Functions(remote_code, function_timeout), Planning())
+        told = Planning()
+        planned = program.preview(config, service, Functions(remote_code, function_timeout), told, looked=told.looked)
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
     if plot is not None:
         try:

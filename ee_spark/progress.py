@@ -27,7 +27,7 @@ _WIDTH = 24
 
 
 class Planning:
-    """Tells on ``out``, every few seconds, how many images are listed so far; nothing where ``mode`` is none."""
+    """Tells on ``out``, every few seconds, how far a plan is; nothing where ``mode`` is none."""
 
     def __init__(self, mode: str = "auto", out: TextIO | None = None) -> None:
         self._out, self._mode = out, mode
@@ -35,11 +35,18 @@ class Planning:
 
     def __call__(self, count: int) -> None:
         """Take a count of images."""
+        self._tell(f"planning: {count:,} images listed so far")
+
+    def looked(self, done: int, chunks: int) -> None:
+        """Take how many of a dataset's chunks were looked at."""
+        self._tell(f"planning: what is there already: {done:,} of {chunks:,} chunks read")
+
+    def _tell(self, line: str) -> None:
         if self._mode == "none" or time.monotonic() - self._told < PLAN_SECONDS:
             return
         self._told = time.monotonic()
         try:
-            print(f"planning: {count:,} images listed so far", file=self._out or _terminal(), flush=True)
+            print(line, file=self._out or _terminal(), flush=True)
         except (OSError, ValueError):  # a closed terminal does not stop a plan
             self._mode = "none"
 

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import NAME, JobConfig
 from ee_spark.planner import source as ee_source
@@ -22,7 +21,7 @@ from ee_spark.planner.limits import outside
 from ee_spark.planner.listing import refused
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
-from ee_spark.planner.probe import probe_image
+from ee_spark.planner.probe import Probes
 from ee_spark.planner.request import Recipe, is_nothing
 from ee_spark.planner.versions import Versions
 from ee_spark.planner.window import Window
@@ -33,7 +32,7 @@ PROBES = 9
 
 def choose_bands(
     config: JobConfig,
-    client: Client,
+    probes: Probes,
     images: Images,
     graphs: ee_source.Graphs | None,
     region: Polygons | Points,
@@ -53,7 +52,7 @@ def choose_bands(
     if computes and graphs:
         kinds = _by_types(images)
         probed = [
-            _probe_base(client, config, images, graphs, some_of(alike), region, layers, versions) for alike in kinds
+            _probe_base(probes, config, images, graphs, some_of(alike), region, layers, versions) for alike in kinds
         ]
         owners = [alike for alike, signature in zip(kinds, probed, strict=True) if signature]
         found = [signature for signature in probed if signature]
@@ -83,7 +82,7 @@ def _by_types(images: Images) -> list[list[int]]:
 
 
 def _probe_base(
-    client: Client,
+    probes: Probes,
     config: JobConfig,
     images: Images,
     graphs: ee_source.Graphs,
@@ -100,12 +99,11 @@ def _probe_base(
     for image in alike:
         layer = _layer_of(image, layers, region)
         graph = ee_source.all_bands(graphs.images[image if len(graphs.images) > 1 else 0])
-        recipe = Recipe("computePixels", client.service.project, (), config.pixels.format)
+        recipe = Recipe("computePixels", probes.client.service.project, (), config.pixels.format)
         name, window = images.ids[image], middle(region, layer)
         asking = partial(recipe.call, name, graph=graph, window=window)
         try:
-            ask = partial(probe_image, client, asking, config.pixels.format)
-            fields = versions.probe(ask, name, int(images.version[image]), graph)
+            fields = versions.probe(partial(probes.image, asking), name, int(images.version[image]), graph)
         except ServiceError as error:
             if is_nothing(error, name, graph):
                 continue
