@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,15 +9,15 @@ from functools import partial
 import numpy as np
 
 from ee_spark.errors import JobError, ServiceError
-from ee_spark.job import NAME, JobConfig
+from ee_spark.job import JobConfig
 from ee_spark.planner import source as ee_source
 from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
-from ee_spark.planner.columns import is_own
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names
 from ee_spark.planner.limits import outside
 from ee_spark.planner.listing import refused
+from ee_spark.planner.naming import BandNamesError, column_names, refusal, why_not
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.planner.probe import Probes
@@ -43,7 +42,8 @@ def choose_bands(
     """Return the tables' bands with their types: the promotion over what all images have.
 
     Raises:
-        JobError: if a band is not there, has a name that no column can have, or is wider than its dataset's column.
+        JobError: if a band is not there, or is wider than its dataset's column.
+        BandNamesError: if bands have names that no column can have.
     """
     source = config.source
     computes = bool(source.map) or source.kind in ("image", "expression") or config.pixels.resample != "nearest"
@@ -68,7 +68,7 @@ def choose_bands(
     unknown = set(config.pixels.dtype) - {band.name for band in bands}
     if unknown:
         raise JobError(f"pixels.dtype: there is no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
-    _check_columns(bands, region)
+    _check_columns(bands, region, chosen=source.bands is not None)
     return _frozen_types(bands, frozen) if frozen else bands
 
 
@@ -215,16 +215,14 @@ def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
     return tuple(Band(new, old, config.pixels.dtype.get(new, "float64")) for new, old in renamed.items())
 
 
-def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
+def _check_columns(bands: Sequence[Band], region: Polygons | Points, *, chosen: bool) -> None:
     extra = region.columns.column_names if isinstance(region, Points) else []
-    columns = [(name, "region.points: rename the file's column") for name in extra]
-    columns += [(band.name, f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
     seen: dict[str, str] = {}
-    for name, way in columns:
-        if not re.fullmatch(NAME, name):
-            raise JobError(f"source.bands: {name!r} is not a valid column name; {way}")
-        if is_own(name):
-            raise JobError(f"source.bands: a column {name!r} is one of the tables' own; {way}")
-        if name.lower() in seen:
-            raise JobError(f"source.bands: {seen[name.lower()]!r} and {name!r} are one column name; {way}")
+    for name in extra:
+        if said := why_not(name, seen):
+            raise JobError(f"source.bands: {said}; region.points: rename the file's column")
         seen[name.lower()] = name
+    if said := refusal([(band.name, band.old) for band in bands], extra, chosen=chosen):
+        mapping = column_names([band.old for band in bands], extra)
+        types = {new: band.dtype for new, band in zip(mapping, bands, strict=True)}
+        raise BandNamesError(said, mapping, types)

@@ -10,6 +10,7 @@ from ee_spark.errors import JobError
 from ee_spark.limits import MAX_BYTES
 from ee_spark.planner.frozen import Note
 from ee_spark.planner.images import NO_TIME, iso
+from ee_spark.planner.naming import BandNamesError
 from ee_spark.planner.plan import Plan
 from ee_spark.planner.standing import Standing
 
@@ -61,6 +62,12 @@ def figures(plan: Plan) -> dict[str, Any]:
         "notes": [{"what": what, "value": value, "why": why} for what, value, why in plan.notes],
         "path": plan.config.output.path,
     }
+
+
+def naming(error: BandNamesError) -> dict[str, Any]:
+    """Return, as one JSON object, the names that a plan needs for its bands; ``source`` is ready for the job file."""
+    bands = [{"name": new, "source": old, "dtype": error.dtypes[new]} for new, old in error.mapping.items()]
+    return {"error": str(error), "bands": bands, "source": {"bands": error.mapping}}
 
 
 def table(plan: Plan) -> str:
