@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 
@@ -12,21 +11,15 @@ import pyarrow as pa
 from ee_spark.boundary import reading
 from ee_spark.errors import EESparkError, JobError
 from ee_spark.objects import Settings
-from ee_spark.planner.cover import Runs, centres, cover, union
-from ee_spark.planner.crs import Floats, Ints
-from ee_spark.planner.edges import Edges
-from ee_spark.planner.extent import extents
-from ee_spark.planner.lattice import Lattice
+from ee_spark.planner.cover import Runs, cover
+from ee_spark.planner.crs import Ints
+from ee_spark.planner.inside import pixels
 from ee_spark.planner.plan import area_digest
 from ee_spark.planner.polygon import Polygons, polygons_of_geojson
 from ee_spark.read.canvas import PLACE, Canvas, canvases
 from ee_spark.read.rows import Rows, store_of
 from ee_spark.store import runs
 
-MOST_ROWS = 1 << 24
-"""Rows of pixels of a canvas whose clip is looked at: the Earth has so many at one metre."""
-BEND = 0.001
-"""Pixels. How closely the clip's edges are followed: a pixel is told apart by its centre."""
 _ROW = 1 << 32
 """One key for (row, column) of a tile: there are fewer columns."""
 
@@ -42,7 +35,8 @@ def clipped(rows: Rows, canvas: Canvas) -> Canvas:
 
     The canvas itself where the dataset is not clipped, or the clip touches no pixel of it.
     """
-    touched = _cells(rows, canvas, cover)
+    area = clip_of(rows)
+    touched = None if area is None else pixels(area, canvas, cover)
     if touched is None or not len(touched.row):
         return canvas
     left, top = int(touched.start.min()), int(touched.row.min())
@@ -59,10 +53,11 @@ def pixels_inside(rows: Rows, places: pa.Table) -> Ints:
     """
     shape = rows.frozen.shape
     found = np.full(places.num_rows, shape.width * shape.height, np.int64)
-    if rows.points or not places.num_rows or clip_of(rows) is None:
+    area = clip_of(rows)
+    if area is None or not places.num_rows:
         return found
     for canvas in canvases(rows, places.select(PLACE)):
-        inside = _cells(rows, canvas, centres)
+        inside = pixels(area, canvas)
         if inside is not None:
             mine = np.flatnonzero(canvas.holds(places))
             row, column = canvas.places(places.take(pa.array(mine)))
@@ -82,23 +77,6 @@ def _area(path: str, settings: Settings, digest: str) -> Polygons | None:
                 with suppress(JobError), reading("region"):
                     return Polygons(polygons_of_geojson(region))
     return None
-
-
-def _cells(rows: Rows, canvas: Canvas, of: Callable[[Floats], Runs]) -> Runs | None:
-    """Return the pixels of a canvas that ``of`` finds for the edges of each polygon of the clip; None without a clip.
-
-    Runs count rows and columns of the canvas.
-    """
-    area = clip_of(rows)
-    if area is None or canvas.height > MOST_ROWS:
-        return None
-    lattice = Lattice(canvas.crs, *canvas.resolution, *canvas.corner)
-    box = extents(canvas.crs, np.array([canvas.transform]), canvas.width, canvas.height).boxes[0].tolist()
-    bent = Edges.of(area.polygons).cut((box[0], box[1], box[2], box[3])).bent(lattice.from_lonlat, BEND)
-    found = union([of(bent.lines[bent.owner == owner]) for owner in np.unique(bent.owner)])
-    start, stop = found.start.clip(0, canvas.width), found.stop.clip(0, canvas.width)
-    kept = (found.row >= 0) & (found.row < canvas.height) & (start < stop)
-    return Runs(found.row[kept], start[kept], stop[kept])
 
 
 def _counts(cells: Runs, tile: tuple[int, int], row: Ints, column: Ints) -> Ints:
