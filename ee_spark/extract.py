@@ -105,7 +105,7 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
                 logs=options.logs,
             )
             log.info("%d pairs of image and tile", plan.pairs.count)
-            done = run_all(plan, store, run_id, engine, shares_of)
+            done = run_all(plan, store, run_id, engine, shares_of, progress.grow)
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
         report = build(

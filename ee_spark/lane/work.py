@@ -177,7 +177,7 @@ class _Run:
     def progress(self) -> dict[str, int | str]:
         """Return the counters that a progress bar shows."""
         return {
-            "lane": f"{self.lane.round}.{self.lane.index}.{self.attempt}",
+            "lane": f"{self.brief.nonce}/{self.lane.round}.{self.lane.index}.{self.attempt}",
             "answers": self.answers,
             "ok": self.answers - self.empty - self.failed,
             "empty": self.empty,
