@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from ee_spark.boundary import SHOWN, plain, reading, shortened, shown
 from ee_spark.core_yaml import loads
 from ee_spark.errors import JobError, one_line
-from ee_spark.job import JobConfig
+from ee_spark.geometries import geojson_of, is_points
+from ee_spark.job import Inline, JobConfig
 from ee_spark.objects import Settings, is_local, local_path, read_input
 
 MOST_BYTES = 1_000_000
@@ -46,13 +49,45 @@ def parse(data: Mapping[str, Any], *, base: str = "", label: str = "job") -> Job
     Raises:
         JobError: with the key's path, what was given and what to write instead.
     """
+    data, given = _without_geometries(data, label)
+    _refuse_nan(data, label)
     data = plain(data, label)
+    if given:
+        data = {**data, "region": {**data["region"], **given}}
     with reading(label):
         try:
             config = JobConfig.model_validate(dict(data))
         except ValidationError as error:
             raise JobError(f"{label}: {_explain(error)}") from None
         return _absolute(config, base or str(Path.cwd()))
+
+
+def _refuse_nan(data: Mapping[str, Any], label: str) -> None:
+    """Refuse NaN as a fill value, with what it is asked for: to know which samples are masked."""
+    pixels = data.get("pixels") if isinstance(data, Mapping) else None
+    fill = pixels.get("fill") if isinstance(pixels, Mapping) else None
+    values = fill.values() if isinstance(fill, Mapping) else [fill]
+    if any(isinstance(value, float) and math.isnan(value) for value in values):
+        raise JobError(
+            f"{label}: pixels.fill: got nan, which Earth Engine cannot put in place of masked samples; write mask: "
+            "band, and no fill: a column then says which are valid"
+        )
+
+
+def _without_geometries(data: Mapping[str, Any], label: str) -> tuple[Mapping[str, Any], dict[str, Inline]]:
+    """Return a job without the geometries of its region, which may be Python objects and large, and those.
+
+    A region may be one itself: ``{"region": shapely.box(1, 2, 3, 4)}``.
+    """
+    region = data.get("region") if isinstance(data, Mapping) else None
+    whole = geojson_of(region, f"{label}: region")
+    if whole is not None:
+        return {**data, "region": {}}, {"points" if is_points(whole) else "geojson": Inline(json.dumps(whole))}
+    if not isinstance(region, Mapping):
+        return data, {}
+    found = {key: geojson_of(region.get(key), f"{label}: region.{key}") for key in ("geojson", "points")}
+    given = {key: Inline(json.dumps(said)) for key, said in found.items() if said is not None}
+    return {**data, "region": {key: value for key, value in region.items() if key not in given}}, given
 
 
 def with_settings(data: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -145,8 +180,8 @@ def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
 def _absolute(config: JobConfig, base: str) -> JobConfig:
     """Return ``config`` with every relative path made absolute, beginning at ``base``."""
 
-    def at(path: str | None) -> str | None:
-        if path is None or urlsplit(path).scheme or path.startswith("/"):
+    def at(path: Any) -> Any:
+        if not isinstance(path, str) or urlsplit(path).scheme or path.startswith("/"):
             return path
         return f"{base}/{path}" if urlsplit(base).scheme else str((Path(base) / path).resolve())
 

@@ -26,8 +26,9 @@ from ee_spark.lane.notes import clear_dead
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
+from ee_spark.planner.difference import difference
 from ee_spark.planner.listing import Listed, stored
-from ee_spark.planner.plan import Plan, difference, make
+from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Planning, Progress
 from ee_spark.report import Changes, RunReport, build
 from ee_spark.status import Status
@@ -118,6 +119,7 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
             changes,
             seconds,
             done.exceeded,
+            done.plan.points_without_image,
         )
         try:
             runs.finish_run(store, run_id, report)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -245,13 +247,32 @@ class Sample(_Section):
     stratify: Stratify | None = None
 
 
+@dataclass(frozen=True)
+class Inline:
+    """GeoJSON that a job holds itself, in no file."""
+
+    text: str
+
+
+def _inline(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    if not isinstance(value.get("type"), str):
+        raise _refuse("a mapping that is not GeoJSON: it has no type")
+    return Inline(json.dumps(value))
+
+
 class Region(_Section):
     """Where."""
 
     bbox: Bbox | None = Field(None, description="[west, south, east, north] in degrees")
-    geojson: str | None = Field(None, description="a GeoJSON file")
+    geojson: Annotated[str | Inline | None, BeforeValidator(_inline)] = Field(
+        None, description="a GeoJSON file, or GeoJSON itself"
+    )
     table: str | None = Field(None, description="the id of an Earth Engine table")
-    points: str | None = Field(None, description="a CSV, GeoJSON or Parquet file with lon and lat")
+    points: Annotated[str | Inline | None, BeforeValidator(_inline)] = Field(
+        None, description="a CSV, GeoJSON or Parquet file with lon and lat"
+    )
     sample: Sample | None = Field(None, description="{count: N, seed: N, within: {bbox: [...]}}")
     clip: bool = Field(False, description="true or false")
 

@@ -12,6 +12,8 @@ from ee_spark.job import JobConfig
 from ee_spark.lane.record import LaneRecord
 from ee_spark.status import Emptiness, Status, TileStatus, empty_counts, tile_counts
 
+NAMED_POINTS = 100
+"""Ids of points that a report names."""
 T = TypeVar("T")
 
 
@@ -78,6 +80,8 @@ class RunReport(dict[str, Any]):
     stopped = _Key["str | None"]()
     versions = _Key["str | None"]()
     footprint_exceeded = _Key[dict[str, int]]()
+    points_without_image = _Key[int]()
+    points_without_image_ids = _Key[list[str]]()
     empty_reasons = _Key[dict[str, int]]()
     changed = _Key[list[str]]()
     fetched_from_two_versions = _Key[list[str]]()
@@ -109,10 +113,12 @@ def build(
     changes: Changes,
     seconds: float,
     exceeded: Iterable[str] = (),
+    unseen: Sequence[str] = (),
 ) -> RunReport:
     """Add up the lanes' records, and what the ``rest`` of the chunks is: the report of a run of ``planned`` pairs.
 
     ``exceeded`` are the ids of the images whose pixels reach beyond their footprints; they are counted by collection.
+    ``unseen`` are the ids of points that no image covers, of which the first are named.
     """
     known = [status.value for status in TileStatus if status != TileStatus.MISSING]
     work = ["requests", "retries", "splits", "rejected", "bytes_in"]
@@ -151,6 +157,8 @@ def build(
             "stopped": stopped,
             "versions": changes.versions,
             "footprint_exceeded": dict(sorted(Counter(name.rpartition("/")[0] for name in exceeded).items())),
+            "points_without_image": len(unseen),
+            "points_without_image_ids": list(unseen[:NAMED_POINTS]),
             "empty_reasons": {one: empties[one] for one in map(str, Emptiness) if empties[one]},
             "changed": list(changes.flagged),
             "fetched_from_two_versions": list(changes.mixed),
@@ -184,6 +192,8 @@ def how_to_open(report: Mapping[str, Any]) -> str:
     lines += [f"stopped: {report['stopped']}; run the same command again, it resumes"] if report["stopped"] else []
     lines += [f"versions {report['versions']}"] if str(report.get("versions")).startswith("not sent") else []
     lines += [f"{count:,} × {message}" for message, count in report["errors"].items()]
+    if not report["planned"]:
+        lines.append("no image touches the region in this period: a dataset has its tables from its first image on")
     return "\n".join(
         [
             *lines,

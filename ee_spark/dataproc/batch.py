@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ee_spark.errors import JobError
-from ee_spark.job import DEFAULT_TILE, JobConfig
+from ee_spark.job import DEFAULT_TILE, Inline, JobConfig
 from ee_spark.limits import MAX_BYTES
 
 EXECUTOR_CORES = 4
@@ -152,6 +152,8 @@ def local_files(config: JobConfig) -> Iterator[tuple[str, str, str]]:
         value: Any = config
         for step in key.split("."):
             value = getattr(value, step, None)
+        if isinstance(value, Inline):
+            continue
         path, colon, function = str(value or "").rpartition(":")
         if colon and path.endswith(".py"):
             value = path

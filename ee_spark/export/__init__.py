@@ -53,6 +53,7 @@ def tasks(dataset: Dataset, to: str, out: str, options: Options | None = None) -
     options = options or Options()
     if to not in FORMATS:
         raise ReadError(f"--to: no format {to!r}; write one of {', '.join(FORMATS)}")
+    dataset.check_decided()
     if options.split and to not in ("tfrecord", "npz"):
         raise ReadError(f"--split: {to} is one picture of the ground, which has no sets; split tfrecord or npz")
     here = is_local(out, "--out")

@@ -8,11 +8,13 @@ from functools import partial
 
 import numpy as np
 
+from ee_spark.boundary import shown
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.job import JobConfig
 from ee_spark.planner import source as ee_source
 from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
+from ee_spark.planner.columns import statistics_of
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names
 from ee_spark.planner.limits import outside
@@ -217,10 +219,16 @@ def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
 
 def _check_columns(bands: Sequence[Band], region: Polygons | Points, *, chosen: bool) -> None:
     extra = region.columns.column_names if isinstance(region, Points) else []
+    measured = {name.lower(): band.name for band in bands for name in statistics_of(band.name)}
     seen: dict[str, str] = {}
     for name in extra:
+        if name.lower() in measured:
+            raise JobError(
+                f"region.points: the file's column {shown(name)} is named like a statistic of band "
+                f"{measured[name.lower()]!r} in `tiles`; rename it"
+            )
         if said := why_not(name, seen):
-            raise JobError(f"source.bands: {said}; region.points: rename the file's column")
+            raise JobError(f"region.points: {said}; rename the column")
         seen[name.lower()] = name
     if said := refusal([(band.name, band.old) for band in bands], extra, chosen=chosen):
         mapping = column_names([band.old for band in bands], extra)

@@ -44,6 +44,10 @@ FETCHED = (
 )
 """How a tile was fetched, in ``tiles``; the bands' statistics follow."""
 
+STATISTICS = ("min", "max", "mean", "stddev")
+NANS = "nan_count"
+"""The statistic of bands of floats that says how many of their valid samples the others leave out."""
+
 WRITTEN = (
     pa.field("version", TIME),
     pa.field("crc32c", pa.string()),
@@ -61,3 +65,8 @@ _OWN = frozenset([*(field.name for field in (*KEYS, *POINT_KEYS, *FETCHED, *WRIT
 def is_own(name: str) -> bool:
     """Return True if a column of this name, in whatever case, is one of the tables' own."""
     return name.lower() in _OWN or is_validity(name)
+
+
+def statistics_of(band: str) -> list[str]:
+    """Return the names of all columns of ``tiles`` that tell of a band's values."""
+    return [f"{band}_{name}" for name in (*STATISTICS, NANS)]

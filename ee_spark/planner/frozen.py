@@ -48,6 +48,7 @@ class Frozen:
 
     ``lattice`` is None where every image keeps its own (``native``). ``side`` is the blocks' side in tiles, ``days``
     the length of a time bucket. ``life`` is the nonce of the dataset's life; "" in what older versions wrote.
+    ``nans`` is whether ``tiles`` counts the valid samples that are not a number: no dataset of older versions does.
     ``versions`` is whether the service takes images' versions, None where nobody looked: job.json has it beside this.
     """
 
@@ -60,6 +61,7 @@ class Frozen:
     side: int
     days: int
     life: str = ""
+    nans: bool = False
     versions: bool | None = True
 
     @property
@@ -139,8 +141,14 @@ def _check(found: Frozen) -> None:
         )
     if lattice:
         check_lattice(lattice)
+    _check_life(found)
+
+
+def _check_life(found: Frozen) -> None:
     if not re.fullmatch(r"(?:[0-9a-f]{16,64})?", found.life):
         raise ValueError(f"its life {found.life!r} is not a nonce")
+    if type(found.nans) is not bool:
+        raise ValueError(f"nans is {found.nans!r}, not true or false")
 
 
 def check_lattice(lattice: Lattice) -> None:

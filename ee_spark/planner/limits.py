@@ -104,13 +104,13 @@ def outside(crs: str, lon: float, lat: float) -> JobError:
     return JobError(f"grid.crs: {shortened(crs)} cannot show the region around {lon:g}, {lat:g}; write another crs")
 
 
-def check(frozen: Frozen, pixels: Pixels, graphs: Iterable[str]) -> None:
+def check(frozen: Frozen, pixels: Pixels, graphs: Iterable[str], *, resumed: bool = False) -> None:
     """Refuse tiles, bands and graphs whose requests the service cannot take.
 
     Raises:
         JobError: with what is too large, and what would fit.
     """
-    check_bands(frozen.bands, pixels)
+    check_bands(frozen.bands, pixels, resumed=resumed)
     check_size(frozen)
     check_graphs(graphs, [*(band.name for band in frozen.bands), *frozen.validity])
 
@@ -157,8 +157,11 @@ def check_size(frozen: Frozen) -> None:
         )
 
 
-def check_bands(bands: Sequence[Band], pixels: Pixels) -> None:
-    """Refuse a fill value that a band's type cannot hold, and bands of several types in one GeoTIFF."""
+def check_bands(bands: Sequence[Band], pixels: Pixels, *, resumed: bool = False) -> None:
+    """Refuse a fill value that a band's type cannot hold, and bands of several types in one GeoTIFF.
+
+    A dataset that was begun with a value that its type holds as another one (``resumed``) goes on with it.
+    """
     fills = fill_values([band.name for band in bands], pixels)
     lacking = [band.name for band in bands if fills and band.name not in fills]
     unknown = set(fills) - {band.name for band in bands}
@@ -167,9 +170,11 @@ def check_bands(bands: Sequence[Band], pixels: Pixels) -> None:
         raise JobError(f"pixels.fill: {what}; the bands are {', '.join(band.name for band in bands)}")
     for band in bands:
         if band.name in fills and not _holds(band.dtype, fills[band.name]):
+            raise JobError(f"pixels.fill: {_unheld(band, fills[band.name])}")
+        if not resumed and band.name in fills and (other := _stored(band.dtype, fills[band.name])) != fills[band.name]:
             raise JobError(
-                f"pixels.fill: {band.name!r} is {band.dtype}, which cannot hold {fills[band.name]:g}; write a value "
-                f"from {_range(band.dtype)}, or pixels.dtype: {{{band.name}: float32}}"
+                f"pixels.fill: {band.name!r} is {band.dtype}, which holds {fills[band.name]} as {other}; write a "
+                "number that it holds exactly, e.g. -9999"
             )
     types = {band.dtype for band in bands}
     if pixels.format == "GEO_TIFF" and len(types) > 1:
@@ -180,10 +185,22 @@ def check_bands(bands: Sequence[Band], pixels: Pixels) -> None:
         )
 
 
+def _unheld(band: Band, value: float) -> str:
+    """Say that a band's type cannot hold a value, and which can."""
+    wider = next((kind for kind in ("float32", "float64") if _holds(kind, value)), None)
+    way = f", or pixels.dtype: {{{band.name}: {wider}}}" if wider else ""
+    return f"{band.name!r} is {band.dtype}, which cannot hold {value:g}; write a value from {_range(band.dtype)}{way}"
+
+
+def _stored(dtype: str, value: float) -> float:
+    """Return what a value is once it is stored in a type that holds numbers of its size."""
+    return float(np.dtype(dtype).type(value)) if np.dtype(dtype).kind == "f" else value
+
+
 def _holds(dtype: str, value: float) -> bool:
     kind = np.dtype(dtype)
     if kind.kind == "f":
-        return bool(abs(value) <= np.finfo(kind).max)
+        return abs(value) <= float(np.finfo(kind).max)
     limits = np.iinfo(kind)
     return value == int(value) and limits.min <= value <= limits.max
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from ee_spark.boundary import shown
 from ee_spark.errors import JobError
 from ee_spark.job import NAME
 from ee_spark.planner.columns import is_own
@@ -34,9 +35,9 @@ def why_not(name: str, seen: Mapping[str, str]) -> str:
     ``seen`` are names that other columns have, by their lower case.
     """
     if not re.fullmatch(NAME, name):
-        return f"{name!r} is not a valid column name"
+        return f"{shown(name)} is not a valid column name"
     if is_own(name):
-        return f"a column {name!r} is one of the tables' own"
+        return f"a column {shown(name)} is one of the tables' own"
     if name.lower() in seen:
         return f"{seen[name.lower()]!r} and {name!r} are one column name"
     return ""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.boundary import shown
 from ee_spark.client import Client, Service
 from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
@@ -37,10 +36,8 @@ from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.standing import Standing
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.unseen import check_seen, unseen
 from ee_spark.planner.versions import Versions
-
-NAMED, SHOWN = 3, 30
-"""Keys that a difference names, and characters of each value."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,12 @@ class Plan:
     def points(self) -> Points | None:
         """The points, where the region is one of points."""
         return self.region if isinstance(self.region, Points) else None
+
+    @property
+    def points_without_image(self) -> list[str]:
+        """The ids of the points that no image covers."""
+        points = self.points
+        return [points.ids[index] for index in unseen(points, self.pairs).tolist()] if points else []
 
     @property
     def decides(self) -> bool:
@@ -201,7 +204,8 @@ def make(
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
-    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life)
+    nans = frozen.nans if frozen else True
+    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life, nans)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
     choice = choose(config, images, bands, by_raster)
     pairs, spared, tiles, possible = _pairs(region, images, alignment.layers, fixed, choice, snap=config.grid.snap)
@@ -209,6 +213,9 @@ def make(
     days = frozen.days if frozen else bucket_days(pairs, images.time, fixed.tile_bytes, packed=packed)
     fixed = replace(fixed, days=days)
     notes += footprint_notes(config, images, spared.count)
+    if isinstance(region, Points) and not computed:
+        seen = partial(_covers_some, config, client, frozen, fixed, choice)
+        notes += check_seen(config, region, pairs, seen)
     clip = area if config.region.clip else None
     plan = Plan(
         config=config,
@@ -225,7 +232,7 @@ def make(
         spared=by_time(spared, images.time, days),
         resumed=frozen is not None,
     )
-    check(fixed, config.pixels, plan.graphs)
+    check(fixed, config.pixels, plan.graphs, resumed=plan.resumed)
     if pairs.count:
         _probe_last(plan, probes, versions)
     return replace(
@@ -269,21 +276,6 @@ def choose_shape(config: JobConfig, bands: Sequence[Band], frozen: Frozen | None
     return Shape(side, side, margin), [("tile", f"{side} pixels", "proposed: grid.tile is not given")]
 
 
-def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``.
-
-    Three keys are named, their values shortened, and how many more there are.
-    """
-    keys = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
-    named = [f"{key}: {_short(mine.get(key))} here, {_short(theirs.get(key))} there" for key in keys[:NAMED]]
-    return "; ".join([*named, *([f"and {len(keys) - NAMED} more"] if len(keys) > NAMED else [])])
-
-
-def _short(value: object) -> str:
-    text = shown(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
 def _pairs(
     region: Polygons | Points, images: Images, layers: Sequence[Layer], frozen: Frozen, choice: Choice, *, snap: bool
 ) -> tuple[Pairs, Pairs, int, int]:
@@ -300,6 +292,19 @@ def _pairs(
     tiles = [runs.count for runs in wanted]
     possible = sum(count * len(layer.images) for count, layer in zip(tiles, layers, strict=True))
     return pairs, spared, sum(tiles), possible
+
+
+def _covers_some(
+    config: JobConfig, client: Client, frozen: Frozen | None, fixed: Frozen, choice: Choice, points: Points
+) -> bool:
+    """Return True if an image of the job's source touches the patch of one of these points."""
+    images = stored(client, config.source, points.geojson())
+    try:
+        layers = choose_lattices(config, images, frozen, points).layers
+        pairs, *_ = _pairs(points, images, layers, fixed, choice, snap=config.grid.snap)
+    except JobError:  # the lattice does not show them
+        return False
+    return pairs.count > 0
 
 
 def _probe_last(plan: Plan, probes: Probes, versions: Versions) -> None:

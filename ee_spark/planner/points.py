@@ -72,8 +72,18 @@ def read_points(path: str, inputs: Inputs = INPUTS) -> Points:
         if path.endswith(".parquet"):
             return _points_of_parquet(data, label)
         if path.endswith((".json", ".geojson")):
-            return points_of(parse_json(data)["features"], label)
+            return points_in(data, label)
         return _points(table_of_csv(data), label)
+
+
+def points_in(data: bytes, label: str) -> Points:
+    """Return the points of a GeoJSON text.
+
+    Raises:
+        JobError: as :func:`read_points` does.
+    """
+    with reading(label, what=_UNREAD):
+        return points_of(parse_json(data)["features"], label)
 
 
 def points_of(features: Sequence[dict[str, Any]], label: str) -> Points:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,16 @@ from ee_spark.boundary import reading, shortened
 from ee_spark.errors import JobError
 from ee_spark.json_answers import without_collection
 from ee_spark.planner.crs import Floats
+from ee_spark.planner.geodesic import along, turned, unwrapped
 
 Polygon = tuple[Floats, ...]
 """Closed rings (n, 2) of lon, lat: the outer one, then its holes."""
 Box = tuple[float, float, float, float]
 """West, south, east, north."""
+HALF_TURN, AT_180 = 180.0, 1e-3
+"""Degrees of longitude of an edge whose way is clear, and how close to ±180° the ends of one along a globe lie."""
+GEODESIC_STEP = 0.05
+"""Degrees of an edge between two positions where it is a geodesic."""
 MOST_LISTS = 10_000_000
 """Lists and objects of one GeoJSON text: a position is one, of about a hundred bytes in memory."""
 
@@ -75,13 +81,37 @@ def polygons_of(data: bytes, label: str) -> Polygons:
     """Return the polygons of a GeoJSON text: Polygon, MultiPolygon, Feature, FeatureCollection, GeometryCollection.
 
     Raises:
-        JobError: if it is not GeoJSON, or holds no polygon or anything but polygons.
+        JobError: if it is not GeoJSON, holds no polygon or anything but polygons, or one whose edge could go either way
+            around the Earth.
     """
     with reading(label, what="not GeoJSON"):
-        found = tuple(part for polygon in _polygons(parse_json(data), label) for part in at_both_sides(polygon))
+        found = []
+        for polygon in _polygons(parse_json(data), label):
+            _check_edges(polygon, label)
+            found += at_both_sides(polygon)
     if not found:
         raise JobError(f"{label}: contains no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
-    return Polygons(found)
+    return Polygons(tuple(found))
+
+
+def _check_edges(polygon: Polygon, label: str) -> None:
+    """Refuse an edge of more than 180° of longitude: across ±180° or the long way, nobody can tell which is meant.
+
+    One from -180° to 180° is a side of a globe.
+    """
+    for ring in polygon:
+        start, end = ring[:-1], ring[1:]
+        globe = (np.abs(np.abs(np.stack([start, end])[..., 0]) - 180) <= AT_180).all(0)
+        long = (np.abs(end[:, 0] - start[:, 0]) > HALF_TURN) & ~globe
+        if long.any():
+            first = int(long.argmax())
+            (x1, y1), (x2, y2) = start[first].tolist(), end[first].tolist()
+            west, span = min(x1, x2), abs(x2 - x1)
+            raise JobError(
+                f"{label}: the edge from {x1:g}, {y1:g} to {x2:g}, {y2:g} spans {span:g} degrees of longitude; if it "
+                f"crosses ±180°, write {west:g} as {west + 360:g} or cut the polygon there; if not, add a position "
+                "between the two"
+            )
 
 
 def polygons_of_geojson(geometry: dict[str, Any]) -> tuple[Polygon, ...]:
@@ -221,11 +251,28 @@ def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
     elif kind in ("Polygon", "MultiPolygon"):
         for rings in [thing["coordinates"]] if kind == "Polygon" else thing["coordinates"]:
             polygon = tuple(_ring(ring) for ring in rings)
+            if thing.get("geodesic") is True:  # as Earth Engine writes it; in GeoJSON edges are straight
+                polygon = tuple(_geodesic(ring) for ring in polygon)
             if not polygon:
                 raise ValueError("a polygon without a ring")
             yield polygon
     else:
         raise JobError(f"{label}: a {shortened(kind)} has no area; write polygons, or region.points for points")
+
+
+def _geodesic(ring: Floats) -> Floats:
+    """Return a ring with so many positions on its geodesic edges that straight ones come within a metre of them."""
+    lon = unwrapped(ring[:, 0], np.array([0, len(ring)]))  # a geodesic goes the short way, across ±180° too
+    if lon[0] == lon[-1]:
+        ring = np.column_stack([lon, ring[:, 1]])
+    lines = np.hstack([ring[:-1], ring[1:]])
+    parts = [ring[:1]]
+    for line in lines:
+        count = max(1, math.ceil(float(np.abs([turned(line[2] - line[0]), line[3] - line[1]]).max()) / GEODESIC_STEP))
+        places = along(line[None], np.arange(1, count + 1) / count)[0]
+        places[-1] = line[2:]
+        parts.append(places)
+    return np.concatenate(parts)
 
 
 def _ring(positions: Sequence[Sequence[float]]) -> Floats:

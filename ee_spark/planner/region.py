@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ee_spark.client import Client
-from ee_spark.job import Region
+from ee_spark.job import Inline, Region
 from ee_spark.objects import INPUTS, Inputs
-from ee_spark.planner.points import Points, read_points
+from ee_spark.planner.points import Points, points_in, read_points
 from ee_spark.planner.polygon import Polygons, boxes, polygons_of
 from ee_spark.planner.sample import draw
 from ee_spark.planner.stratify import draw_by_class
@@ -22,6 +22,10 @@ def load(region: Region, client: Client, inputs: Inputs = INPUTS) -> Polygons | 
     """
     if region.bbox:
         return Polygons(boxes(region.bbox))
+    if isinstance(region.geojson, Inline):
+        return polygons_of(region.geojson.text.encode(), "region.geojson")
+    if isinstance(region.points, Inline):
+        return points_in(region.points.text.encode(), "region.points")
     if region.geojson:
         return polygons_of(inputs.read(region.geojson, "region.geojson"), f"region.geojson: {region.geojson}")
     if region.points:

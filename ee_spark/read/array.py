@@ -45,6 +45,7 @@ def to_xarray(rows: Rows, *, masked: bool = True) -> xr.DataArray:
     Raises:
         ReadError: if the tiles lie on several lattices, or nothing is selected.
     """
+    rows.check_decided()
     images = images_by_time(rows.planned(("image_id", "image_time")))
     dtype = np.result_type(*(float_type(kind) if masked else kind for kind in rows.bands.values()))
     lazy = _patches(rows, images, dtype, masked) if rows.points else _raster(rows, images, dtype, masked)

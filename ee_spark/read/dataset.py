@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ee_spark.boundary import shortened
 from ee_spark.errors import EESparkError, ReadError
+from ee_spark.planner.images import table_schema
 from ee_spark.planner.lattice import Lattice
 from ee_spark.read.block import Block, Blocks
 from ee_spark.read.rows import (
@@ -27,7 +28,7 @@ from ee_spark.read.rows import (
     settings_of,
     store_of,
 )
-from ee_spark.read.selection import Time, period
+from ee_spark.read.selection import Time, box_of, names_of, period
 from ee_spark.status import IN_TILES
 from ee_spark.store import manifest as manifests
 from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
@@ -63,6 +64,8 @@ class Dataset(Rows):
     @cached_property
     def images(self) -> pa.Table:
         """One row per source image: ids, times, version, footprint (WKB), properties (JSON text)."""
+        if not self.parts:
+            return table_schema().empty_table()
         found = self.store.read(IMAGES)
         if found is None:
             raise ReadError(f"{self.path}: has no {IMAGES} yet: its first run is still planning")
@@ -90,8 +93,8 @@ class Dataset(Rows):
     def select(
         self,
         *,
-        time: tuple[Time | None, Time | None] | Time | None = None,
-        bbox: tuple[float, float, float, float] | None = None,
+        time: Sequence[Time | None] | Time | None = None,
+        bbox: Any = None,
         tiles: Names | None = None,
         images: Names | None = None,
         points: Names | None = None,
@@ -102,10 +105,10 @@ class Dataset(Rows):
 
         Args:
             time: ``(start, end)`` in UTC, of which either may be None: ``[start, end)`` of the image's start time; or
-                a day.
-            bbox: west, south, east, north in degrees: tiles that it touches, by their geometry; west > east crosses the
-                antimeridian. So too in datasets of earlier versions, whose boxes are wrong across ±180° and at poles:
-                there the tiles' transforms decide.
+                a day. A text, a ``datetime``, ``date``, ``numpy.datetime64`` or ``pandas.Timestamp``.
+            bbox: west, south, east, north in degrees, or a geometry in degrees, which stands for the box around it:
+                tiles that it touches, by their geometry; west > east crosses the antimeridian. So too in datasets of
+                earlier versions, whose boxes are wrong across ±180° and at poles: there the tiles' transforms decide.
             tiles: tile ids.
             images: image ids.
             points: point ids.
@@ -113,10 +116,10 @@ class Dataset(Rows):
             bands: their names.
 
         Raises:
-            ReadError: for a band that is not there, or points where there are none.
+            ReadError: for a band that is not there, points where there are none, and what is not a time, box or name.
         """
         given = {"tiles": tiles, "images": images, "points": points, "bands": bands}
-        changes: dict[str, Any] = {name: _tuple(names) for name, names in given.items() if names is not None}
+        changes: dict[str, Any] = {name: names_of(names, name) for name, names in given.items() if names is not None}
         for band in changes.get("bands", ()):
             if band not in self.bands:
                 raise ReadError(f"bands: no band {shortened(band)!r}; the bands are {', '.join(self.bands)}")
@@ -124,8 +127,8 @@ class Dataset(Rows):
             raise ReadError(f"points: {self.path} has tiles, not points; select by tiles or bbox")
         if time is not None:
             changes["time"] = period(time)
-        changes |= {"bbox": bbox} if bbox else {}
-        changes |= {"crs": crs} if crs else {}
+        changes |= {"bbox": box_of(bbox)} if bbox is not None else {}
+        changes |= {"crs": names_of(crs, "crs")[0]} if crs is not None else {}
         return replace(self, selection=replace(self.selection, **changes))
 
     def pieces(self) -> list[RowGroup]:
@@ -187,6 +190,7 @@ class Dataset(Rows):
         dtype: str | None = None,
     ) -> PixelDataset:
         """Return the selection as a torch ``IterableDataset``: see :class:`ee_spark.read.torch.PixelDataset`."""
+        self.check_decided()
         from ee_spark.read.torch import PixelDataset
 
         return PixelDataset(self, shuffle=shuffle, seed=seed, columns=columns, dtype=dtype)
@@ -196,7 +200,7 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
     """Open the dataset that a job wrote to ``path`` (a plain path, ``file://``, ``gs://`` or ``s3://``).
 
     ``storage`` is as in a job file, e.g. ``{"anonymous": True}``. It can be opened at any moment, mid-run too, and
-    shows the parts that were there then.
+    shows the parts that were there then. One none of whose runs has found an image yet is empty, and has no bands.
 
     Raises:
         ReadError: if there is none, or it cannot be reached.
@@ -208,8 +212,11 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
         store = store_of(name, settings)
         job = manifests.read(store)
         parts = part_names(store, PIXELS, job) if job else ()
+        undecided = not job and manifests.is_undecided(store)
     except EESparkError as error:
         raise ReadError(f"{name}: cannot be opened: {error}") from None
+    if undecided:
+        return Dataset(name, settings, manifests.undecided(store), ())
     if not job:
         raise ReadError(
             f"{name!r} is not a dataset: it has no _ee_spark/job.json; write the output.path of a job that ran"
@@ -217,7 +224,3 @@ def open_dataset(path: str | os.PathLike[str], storage: Mapping[str, Any] | None
     if not parts:
         raise ReadError(f"{name!r} has no tables yet: its first run is still planning, or was refused")
     return Dataset(name, settings, job, parts)
-
-
-def _tuple(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

@@ -23,8 +23,8 @@ from ee_spark.read.block import Blocks, blocks_of
 from ee_spark.read.selection import Selection
 from ee_spark.store.bounds import check_group, check_table, damage
 from ee_spark.store.georeference import GEOREFERENCE, touches
-from ee_spark.store.manifest import Manifest
-from ee_spark.store.schema import PIXELS, TILES, is_covered, parse_part
+from ee_spark.store.manifest import FIRST_IMAGE, Manifest
+from ee_spark.store.schema import PIXELS, TILES, Layout, is_covered, parse_part
 
 LATTICE = "lattice.key"
 """A column that no table stores: the key of the lattice on which a row's tile lies, as its part's name has it.
@@ -109,6 +109,15 @@ class Rows:
         planes = {*(band.name for band in self.frozen.bands), *self.frozen.validity}
         return [name for name in self._schema.names if name not in planes and name not in WIDE]
 
+    def check_decided(self) -> None:
+        """Refuse a dataset none of whose runs has found an image: it has no bands that could be shown or written.
+
+        Raises:
+            ReadError: so.
+        """
+        if not self.parts:
+            raise ReadError(f"{self.path}: no run of it has found an image yet, so that it has no bands; {FIRST_IMAGE}")
+
     def with_bands(self, bands: Sequence[str]) -> Self:
         """Return the same rows with only these of their bands."""
         return replace(self, selection=replace(self.selection, bands=tuple(bands)))
@@ -119,6 +128,9 @@ class Rows:
 
     def tiles(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return rows of ``tiles``: what became of each planned (tile, image) of the selection."""
+        if not self.parts:
+            nothing = Layout("", self.frozen).tiles.empty_table()
+            return nothing if columns is None else self._with_lattice(nothing, columns)
         names = self._wanted(part_names(self.store, TILES, self.manifest))
         if not names:
             raise DamagedError(f"{self.path}/{TILES}: has no part of this job; ee-spark verify says what is wrong")
@@ -187,12 +199,17 @@ class Rows:
 
     @cached_property
     def _schema(self) -> pa.Schema:
+        if not self.parts:  # no run has found an image yet
+            return Layout("", self.frozen).pixels
         with damage(f"{self.path}/{self.parts[0]}"):
             return _fragment(self.path, self.settings, self.parts[0]).physical_schema
 
     def _no_rows(self, columns: Sequence[str]) -> pa.Table:
-        empty = self._schema.empty_table()
-        return empty.append_column(LATTICE, pa.array([], pa.string())).select(list(columns))
+        return self._with_lattice(self._schema.empty_table(), columns)
+
+    @staticmethod
+    def _with_lattice(nothing: pa.Table, columns: Sequence[str]) -> pa.Table:
+        return nothing.append_column(LATTICE, pa.array([], pa.string())).select(list(columns))
 
     def _wanted(self, names: Sequence[str]) -> list[str]:
         """Return those of the parts that may hold rows on the lattice that is wanted, and the one without rows."""

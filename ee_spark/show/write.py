@@ -36,6 +36,7 @@ def write(path: str, out: str, storage: Mapping[str, Any] | None = None) -> str:
     if find_spec("matplotlib") is None:
         raise missing_extra("report", "matplotlib", "local")
     dataset = open_dataset(path, storage)
+    dataset.check_decided()
     check_output(out, "--out", dataset.settings)  # now, not after all pixels are read
     data, what = _shown(dataset, ending in PICTURE)
     try:

@@ -18,17 +18,20 @@ from ee_spark.boundary import shown
 from ee_spark.errors import DamagedError, JobError, ReadError, StoreError
 from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
+from ee_spark.planner.difference import difference
 from ee_spark.planner.frozen import LONGEST, Frozen
-from ee_spark.planner.plan import Plan, difference
+from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
+from ee_spark.planner.tile import Shape
 from ee_spark.store import exceeded
 from ee_spark.store.bounds import damage, json_of
 from ee_spark.store.life import prefix_of
 from ee_spark.store.part import zero_rows
-from ee_spark.store.schema import JOB, PIXELS, SUCCESS, TILES, Layout
+from ee_spark.store.schema import JOB, PIXELS, RUNS, SUCCESS, TILES, Layout
 from ee_spark.version import __version__
 
 SPEC = 1
+FIRST_IMAGE = "the first run that does decides bands and types, and writes them"
 _LIFE = re.compile(r"[0-9a-f]{8,64}")
 """A fingerprint, or a life's nonce: parts are found, and removed, by its beginning."""
 
@@ -134,13 +137,26 @@ def required(store: Store) -> Manifest:
     """Return the dataset's manifest.
 
     Raises:
-        ReadError: if there is no dataset.
+        ReadError: if there is no dataset, or no run of it has found an image yet.
         DamagedError, StoreError: as :func:`read` does.
     """
     found = read(store)
-    if found is None:
-        raise ReadError(f"{store.root!r} is not a dataset: it has no {JOB}; write the output.path of a job that ran")
-    return found
+    if found is not None:
+        return found
+    if is_undecided(store):
+        raise ReadError(f"{store.root!r} has no tables yet: no run of it has found an image; {FIRST_IMAGE}")
+    raise ReadError(f"{store.root!r} is not a dataset: it has no {JOB}; write the output.path of a job that ran")
+
+
+def is_undecided(store: Store) -> bool:
+    """Return True where runs left records, and no table: none found an image, so that nothing is decided."""
+    return bool(store.list(f"{RUNS}/")) and not store.list(f"{PIXELS}/") and not store.list(f"{TILES}/")
+
+
+def undecided(store: Store) -> Manifest:
+    """Return what stands for the manifest of a dataset none of whose runs has found an image: no bands, no rows."""
+    frozen = Frozen("computePixels", (), "none", Shape(1, 1), None, "", 1, 1)
+    return Manifest(store.root.rpartition("/")[2], "", {}, frozen, (), {})
 
 
 def claim(store: Store, plan: Plan) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ee_spark.store.schema import STATISTICS, Layout
+from ee_spark.store.schema import Layout
 
 Planes = Mapping[str, npt.NDArray[Any]]
 """Planes of several blocks by column name, each (rows, pixels)."""
@@ -22,14 +22,16 @@ BLOCK_PIXELS = 1 << 16
 
 def measured_names(layout: Layout) -> list[str]:
     """Return the columns of ``tiles`` that :func:`measure` fills."""
-    return ["valid_count", *(f"{band.name}_{name}" for band in layout.frozen.bands for name in STATISTICS), "crc32c"]
+    bands = layout.frozen.bands
+    return ["valid_count", *(item.name for band in bands for item in layout.statistics(band.name)), "crc32c"]
 
 
 def measure(planes: Planes, layout: Layout) -> pa.Table:
     """Return valid_count, statistics over valid pixels and crc32c of each row of ``planes``.
 
-    Statistics are min, max, mean and population standard deviation in float64, null where no pixel is valid, or
-    where validity is not known (``mask: none``). The checksum is over the pixels as little-endian bytes, bands in
+    Statistics are min, max, mean and population standard deviation in float64 of the valid pixels that are a number,
+    null where none is, or where validity is not known (``mask: none``); bands of floats have the count of valid pixels
+    that are not a number too. The checksum is over the pixels as little-endian bytes, bands in
     order, then validity.
     """
     count = len(next(iter(planes.values())))
@@ -40,7 +42,7 @@ def measure(planes: Planes, layout: Layout) -> pa.Table:
         if good is not None:
             every = good if every is None else every & good
             found = _statistics(planes[band.name], good)
-            columns |= {f"{band.name}_{name}": values for name, values in zip(STATISTICS, found, strict=True)}
+            columns |= {item.name: values for item, values in zip(layout.statistics(band.name), found, strict=False)}
     if every is not None:
         columns["valid_count"] = pa.array(np.count_nonzero(every, axis=1).astype(np.int64))
     kinds = {item.name: item.type for item in layout.telemetry}
@@ -68,12 +70,16 @@ def checksums(planes: list[npt.NDArray[Any]]) -> list[str]:
 
 
 def _statistics(plane: npt.NDArray[Any], good: Good) -> list[pa.Array]:
-    """Return minimum, maximum, mean and standard deviation over the good pixels of each row.
+    """Return minimum, maximum, mean and standard deviation over the good pixels of each row, and how many are NaN.
 
-    Pixels that are not good are given the value of the row's first good one, and all are counted from that: then they
-    are in nobody's way, and weigh nothing.
+    NaN is a value that the service gave and no number: the others are of the rest. Pixels that do not count are given
+    the value of the row's first that does, and all are measured from that: then they are in nobody's way, and weigh
+    nothing.
     """
     rows, pixels = plane.shape
+    missing = np.zeros(rows, np.int64)
+    if plane.dtype.kind == "f" and (unknown := np.isnan(plane) & good).any():
+        missing, good = np.count_nonzero(unknown, axis=1), good & ~unknown
     low, high, mean, deviation = np.zeros((4, rows))
     count, step = np.count_nonzero(good, axis=1), max(1, BLOCK_PIXELS // pixels)
     origins = plane[np.arange(rows), good.argmax(axis=1)]
@@ -89,7 +95,7 @@ def _statistics(plane: npt.NDArray[Any], good: Good) -> list[pa.Array]:
             mean[part] = np.where(np.isinf(origin[:, 0]), low[part] + high[part], origin[:, 0] + shift)
             square = np.square(work, out=work).sum(1) / number  # no BLAS: it would start threads
             deviation[part] = np.sqrt(np.maximum(square - shift * shift, 0))
-    return [pa.array(values, mask=count == 0) for values in (low, high, mean, deviation)]
+    return [*(pa.array(values, mask=count == 0) for values in (low, high, mean, deviation)), pa.array(missing)]
 
 
 def _with(values: npt.NDArray[Any], keep: Good, other: npt.NDArray[Any]) -> npt.NDArray[Any]:

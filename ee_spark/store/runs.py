@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ee_spark.errors import DamagedError, StoreError
-from ee_spark.job import JobConfig
+from ee_spark.job import Inline, JobConfig
 from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.objects.names import is_run_id
@@ -223,6 +223,9 @@ def _job(config: JobConfig) -> dict[str, Any]:
     engine = job["earth_engine"]
     engine["credentials"] = engine["credentials"].partition(":")[0]
     engine["emulator"].pop("catalog", None)
+    for key in ("geojson", "points"):
+        if isinstance(getattr(config.region, key), Inline):
+            job["region"][key] = "given in the job"  # the record has what it holds, beside
     return job
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ee_spark.planner.columns import FETCHED, KEYS, PART, POINT_KEYS, WRITTEN
+from ee_spark.planner.columns import FETCHED, KEYS, NANS, PART, POINT_KEYS, STATISTICS, WRITTEN
 from ee_spark.planner.columns import list_of as list_of
 from ee_spark.planner.frozen import Frozen
 from ee_spark.planner.validity import Validity, validity_of_columns
@@ -33,7 +33,6 @@ GROUP_BYTES = 32 * 2**20
 GROUP_ROWS = 4096
 PART_TILES = 4096
 
-STATISTICS = ("min", "max", "mean", "stddev")
 GEO = "geo"
 CALENDAR = {"org.apache.spark.version": "3.5.0"}
 """By which Spark 3.5 knows that times before 1900 count days as all others do, and not as Spark 2 did.
@@ -160,8 +159,13 @@ class Layout:
     @cached_property
     def telemetry(self) -> list[pa.Field]:
         """The columns of ``tiles`` that a ledger carries for every committed tile."""
-        names = [f"{band.name}_{statistic}" for band in self.frozen.bands for statistic in STATISTICS]
-        return [*FETCHED, *(pa.field(name, pa.float64()) for name in names), *WRITTEN]
+        return [*FETCHED, *(item for band in self.frozen.bands for item in self.statistics(band.name)), *WRITTEN]
+
+    def statistics(self, band: str) -> list[pa.Field]:
+        """Return the columns of ``tiles`` that hold the statistics of a band."""
+        found = [pa.field(f"{band}_{name}", pa.float64()) for name in STATISTICS]
+        counts = self.frozen.nans and self.planes[band].kind == "f"
+        return [*found, pa.field(f"{band}_{NANS}", pa.int64())] if counts else found
 
     @cached_property
     def tiles(self) -> pa.Schema:

@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from object_servers import BUCKET, gcs_server, s3_server, settings_for
@@ -117,6 +120,55 @@ def test_selections_are_plain_filters(opened: Dataset, data: st.DataObject) -> N
     ]
     assert [(block.tile_id, block.image_id) for block in found] == wanted
     assert len(found.to_numpy()) == len(wanted)
+
+
+def test_times_and_boxes_of_other_libraries_are_selections_too(opened: Dataset) -> None:
+    def keys(**wanted: object) -> list[tuple[str, str]]:
+        return [(block.tile_id, block.image_id) for block in opened.select(**wanted)]  # type: ignore[arg-type]
+
+    date = next(iter(opened)).time
+    assert date is not None
+    text, day = f"{date:%Y-%m-%d}", date.date()
+    found = keys(time=text)
+    assert 0 < len(found) < len(keys())
+    for same in (np.datetime64(text), pd.Timestamp(text), day, np.str_(text), date.replace(hour=0, minute=0, second=0)):
+        assert keys(time=same) == found
+    following = day + dt.timedelta(days=1)
+    for pair in ((text, str(following)), [np.datetime64(f"{text}T00:00:00.000000000"), following]):
+        assert keys(time=pair) == found
+    midnight = pd.Timestamp(text, tz="UTC").tz_convert("America/New_York")
+    assert keys(time=midnight) == found
+    box = shapely.box(-106.94, 40.27, -106.92, 40.29)
+    some = keys(bbox=box.bounds)
+    assert 0 < len(some) < len(keys())
+    for same in (box, geopandas.GeoSeries([box], crs=4326), np.array(box.bounds), list(box.bounds)):
+        assert keys(bbox=same) == some
+    tile = found[0][0]
+    assert keys(tiles=np.array([tile])) == keys(tiles=tile) == keys(tiles=iter([tile]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"time": np.datetime64("NaT")}, "is not a date; write e.g. 2020-01-01"),
+        ({"time": pd.NaT}, "time: "),
+        ({"time": 20200101}, "time: 20200101 is not a date"),
+        ({"time": "soon"}, "time: 'soon' is not a date"),
+        ({"time": ("2020-01-01",)}, "is not a date or (start, end)"),
+        ({"bbox": (1, 2, 3)}, "is not four numbers; write (west, south, east, north)"),
+        ({"bbox": "here"}, "bbox: 'here' is not four numbers"),
+        ({"bbox": (0, 10, 1, 5)}, "south lies below north"),
+        ({"bbox": (0, float("nan"), 1, 5)}, "bbox: 0, nan, 1, 5 is not west, south, east, north"),
+        ({"tiles": 7}, "tiles: 7 is not a name"),
+        ({"images": ["a", None]}, "images: None is not a name"),
+        ({"bands": 3}, "bands: 3 is not a name"),
+        ({"crs": 4326}, "crs: 4326 is not a name"),
+    ],
+)
+def test_what_is_no_selection_is_one_line(opened: Dataset, wanted: dict[str, object], said: str) -> None:
+    with pytest.raises(ReadError) as caught:
+        opened.select(**wanted)  # type: ignore[arg-type]
+    assert said in str(caught.value)
 
 
 def test_a_selection_reads_only_row_groups_that_may_hold_it(opened: Dataset) -> None:

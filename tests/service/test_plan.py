@@ -16,8 +16,8 @@ from places import REPO
 
 import ee_emulator as emulator
 from ee_spark.errors import JobError
+from ee_spark.planner.difference import difference
 from ee_spark.planner.frozen import Frozen
-from ee_spark.planner.plan import difference
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 
@@ -264,6 +264,21 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
         (
             {"source": {"collection": "SAME"}, "pixels": {"mask": "fill", "fill": 0.5}},
             "pixels.fill: 'B1' is int16, which cannot hold 0.5",
+        ),
+        (
+            {"source": {"collection": "SAME"}, "pixels": {"mask": "fill", "fill": 1e300}},
+            "cannot hold 1e+300; write a value from -32768 to 32767, or pixels.dtype: {B1: float64}",
+        ),
+        (
+            {"source": {"collection": "SAME"}, "pixels": {"mask": "fill", "fill": 0.1, "dtype": {"B1": "float32"}}},
+            "pixels.fill: 'B1' is float32, which holds 0.1 as 0.10000000149011612; write a number that",
+        ),
+        (
+            {
+                "source": {"collection": "SAME"},
+                "pixels": {"mask": "fill", "fill": 2**24 + 1, "dtype": {"B1": "float32"}},
+            },
+            "pixels.fill: 'B1' is float32, which holds 16777217 as 16777216.0",
         ),
         (
             {"source": {"collection": "SAME"}, "pixels": {"mask": "fill", "fill": {"B2": 0}}},

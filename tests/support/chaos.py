@@ -197,18 +197,23 @@ class Round:
 
     def plant_notes(self, _: float) -> bool:
         """Notes of lanes and of a run that nobody knows, among those of runs that live."""
-        for run in {"20200101T000000Z", *(entry.name.split("/")[2] for entry in self.store.list("_ee_spark/lanes/"))}:
+        for run in {"20200101T000000Z", *(name.split("/")[2] for name in self._notes())}:
             self._plant(f"_ee_spark/lanes/{run}/r0-l7-c3", b"{}")
         return True
 
     def plant_pickle(self, _: float) -> bool:
         """What would make a file outside, if anybody unpickled it, under every name that a slice may have."""
         evil = b"cposix\nsystem\n(S'touch " + str(self.outside / "owned").encode() + b"'\ntR."
-        for entry in self.store.list("_ee_spark/lanes/"):
-            folder = entry.name.rpartition("/")[0]
+        for name in self._notes():
+            folder = name.rpartition("/")[0]
             for lane in range(3):
                 self._plant(f"{folder}/r0-l{lane}.arrow", evil)
         return True
+
+    def _notes(self) -> list[str]:
+        with suppress(StoreError):  # the folder is a link at this moment
+            return [entry.name for entry in self.store.list("_ee_spark/lanes/")]
+        return []
 
     def _plant(self, name: str, data: bytes) -> None:
         with suppress(StoreError):  # a folder on the way is a link at this moment
@@ -427,6 +432,8 @@ def main() -> None:
     if not seeds:
         print("nothing left to play")
         return
+    if given.keep:
+        given.keep.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="chaos-", dir=given.keep))
     os.environ.update(AWS_ACCESS_KEY_ID="chaos", AWS_SECRET_ACCESS_KEY="chaos", AWS_EC2_METADATA_DISABLED="true")
     began, running = time.monotonic(), []

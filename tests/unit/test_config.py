@@ -151,6 +151,11 @@ REFUSED = [
     ({"source": {"image": "a.py:f"}, "grid.align": "asset"}, "grid.align: asset needs stored images"),
     # pixels
     ({"pixels.mask": "fill"}, "job: pixels: mask: fill and fill: NUMBER go together; write both or neither"),
+    (
+        {"pixels": {"mask": "fill", "fill": float("nan")}},
+        "pixels.fill: got nan, which Earth Engine cannot put in place",
+    ),
+    ({"pixels": {"mask": "fill", "fill": {"a": float("nan")}}}, "write mask: band, and no fill"),
     ({"pixels.fill": 0}, "job: pixels: mask: fill and fill: NUMBER go together"),
     ({"pixels.dtype": {"a": "int64"}}, "job: pixels: dtype.a: 'int64' is not a valid type; write one of uint8, int8"),
     ({"pixels.images_per_request": 0}, "job: pixels.images_per_request: got 0"),

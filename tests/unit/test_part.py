@@ -86,6 +86,27 @@ def test_bands_masks_count_pixels_that_are_valid_in_all_bands() -> None:
     assert (found["valid_count"], found["a_min"], found["a_mean"], found["b_max"]) == (2, 5, 7, 4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_statistics_leave_out_what_is_not_a_number_and_count_it(dtype: str, share: float) -> None:
+    mine = layout([("a", dtype), ("b", "uint16")], side=4)
+    mine = replace(mine, frozen=replace(mine.frozen, nans=True))
+    planes = block(mine, 7, valid=0.7)
+    random = np.random.default_rng(7)
+    planes["a"][random.random(planes["a"].shape) < share] = np.nan
+    entry = part(mine, [replace(row(mine, 0), block=planes)]).ledger.committed.to_pylist()[0]
+    good = planes["valid"] > 0
+    values = planes["a"][good].astype(np.float64)
+    assert (entry["valid_count"], entry["a_nan_count"]) == (good.sum(), np.isnan(values).sum())
+    assert "b_nan_count" not in entry  # integers have none
+    found = [entry[f"a_{name}"] for name in ("min", "max", "mean", "stddev")]
+    if share == 1:
+        assert found == [None] * 4
+    else:
+        right = [np.nanmin(values), np.nanmax(values), np.nanmean(values), np.nanstd(values)]
+        assert found == pytest.approx(right, rel=1e-9, abs=1e-9)
+
+
 @pytest.mark.parametrize("fill", [-9999.0, float("nan"), 0.5])
 def test_a_fill_value_is_no_pixel(fill: float) -> None:
     mine = layout([("a", "float32")], mask="fill", side=2)

@@ -29,7 +29,7 @@ RULES = Rules(
         ("config", "emulator"),
         ("objects", "client"),
         ("tokens",),
-        ("job", "core_yaml", "connections", "answers", "json_answers"),
+        ("job", "core_yaml", "connections", "answers", "json_answers", "geometries"),
         ("usage",),
         ("boundary",),
         ("logs", "hosts", "limits", "status", "gdal"),
