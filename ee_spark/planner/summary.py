@@ -176,4 +176,7 @@ def _hours(hours: float) -> str:
         return f"{hours:,.1f} hours"
     if hours >= 1 / 60:
         return f"{hours * 60:.1f} minutes"
-    return f"{hours * 3600:.0f} seconds" if hours * 3600 >= 1.5 else "a second"
+    seconds = hours * 3600
+    if seconds < 0.1:
+        return "less than 0.1 seconds"
+    return f"{seconds:.1f} seconds" if seconds < 9.95 else f"{seconds:.0f} seconds"

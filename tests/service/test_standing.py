@@ -91,7 +91,7 @@ def test_a_complete_dataset_is_asked_for_nothing(far: Far, tmp_path: Path) -> No
     assert data["requests_in_all"] == done.planned
     assert f"there already  {done.planned:,} " in text
     assert "a run now asks for nothing" in text
-    assert "0 seconds" not in text
+    assert "  none  " in next(line for line in text.splitlines() if line.startswith("time"))
     assert tree(tmp_path) == before, "a plan writes nothing"
     again = run(given)
     assert (again.requests, again.skipped) == (0, done.planned)
@@ -206,6 +206,10 @@ def test_times_are_told_by_quota_and_by_latency(far: Far, tmp_path: Path) -> Non
         line = next(line for line in table(plan).splitlines() if line.startswith("time"))
         assert "at 6,000 requests per minute" in line
         assert "at 8 in flight and" in line
+        slow, quota = data["hours_at_latency"] * 3600, data["hours_at_quota"] * 3600
+        assert slow > quota
+        assert f"  {slow:.1f} seconds or more " in line
+        assert f" {quota:.1f} seconds at 6,000 requests per minute; {slow:.1f} seconds at 8 in flight" in line
     begun = time.monotonic()
     done = run(job(far, tmp_path / "computePixels"))
     assert done.fetch_seconds <= time.monotonic() - begun
