@@ -119,6 +119,15 @@ def test_a_single_one_is_told_so_too_where_the_job_names_no_bands(url: str, tmp_
     assert refused.value.mapping == {"band_height": "height", "plain": "plain"}
 
 
+def test_several_that_the_job_names_are_told_together(url: str, tmp_path: Path) -> None:
+    named = job_file(url, tmp_path, bands=["2m-temperature", "B4", "wind speed (u)", "10", "a b"])
+    ran = CliRunner().invoke(main, ["plan", "--config", str(named)])
+    assert ran.exit_code == 2
+    [line] = ran.stderr.splitlines()
+    assert "bands: 4 of 5 are not valid column names ('2m-temperature', 'wind speed (u)', '10', …)" in line
+    assert "ee-spark plan --json prints names for all" in line
+
+
 names = st.lists(
     st.one_of(st.sampled_from([*BANDS, "Crs", "BBOX", "valid", "status", "b_10", "10_"]), st.text(max_size=8)),
     min_size=1,
