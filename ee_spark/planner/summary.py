@@ -86,7 +86,7 @@ def table(plan: Plan) -> str:
         ),
         ("pairs", f"{data['pairs']:,}", f"{data['pairs_not_touched']:,} more do not touch: not asked for"),
         *_standing(plan),
-        ("requests", f"{data['requests']:,}", _packs(data)),
+        ("requests", f"{'' if data['standing_exact'] else 'about '}{data['requests']:,}", _packs(data)),
         ("raw pixels", _size(data["raw_bytes"]), f"in {data['chunks']:,} chunks"),
         ("time", *_time(plan, data)),
         ("lanes", *_lanes(data)),

@@ -164,6 +164,7 @@ def test_of_too_many_ledgers_some_say_how_it_is(far: Far, tmp_path: Path) -> Non
     assert found.committed == pytest.approx(exact.committed, rel=0.3)
     text = table(ee_spark.planner.plan.replace(plan, standing=found))
     assert f"about {found.new:,}" in text
+    assert f"requests       about {found.requests:,}" in text
     assert "reckoned from some" in text
 
 
