@@ -105,6 +105,8 @@ def emulator(master: str) -> Finding:
 def project(job: JobConfig) -> Finding:
     """A Cloud project, whose quota is used."""
     name = job.earth_engine.project
+    if not name and Service.of(job).anonymous:
+        return Finding("project", "none needed: only Google's endpoints count requests by it")
     if name in ("", "my-project"):
         return Finding(
             "project",
