@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from ee_spark.boundary import shown
 from ee_spark.hosts import ENDPOINTS, is_endpoint
 from ee_spark.limits import MAX_SIDE
 
@@ -472,6 +473,13 @@ def _check_bands(bands: tuple[str, ...] | dict[str, str] | None) -> None:
     if not bands:
         raise _refuse("bands is empty; name at least one band, or leave it out")
     names = list(bands)
+    bad = [name for name in names if not re.fullmatch(NAME, name)]
+    if len(bad) > 1:
+        named = ", ".join(shown(name) for name in bad[:3]) + (", …" if len(bad) > 3 else "")
+        raise _refuse(
+            f"bands: {len(bad):,} of {len(names):,} are not valid column names ({named}); leave bands out, and "
+            "ee-spark plan --json prints names for all, ready for the job file (key bands)"
+        )
     for name in names:
         if not re.fullmatch(NAME, name):
             raise _refuse(f"bands: {name!r} is not a valid column name; rename it: bands: {{a_name: {name}}}")

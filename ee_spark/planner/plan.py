@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.boundary import shown
 from ee_spark.client import Client, Service
 from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
@@ -32,15 +31,13 @@ from ee_spark.planner.limits import check, check_asked, check_graphs, check_grid
 from ee_spark.planner.listing import Listed, refused, stored
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
-from ee_spark.planner.probe import Field, probe_image
+from ee_spark.planner.probe import Field, Probes
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
+from ee_spark.planner.standing import Standing
 from ee_spark.planner.tile import Shape
 from ee_spark.planner.unseen import check_seen, unseen
 from ee_spark.planner.versions import Versions
-
-NAMED, SHOWN = 3, 30
-"""Keys that a difference names, and characters of each value."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,8 @@ class Plan:
     ``graphs`` are the graphs to send: none for getPixels, the template of all stored images, or one for each computed
     image. ``notes`` explain each decision as (what, value, why). ``spared`` are pairs that an image's raster
     touches and only its footprint took away, cut as ``pairs`` are. ``resumed``: a dataset's first plan was made before.
+    ``latency`` is what a probe of one pixel took, in seconds; ``standing`` what the dataset has of the pairs, where
+    that was looked at and there is one.
     """
 
     config: JobConfig
@@ -65,6 +64,8 @@ class Plan:
     notes: tuple[Note, ...]
     spared: Pairs
     resumed: bool = False
+    latency: float | None = None
+    standing: Standing | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -198,7 +199,8 @@ def make(
     )
     notes = [("method", method, why_method), *images.notes]
     alignment = choose_lattices(config, images, frozen, region)
-    bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen, versions)
+    probes = Probes(client, config.pixels.format)
+    bands = choose_bands(config, probes, images, graphs, region, alignment.layers, frozen, versions)
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
@@ -232,8 +234,13 @@ def make(
     )
     check(fixed, config.pixels, plan.graphs, resumed=plan.resumed)
     if pairs.count:
-        _probe_last(plan, client, versions)
-    return replace(plan, frozen=replace(plan.frozen, versions=versions.known), notes=(*plan.notes, *versions.notes()))
+        _probe_last(plan, probes, versions)
+    return replace(
+        plan,
+        frozen=replace(plan.frozen, versions=versions.known),
+        notes=(*plan.notes, *versions.notes()),
+        latency=probes.latency,
+    )
 
 
 def choose_method(config: JobConfig) -> tuple[str, str]:
@@ -269,21 +276,6 @@ def choose_shape(config: JobConfig, bands: Sequence[Band], frozen: Frozen | None
     return Shape(side, side, margin), [("tile", f"{side} pixels", "proposed: grid.tile is not given")]
 
 
-def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``.
-
-    Three keys are named, their values shortened, and how many more there are.
-    """
-    keys = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
-    named = [f"{key}: {_short(mine.get(key))} here, {_short(theirs.get(key))} there" for key in keys[:NAMED]]
-    return "; ".join([*named, *([f"and {len(keys) - NAMED} more"] if len(keys) > NAMED else [])])
-
-
-def _short(value: object) -> str:
-    text = shown(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
 def _pairs(
     region: Polygons | Points, images: Images, layers: Sequence[Layer], frozen: Frozen, choice: Choice, *, snap: bool
 ) -> tuple[Pairs, Pairs, int, int]:
@@ -315,7 +307,7 @@ def _covers_some(
     return pairs.count > 0
 
 
-def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:
+def _probe_last(plan: Plan, probes: Probes, versions: Versions) -> None:
     """Ask for one pixel exactly as the tiles will be asked for; of another where there is no image."""
     chunk = plan.pairs.chunk(0)
     fields: Sequence[Field] = ()
@@ -327,9 +319,7 @@ def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:
         pixel = asked.part(asked.width // 2, asked.height // 2, 1, 1)
         asking = partial(plan.recipe.call, name, graph=graph, window=pixel)
         try:
-            fields = versions.probe(
-                partial(probe_image, client, asking, plan.config.pixels.format), name, version, graph
-            )
+            fields = versions.probe(partial(probes.image, asking), name, version, graph)
             break
         except ServiceError as error:
             if not is_nothing(error, name, graph):

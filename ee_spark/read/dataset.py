@@ -83,6 +83,13 @@ class Dataset(Rows):
             return {"planned": sum(counts.values()), **{name: counts.get(name, 0) for name in map(str, IN_TILES)}}
         raise AssertionError("damage raises")
 
+    @cached_property
+    def empty_reasons(self) -> dict[str, int]:
+        """How many of the empty tiles are ``masked``, have ``no_image``, or lie ``outside_clip``."""
+        from ee_spark.read.empties import empty_reasons
+
+        return empty_reasons(self)
+
     def select(
         self,
         *,

@@ -304,7 +304,7 @@ def open_logs(store: Store, layout: Layout, chunks: Iterable[str], *, tiles: boo
         for chunk in chunks:
             now = time.monotonic()
             if now > expires:
-                listed, expires = _listing(store, layout), now + FRESH_SECONDS
+                listed, expires = listing(store, layout), now + FRESH_SECONDS
             names, has_tiles = listed[PIXELS].get(chunk, []), tiles and chunk in listed[TILES]
             ahead.append((pool.submit(opened, chunk, names, has_tiles), now))
             if len(ahead) == AHEAD:
@@ -315,7 +315,7 @@ def open_logs(store: Store, layout: Layout, chunks: Iterable[str], *, tiles: boo
         pool.shutdown(cancel_futures=True)
 
 
-def _listing(store: Store, layout: Layout) -> dict[str, dict[str, list[str]]]:
+def listing(store: Store, layout: Layout) -> dict[str, dict[str, list[str]]]:
     """Return the names of the job's parts that are there, by table and chunk."""
     found: dict[str, dict[str, list[str]]] = {PIXELS: {}, TILES: {}}
     for table, by_chunk in found.items():

@@ -18,8 +18,9 @@ from ee_spark.boundary import shown
 from ee_spark.errors import DamagedError, JobError, ReadError, StoreError
 from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
+from ee_spark.planner.difference import difference
 from ee_spark.planner.frozen import LONGEST, Frozen
-from ee_spark.planner.plan import Plan, difference
+from ee_spark.planner.plan import Plan
 from ee_spark.planner.points import Points
 from ee_spark.planner.tile import Shape
 from ee_spark.store import exceeded
