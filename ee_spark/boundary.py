@@ -45,8 +45,9 @@ log = logging.getLogger(__name__)
 def reading(key: str, value: object = None, what: str = "cannot be read", *, code: bool = False) -> Iterator[None]:
     """Turn any error of the block into ``JobError("key: value: what (the error in one line)")``.
 
-    Our own errors pass. ``code``: the block runs the user's own code, so the error's type and where it was raised are
-    told too, and ``sys.exit`` is an error like any other. The traceback is logged, at the level debug.
+    What only a programmer understands is left out of the line. Our own errors pass. ``code``: the block runs the user's
+    own code, so the error's type and where it was raised are told too, and ``sys.exit`` is an error like any other. The
+    traceback is logged, at the level debug.
 
     Raises:
         JobError: for whatever the block raises.
@@ -60,7 +61,8 @@ def reading(key: str, value: object = None, what: str = "cannot be read", *, cod
         if code:
             raise failed(place, what, error) from None
         log.debug("%s: %s", key, what, exc_info=True)
-        raise JobError(f"{place}: {what} ({_said(error)})") from None
+        why = _said(error)
+        raise JobError(f"{place}: {what} ({why})" if why else f"{place}: {what}") from None
 
 
 def failed(place: str, what: str, error: BaseException, file: str = "") -> JobError:
@@ -216,8 +218,11 @@ def _iso(value: dt.date) -> str:
 
 
 def _said(error: BaseException) -> str:
+    """Return what an error says; nothing of one that speaks of Python, as where a list is missing or too short."""
     if isinstance(error, KeyError):
         return f"no {one_line(error)}"
+    if isinstance(error, TypeError | IndexError | AttributeError) or "to unpack" in str(error):
+        return ""
     return one_line(error, SHOWN)
 
 

@@ -20,6 +20,15 @@ from ee_spark.geometries import geojson_of, is_points
 from ee_spark.job import Inline, JobConfig
 from ee_spark.objects import Settings, is_local, local_path, read_input
 
+_KINDS = {
+    "dict_type": "input should be a mapping",
+    "model_type": "input should be a mapping",
+    "tuple_type": "input should be a list",
+    "string_type": "input should be a text",
+    "int_type": "input should be a whole number",
+    "int_parsing": "input should be a whole number",
+}
+"""What should have been written, by the kind of error: YAML's words, not Python's."""
 MOST_BYTES = 1_000_000
 """Bytes of a job file."""
 
@@ -142,10 +151,13 @@ def _explain(error: ValidationError) -> str:
     wanted = f"; write {field}" if field else ""
     if problem["type"] == "missing":
         return f"{where}: missing{wanted}"
-    message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
+    rule = problem["type"] == "value_error"
+    message = str(problem["ctx"]["error"]) if rule else _KINDS.get(problem["type"], problem["msg"])
     given = problem["input"]
-    if isinstance(given, (dict, BaseModel)):  # a rule over a whole section says itself what was given
+    if rule and isinstance(given, (dict, BaseModel)):  # a rule over a whole section says itself what was given
         return f"{where}: {message}" if path else message
+    if isinstance(given, dict):
+        return f"{where}: got a mapping: {one_line(message[:1].lower() + message[1:], 150)}{wanted}"
     return f"{where}: got {shown(given)}: {one_line(message[:1].lower() + message[1:], 150)}{wanted}"
 
 

@@ -157,13 +157,24 @@ def _message(status: int, body: bytes) -> str:
     return message or f"HTTP {status} without a message"
 
 
+def _plainly(thing: object) -> str:
+    """Return the text of an error, of some that Python raises in words for those who do not write it."""
+    if isinstance(thing, UnicodeDecodeError):
+        byte = thing.object[thing.start]
+        return f"byte {byte:#04x} at {thing.start:,} is not {thing.encoding.upper()}: {thing.reason}"
+    text = str(thing)
+    if isinstance(thing, ValueError) and text.startswith("Exceeds the limit ("):
+        return "a number of more than 4,300 digits"
+    return text
+
+
 def one_line(thing: object, limit: int | None = 500) -> str:
     """Return an error's or message's text as one line of at most ``limit`` characters; an error without one by name.
 
     Characters that do not print, which may hide a message or end it, are written as escapes. Nothing is raised.
     """
     try:
-        text = str(thing)
+        text = _plainly(thing)
     except Exception:  # of the user's own error, or of a number of more digits than Python writes
         text = f"{type(thing).__name__} that cannot be written"
     text = " ".join(text[: 4 * limit if limit else None].split())[:limit]

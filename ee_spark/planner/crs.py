@@ -60,8 +60,10 @@ def check_horizontal(name: str) -> None:
     kind = wkt_of(name).partition("[")[0]
     third = ",3]" in wkt_of(name).replace(" ", "")
     if kind == "COMPOUNDCRS" or third or not (found.is_geographic or found.is_projected):
-        what = {"GEODCRS": "geocentric", "VERTCRS": "one of heights", "ENGCRS": "a local one"}.get(kind, "with heights")
-        raise JobError(f"grid.crs: {shown(name)} is {what}, and pixels need one of two axes; write e.g. EPSG:32610")
+        what = {"GEODCRS": "geocentric", "VERTCRS": "a CRS of heights", "ENGCRS": "a local one"}.get(
+            kind, "with heights"
+        )
+        raise JobError(f"grid.crs: {shown(name)} is {what}, and pixels need a CRS with two axes; write e.g. EPSG:32610")
 
 
 def metres_of_unit(crs: str) -> float:

@@ -181,7 +181,8 @@ def _texts(task: Task) -> Iterator[str]:
         if inspect.iscoroutine(image):
             image.close()  # which else warns that nobody awaited it
         if not isinstance(image, ee.ComputedObject):
-            raise JobError(f"{task.key}: {task.name} returned {type(image).__name__}; return an ee.Image")
+            kind = "None" if image is None else type(image).__name__
+            raise JobError(f"{task.key}: {task.name} returned {kind}; return an ee.Image")
         yield serialised(f"{task.key}: {task.name}", image if isinstance(image, ee.Image) else ee.Image(image))
 
 

@@ -305,7 +305,7 @@ def test_bands_are_those_that_every_image_has_and_may_be_renamed(world):
         ({"source": {"image": "maps.py:number"}}, "maps.py:number returned int; return an ee.Image"),
         (
             {"source": {"collection": "SAME", "map": "maps.py:nothing"}},
-            "maps.py:nothing returned NoneType; return an ee.Image",
+            "maps.py:nothing returned None; return an ee.Image",
         ),
         (
             {"source": {"collection": "SAME", "map": "maps.py:raises"}},

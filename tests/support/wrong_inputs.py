@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -34,6 +35,11 @@ from wrong_inputs_child import be, warm
 from wrong_inputs_place import KINDS, Kind, Place, Wrong, every_kind
 
 MODULES = ("job", "keys", "points", "parquet", "regions", "code", "records", "commands")
+PYTHON = re.compile(
+    "NoneType|not subscriptable|to unpack|indices must be|has no attribute|unhashable|positional argument|not iterable|"
+    "not supported between|object is not|must be str, not|expected str|object cannot be|_io\\.|invalid literal|<class"
+)
+"""What only a programmer understands."""
 SECONDS = 10.0
 MEGABYTES = 500
 LENGTH = 300
@@ -182,6 +188,8 @@ def _broken(outcome: Outcome, wrong: Wrong, killed: bool, left: set[int]) -> Ite
         yield f"{len(lines)} lines on stderr"
     if (longest := max(map(len, lines), default=0)) >= LENGTH:
         yield f"a line of {longest:,} characters"
+    if any(PYTHON.search(line) and " failed: " not in line for line in lines):  # the user's own function may say so
+        yield "words of Python"
     if not all(map(str.isprintable, lines)):
         yield "control characters in a line"
 

@@ -24,6 +24,15 @@ def raising(error: BaseException, **options: object) -> str:
 
 
 @pytest.mark.parametrize(
+    "wrong", [lambda: None["type"], lambda: [][0], lambda: "".geometry, lambda: (lambda a, b: a)(*[])]
+)  # type: ignore[index,attr-defined,call-arg]
+def test_words_of_python_are_left_out(wrong: Callable[[], object]) -> None:
+    with pytest.raises(JobError) as caught, reading("region.points", what="is not a Point"):
+        wrong()
+    assert str(caught.value) == "region.points: is not a Point"
+
+
+@pytest.mark.parametrize(
     ("error", "said"),
     [
         (ValueError("row 3\nhas 2 fields"), "region.points: p.csv: cannot be read (row 3 has 2 fields)"),

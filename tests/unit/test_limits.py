@@ -36,7 +36,7 @@ def test_horizontal_crss_have_pixels(crs: str) -> None:
 @pytest.mark.parametrize(
     ("crs", "what"),
     [
-        ("EPSG:4978", "geocentric"), ("EPSG:4979", "with heights"), ("EPSG:5773", "one of heights"),
+        ("EPSG:4978", "geocentric"), ("EPSG:4979", "with heights"), ("EPSG:5773", "a CRS of heights"),
         ("EPSG:5800", "a local one"), ("EPSG:7415", "with heights"), ("EPSG:9518", "with heights"),
         ("+proj=longlat +nadgrids=/etc/passwd", "not a CRS that can be read"),
         ("", "not a CRS that can be read"), ("EPSG:4326 # x", "not a CRS that can be read"),
