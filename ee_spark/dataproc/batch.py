@@ -12,13 +12,15 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from ee_spark.errors import JobError
-from ee_spark.job import DEFAULT_TILE, Inline, JobConfig
+from ee_spark.job import DEFAULT_TILE, JobConfig
 from ee_spark.limits import MAX_BYTES
+from ee_spark.objects import siblings_of
+from ee_spark.where import Inline, PointsFile
 
 EXECUTOR_CORES = 4
 """Serverless executors and drivers have 4, 8 or 16 cores, and a workload has at least two executors
@@ -43,6 +45,7 @@ _FILES = (
     "source.expression",
     "region.geojson",
     "region.points",
+    "region.points.file",
     "region.sample.within.geojson",
     "region.sample.stratify.image",
 )
@@ -126,10 +129,12 @@ def ship(
     arguments: Iterable[str] = (),
     date: str = "",
     name: str = "extract",
+    beside: Callable[[Path], Iterable[Path]] = siblings_of,
 ) -> Shipment:
     """Return what has to be beside the driver that runs ``ee-spark extract`` on the job, and its command line.
 
-    ``read(path, key)`` returns a file's bytes. Files on object storage stay where they are.
+    ``read(path, key)`` returns a file's bytes, ``beside`` says what belongs to one. Files on object storage stay where
+    they are.
 
     Raises:
         JobError: if the job cannot run on workers elsewhere, or two files would have one name.
@@ -140,6 +145,8 @@ def ship(
         target, body = _plain(PurePosixPath(path).name), read(path, key)
         if files.setdefault(target, body) != body:
             raise JobError(f"{key}: {path} and another file are both shipped as {target!r}; rename one of them")
+        for sibling in beside(Path(path)):
+            files[_plain(sibling.name)] = read(str(sibling), key)
         moved += ["--set", f"{key}={target}{suffix}"]
     given = [word for setting in settings for word in ("--set", setting)]
     command = (name, "--config", "job.yaml", *given, *moved, *arguments)
@@ -152,7 +159,7 @@ def local_files(config: JobConfig) -> Iterator[tuple[str, str, str]]:
         value: Any = config
         for step in key.split("."):
             value = getattr(value, step, None)
-        if isinstance(value, Inline):
+        if isinstance(value, Inline | PointsFile):
             continue
         path, colon, function = str(value or "").rpartition(":")
         if colon and path.endswith(".py"):

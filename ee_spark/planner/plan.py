@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ee_spark.boundary import shown
 from ee_spark.client import Client, Service
 from ee_spark.config import storage_of
 from ee_spark.errors import JobError, ServiceError
@@ -36,11 +35,9 @@ from ee_spark.planner.probe import Field, probe_image
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.typed import NOTHING_KNOWN, Known
 from ee_spark.planner.unseen import check_seen, unseen
 from ee_spark.planner.versions import Versions
-
-NAMED, SHOWN = 3, 30
-"""Keys that a difference names, and characters of each value."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ def make(
     check_asked(config.source.bands)
     client = Client(service, config.earth_engine.concurrent_requests)
     inputs = Inputs(storage_of(config), functions)
-    region = region or load_region(config.region, client, inputs)
+    region = region or load_region(config.region, client, inputs, _known(frozen, config))
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
     if method == "computePixels":
@@ -196,14 +193,14 @@ def make(
     versions = Versions(
         config.source.pin, frozen.versions if frozen else None, applies=method == "computePixels" and not computed
     )
-    notes = [("method", method, why_method), *images.notes]
+    notes = [("method", method, why_method), *images.notes, *(region.notes if isinstance(region, Points) else ())]
     alignment = choose_lattices(config, images, frozen, region)
     bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen, versions)
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
-    nans = frozen.nans if frozen else True
-    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life, nans)
+    nans, exact = (frozen.nans, frozen.exact) if frozen else (True, True)
+    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life, nans, exact)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
     choice = choose(config, images, bands, by_raster)
     pairs, spared, tiles, possible = _pairs(region, images, alignment.layers, fixed, choice, snap=config.grid.snap)
@@ -234,6 +231,13 @@ def make(
     if pairs.count:
         _probe_last(plan, client, versions)
     return replace(plan, frozen=replace(plan.frozen, versions=versions.known), notes=(*plan.notes, *versions.notes()))
+
+
+def _known(frozen: Frozen | None, config: JobConfig) -> Known:
+    """Return what is known of the points' own columns; what does not fit a dataset that is replaced is another job."""
+    if frozen is None:
+        return NOTHING_KNOWN
+    return Known(frozen=frozen.columns, exact=frozen.exact, binding=not config.output.overwrite)
 
 
 def choose_method(config: JobConfig) -> tuple[str, str]:
@@ -267,21 +271,6 @@ def choose_shape(config: JobConfig, bands: Sequence[Band], frozen: Frozen | None
     while side > 16 and (side + 2 * margin) ** 2 * probe_shape.counted_bytes > MAX_BYTES:
         side //= 2
     return Shape(side, side, margin), [("tile", f"{side} pixels", "proposed: grid.tile is not given")]
-
-
-def difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """Return what differs between two identities, for people: ``grid.scale: 10 here, 30 there; ...``.
-
-    Three keys are named, their values shortened, and how many more there are.
-    """
-    keys = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
-    named = [f"{key}: {_short(mine.get(key))} here, {_short(theirs.get(key))} there" for key in keys[:NAMED]]
-    return "; ".join([*named, *([f"and {len(keys) - NAMED} more"] if len(keys) > NAMED else [])])
-
-
-def _short(value: object) -> str:
-    text = shown(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _pairs(
