@@ -4,9 +4,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Spark finds its workers' Python and a Java that fits; the machine's own Java is preferred (see ee_spark/java.py).
-SPARK := SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
+# Spark finds its workers' Python, itself (its own script cannot, below a folder with a space in its name) and a Java that
+# fits; the machine's own Java is preferred (see ee_spark/java.py).
+HOME_OF_SPARK = $$($(BIN)/python -c 'import pyspark; print(pyspark.__path__[0])')
+SPARK := SPARK_HOME="$(HOME_OF_SPARK)" SPARK_LOCAL_IP=127.0.0.1 PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" JAVA_HOME="$$($(BIN)/python -m ee_spark.java)"
 SUBMIT := $(BIN)/spark-submit --master 'local[*]' --properties-file conf/spark/local.conf jobs/extract.py
+
+FAILED := make: installing failed, for the reason above; without a network, or behind a proxy or mirror, tell pip of it \
+  (pip config set global.index-url URL), then run make again
 
 .PHONY: quickstart patches test unit chaos wrong-inputs hostile-datasets lint audit clean
 
@@ -59,14 +64,13 @@ audit: .venv/.audit
 
 .venv/.local: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ee_spark needs Python 3.11 or later: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
 	@echo "installing ee_spark, Spark and a Java for it into .venv: a minute or two"
-	$(BIN)/python -m pip install --quiet --editable '.[local]'
-	touch $@
+	@new=$$(test -e .venv || echo yes); \
+	 { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --editable '.[local]' && touch $@; } \
+	 || { test -z "$$new" || rm -rf .venv; echo "$(FAILED)" >&2; exit 1; }
 
 .venv/.test: .venv/.local
-	$(BIN)/python -m pip install --quiet --editable '.[local,test]'
-	touch $@
+	@{ $(BIN)/python -m pip install --quiet --editable '.[local,test]' && touch $@; } || { echo "$(FAILED)" >&2; exit 1; }
 
 clean:
 	rm -rf .venv out

@@ -10,6 +10,6 @@ It imports nothing of ee_spark.
 """
 
 from .command import main
-from .process import Emulator, start
+from .process import Emulator, missing, start
 
-__all__ = ["Emulator", "main", "start"]
+__all__ = ["Emulator", "main", "missing", "start"]

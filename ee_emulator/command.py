@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from .process import missing
+
 _PARENT_CHECK_SECONDS = 1.0
 _LONGEST = 299  # characters of a message
 
@@ -120,6 +122,8 @@ def main(
     with_parent: bool,
 ) -> None:
     """Serve an Earth Engine on loopback until the process is ended."""
+    if package := missing():
+        _refuse(f"{package} is not installed; pip install 'ee-spark[local]'")
     click.get_current_context().with_resource(_without_clouds())
     # Imported here: `--help` and `emulator.start` must not pay for the raster stack.
     from .catalog.folder import PACKAGED, Catalog

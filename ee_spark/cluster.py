@@ -163,7 +163,7 @@ def run_lanes(spark: SparkSession, shares: list[Share]) -> str | None:
         yield from map(ended, mine)
 
     brief = shares[0].brief
-    store = open_store(brief.path, brief.storage)
+    store = open_store(brief.path, brief.storage, away=True)
     inline = INLINE_BYTES // len(shares) if is_connect(spark) else INLINE_BYTES
     lanes = [one.lane(store, inline) for one in shares]
     try:

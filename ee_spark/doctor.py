@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ee_spark import config as config_files
 from ee_spark.client import Client, Service, load_credentials
-from ee_spark.errors import REGISTER, EESparkError, ServiceError, way_out
+from ee_spark.errors import REGISTER, EESparkError, MissingExtraError, ServiceError, way_out
+from ee_spark.extract import check_emulator
 from ee_spark.java import java_home, java_major
 from ee_spark.job import JobConfig
 from ee_spark.objects import open_store, probe
@@ -93,6 +94,11 @@ def java() -> Finding:
 
 def emulator(master: str) -> Finding:
     """The embedded emulator only beside a local driver."""
+    try:
+        check_emulator()
+    except MissingExtraError as error:
+        fact, _, way = str(error).partition(": ")[2].rpartition("; ")
+        return Finding("endpoint", fact, way)
     if master.startswith("local"):
         return Finding("endpoint", f"the embedded emulator, on {master}")
     return Finding(
@@ -105,6 +111,8 @@ def emulator(master: str) -> Finding:
 def project(job: JobConfig) -> Finding:
     """A Cloud project, whose quota is used."""
     name = job.earth_engine.project
+    if not name and Service.of(job).anonymous:
+        return Finding("project", "none needed: only Google's endpoints count requests by it")
     if name in ("", "my-project"):
         return Finding(
             "project",

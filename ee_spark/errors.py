@@ -46,6 +46,10 @@ class StoreError(EESparkError):
     """The output cannot be read or written."""
 
 
+class AwayError(StoreError):
+    """The host of an output or input does not answer: run again when it does."""
+
+
 class DamagedError(ReadError, StoreError):
     """Something of a dataset cannot be what it says it is: it is damaged, or whoever can write there made it up."""
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ee_spark import config as config_files
@@ -139,17 +138,27 @@ def as_config(config: JobConfig | Mapping[str, Any] | str) -> JobConfig:
     return config_files.load(config) if isinstance(config, str) else config_files.parse(config)
 
 
+def check_emulator() -> None:
+    """Refuse the embedded emulator where something that it needs is not installed.
+
+    Raises:
+        MissingExtraError: so.
+    """
+    import ee_emulator as emulator
+
+    if package := emulator.missing():
+        raise missing_extra("earth_engine.endpoint: emulator", package, "local")
+
+
 @contextmanager
 def service_of(job: JobConfig) -> Iterator[Service]:
     """Yield the service that a job names; an embedded emulator runs as long as the context."""
     if job.earth_engine.endpoint != "emulator":
         yield Service.of(job)
         return
+    check_emulator()
     import ee_emulator as emulator
 
-    for package in ("httptools", "shapely"):
-        if find_spec(package) is None:
-            raise missing_extra("earth_engine.endpoint: emulator", package, "local")
     try:
         running = emulator.start(**job.earth_engine.emulator)
     except (TypeError, RuntimeError) as error:

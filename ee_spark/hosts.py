@@ -15,6 +15,7 @@ from ee_spark.errors import JobError, one_line
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 STANDARD = "https://earthengine.googleapis.com"
+PORTS = {"http": 80, "https": 443}
 ENDPOINTS = {"high-volume": HIGH_VOLUME, "standard": STANDARD}
 """The service's URLs by the names of the job file's ``earth_engine.endpoint``
 (https://developers.google.com/earth-engine/guides/processing_environments)."""
@@ -161,6 +162,12 @@ def host_of(url: str) -> str:
     """Return the host that a request to ``url`` goes to, without brackets; empty where there is none."""
     parts = _parsed(url)
     return (parts.host or "").strip("[]") if parts else ""
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return the host and the port that a request to ``url`` connects to."""
+    parts = _parsed(url)
+    return host_of(url), (parts.port if parts and parts.port else PORTS.get(url.partition(":")[0].lower(), 443))
 
 
 def _is_below(domain: re.Pattern[str], url: str) -> bool:

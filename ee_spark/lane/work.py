@@ -53,7 +53,7 @@ def work(lane: Lane, attempt: int = 0) -> LaneRecord:
     """
     if attempt or lane.round:
         time.sleep(RETRIED_LANE_WAIT)
-    store = open_store(lane.brief.path, lane.brief.storage)
+    store = open_store(lane.brief.path, lane.brief.storage, away=True)
     sink = StoreSink(store, lane, attempt)
     try:
         return work_into(sink, lane, lane.open(store), attempt)

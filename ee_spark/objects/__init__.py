@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ee_spark.boundary import shown
-from ee_spark.errors import JobError, StoreError
+from ee_spark.errors import AwayError, JobError, StoreError
 from ee_spark.limits import MAX_OBJECT
+from ee_spark.objects.contact import reach
 from ee_spark.objects.file import FileStore, is_full, replace_file
 from ee_spark.objects.input import MOST_BYTES, SIBLINGS, beside, read_file, siblings_of
 from ee_spark.objects.names import is_bucket, temporary
@@ -87,13 +88,15 @@ INPUTS = Inputs()
 """Inputs by the clouds' own endpoints and the environment's credentials, without code from elsewhere."""
 
 
-def open_store(path: str, settings: Settings | None = None, key: str = "") -> Store:
+def open_store(path: str, settings: Settings | None = None, key: str = "", *, away: bool = False) -> Store:
     """Return the store rooted at ``path``: a plain path, ``file://``, ``gs://BUCKET/PREFIX`` or ``s3://BUCKET/PREFIX``.
 
-    ``key`` is where the path was written, for messages.
+    ``key`` is where the path was written, for messages. ``away``: its host may be away for the moment, as in the middle
+    of a run; else it has to answer within some seconds.
 
     Raises:
         JobError: for another scheme, a URL without a bucket, what cannot be a folder, or a library that is missing.
+        AwayError: if its host does not answer.
     """
     parts = split_url(path, key)
     if parts.scheme in ("", "file"):
@@ -114,10 +117,14 @@ def open_store(path: str, settings: Settings | None = None, key: str = "") -> St
     if parts.scheme == "gs":
         from ee_spark.objects.gs import GsStore
 
-        return GsStore(parts.netloc, prefix, settings or Settings())
-    from ee_spark.objects.s3 import S3Store
+        store: GsStore | S3Store = GsStore(parts.netloc, prefix, settings or Settings())
+    else:
+        from ee_spark.objects.s3 import S3Store
 
-    return S3Store(parts.netloc, prefix, settings or Settings())
+        store = S3Store(parts.netloc, prefix, settings or Settings())
+    if not away:
+        reach(store.root, store.url, f"storage.{parts.scheme}_endpoint")
+    return store
 
 
 def send_file(path: Path, url: str, settings: Settings | None = None) -> None:
@@ -148,6 +155,8 @@ def read_input(path: str, key: str, settings: Settings | None = None, most: int 
     folder, _, name = path.rpartition("/")
     try:
         found = open_store(folder, settings).read(name, min(most, MAX_OBJECT))
+    except AwayError as error:  # nothing that the user wrote is wrong
+        raise AwayError(f"{key}: cannot read {path!r}: {error}") from None
     except (StoreError, JobError) as error:
         raise JobError(f"{key}: cannot read {path!r}: {error}") from None
     if found is None:

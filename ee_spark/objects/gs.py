@@ -50,9 +50,9 @@ class GsStore:
     def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
         self.root = f"gs://{bucket}/{prefix}".rstrip("/")
         self._base = f"{prefix}/" if prefix else ""
-        self._url = _endpoint(settings)
+        self.url = _endpoint(settings)
         self._objects = f"/storage/v1/b/{bucket}/o"
-        self._anonymous = settings.anonymous or not is_google(self._url)
+        self._anonymous = settings.anonymous or not is_google(self.url)
 
     def create(self, name: str, data: bytes) -> bool:
         """Publish ``data`` as ``name``; False if the name is taken."""
@@ -194,7 +194,7 @@ class GsStore:
             token = None if self._anonymous else self._tokens.token()
             sent = {**headers, "authorization": f"Bearer {token}"} if token else headers
             with body.open("rb") if isinstance(body, Path) else nullcontext(body) as content:
-                answer = self._connections.request(method, self._url + path, content, sent, seconds, most)
+                answer = self._connections.request(method, self.url + path, content, sent, seconds, most)
             if answer.status != 401 or not token or not self._tokens.renewed(token):
                 return answer
 

@@ -65,6 +65,11 @@ class S3Store:
         self._settings = settings
         self._endpoint = endpoint(settings.s3_endpoint, "storage.s3_endpoint") if settings.s3_endpoint else None
 
+    @cached_property
+    def url(self) -> str:
+        """The URL of its service."""
+        return self._endpoint or str(self._s3.meta.endpoint_url)
+
     def create(self, name: str, data: bytes) -> bool:
         """Publish ``data`` as ``name``; False if the name is taken."""
         return self._put(name, data, {"IfNoneMatch": "*"})

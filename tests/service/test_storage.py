@@ -12,7 +12,7 @@ from object_servers import BUCKET, gcs_server
 
 from ee_spark import config
 from ee_spark.client import Client, Service
-from ee_spark.errors import JobError
+from ee_spark.errors import AwayError
 from ee_spark.job import JobConfig
 from ee_spark.objects import Inputs, Settings, check_output, open_store, write_output
 from ee_spark.planner.points import Points
@@ -72,6 +72,6 @@ def test_a_job_leaves_no_settings_behind(servers: list[str], monkeypatch: pytest
     assert found is not None
     assert found[0].startswith(b"id,lon,lat\np1")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1")
-    monkeypatch.setattr("ee_spark.objects.gs.SECONDS", 0.1)
-    with pytest.raises(JobError, match="--config: cannot read"):
+    monkeypatch.setattr("ee_spark.objects.contact.SECONDS", 0.1)
+    with pytest.raises(AwayError, match="--config: cannot read"):
         config.load(JOB)

@@ -228,7 +228,7 @@ def test_the_environments_endpoint_is_checked_too(monkeypatch: pytest.MonkeyPatc
         GsStore("b", "", Settings())
     for text in ("127.0.0.1:4443", "http://127.0.0.1:4443/"):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", text)
-        assert GsStore("b", "", Settings())._url == "http://127.0.0.1:4443"
+        assert GsStore("b", "", Settings()).url == "http://127.0.0.1:4443"
 
 
 PIECES = st.sampled_from(
