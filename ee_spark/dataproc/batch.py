@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from ee_spark.errors import JobError
 from ee_spark.job import DEFAULT_TILE, JobConfig
 from ee_spark.limits import MAX_BYTES
-from ee_spark.objects import siblings_of
 from ee_spark.where import Inline, PointsFile
 
 EXECUTOR_CORES = 4
@@ -129,12 +128,10 @@ def ship(
     arguments: Iterable[str] = (),
     date: str = "",
     name: str = "extract",
-    beside: Callable[[Path], Iterable[Path]] = siblings_of,
 ) -> Shipment:
     """Return what has to be beside the driver that runs ``ee-spark extract`` on the job, and its command line.
 
-    ``read(path, key)`` returns a file's bytes, ``beside`` says what belongs to one. Files on object storage stay where
-    they are.
+    ``read(path, key)`` returns a file's bytes. Files on object storage stay where they are.
 
     Raises:
         JobError: if the job cannot run on workers elsewhere, or two files would have one name.
@@ -142,15 +139,23 @@ def ship(
     refuse_local(config)
     files, moved = {"job.yaml": job_file}, []
     for key, path, suffix in local_files(config):
-        target, body = _plain(PurePosixPath(path).name), read(path, key)
-        if files.setdefault(target, body) != body:
-            raise JobError(f"{key}: {path} and another file are both shipped as {target!r}; rename one of them")
-        for sibling in beside(Path(path)):
-            files[_plain(sibling.name)] = read(str(sibling), key)
+        for part in (path, *_siblings(path)):
+            target, body = _plain(PurePosixPath(part).name), read(part, key)
+            if files.setdefault(target, body) != body:
+                raise JobError(f"{key}: {part} and another file are both shipped as {target!r}; rename one of them")
+        target = _plain(PurePosixPath(path).name)
         moved += ["--set", f"{key}={target}{suffix}"]
     given = [word for setting in settings for word in ("--set", setting)]
     command = (name, "--config", "job.yaml", *given, *moved, *arguments)
     return Shipment(config.name, tuple(sorted(files.items())), command, date)
+
+
+def _siblings(path: str) -> list[str]:
+    if not path.lower().endswith(".shp"):
+        return []
+    from ee_spark.objects import siblings_of  # it brings pyarrow, which a scheduler has no need of
+
+    return [str(found) for found in siblings_of(Path(path))]
 
 
 def local_files(config: JobConfig) -> Iterator[tuple[str, str, str]]:

@@ -73,7 +73,7 @@ def points_in(data: bytes, label: str, known: Known = NOTHING_KNOWN, said: Point
         kind = thing.get("type") if isinstance(thing, dict) else None
         if kind == "Feature":
             return points_of([{**thing, "crs": None}], label, known, said, crs)
-        if kind != "FeatureCollection" or "features" not in thing:
+        if not isinstance(thing, dict) or "features" not in thing:
             raise JobError(f"{label}: it is {shortened(kind or thing)}; write a FeatureCollection of Points")
         return points_of(thing["features"], label, known, said, crs)
     raise AssertionError("reading raises")

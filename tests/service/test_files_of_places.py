@@ -18,8 +18,10 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from object_servers import BUCKET, gcs_server, s3_server, settings_for
 
 from ee_spark.errors import EESparkError, JobError
+from ee_spark.objects import Inputs, open_store
 from ee_spark.planner.area_file import read_area
 from ee_spark.planner.file_crs import known, lonlat_of
 from ee_spark.planner.point_file import read_points
@@ -334,6 +336,23 @@ def test_what_is_no_file_of_places_is_told(tmp_path: Path) -> None:
     assert "it is no GeoJSON, and a text holds no polygons" in refusal(
         read_area, str(tmp_path / "a.csv"), "region.geojson"
     )
+
+
+@pytest.mark.parametrize("kind", ["gs", "s3"])
+def test_a_shapefile_on_object_storage_has_its_siblings_there(kind: str, tmp_path: Path) -> None:
+    path = Path(write(points(), tmp_path, "shp"))
+    with gcs_server() if kind == "gs" else s3_server() as url:
+        settings = settings_for(kind, url)
+        store = open_store(f"{kind}://{BUCKET}/areas", settings)
+        for part in tmp_path.glob("places.*"):
+            store.create(part.name, part.read_bytes())
+        said = PointsFile(file=f"{kind}://{BUCKET}/areas/places.shp", id="plot")
+        assert (
+            read_points(said, Inputs(settings)).lon.tolist()
+            == read_points(said.model_copy(update={"file": str(path)})).lon.tolist()
+        )
+        store.delete("places.dbf")
+        assert "its .dbf does not lie beside it" in refusal(read_points, said, Inputs(settings))
 
 
 def test_a_missing_reader_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from places import REPO
 
 import ee_emulator as emulator
 from ee_spark.errors import JobError
+from ee_spark.planner.difference import difference
 from ee_spark.planner.frozen import Frozen
-from ee_spark.planner.plan import difference
 from ee_spark.planner.plot import picture
 from ee_spark.planner.summary import figures, table
 
