@@ -25,8 +25,9 @@ from ee_spark.export.split import CELL, parse
 from ee_spark.job import Storage
 from ee_spark.logs import LEVELS, Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, Functions, check_output, open_store, write_output
+from ee_spark.planner.naming import BandNamesError
 from ee_spark.planner.plot import picture
-from ee_spark.planner.summary import figures, table
+from ee_spark.planner.summary import figures, naming, table
 from ee_spark.progress import Planning
 from ee_spark.report import how_to_open, openmetrics
 from ee_spark.store.manifest import required
@@ -125,7 +126,9 @@ def extract(
     if dry_run:
         functions = Functions(options["remote_code"], options["function_timeout"])
         with program.service_of(config) as service:
-            click.echo(table(program.preview(config, service, functions, Planning(options["progress"]))))
+            told, skips = Planning(options["progress"]), options["skip_failed"]
+            found = program.preview(config, service, functions, told, skip_failed=skips, looked=told.looked)
+            click.echo(table(found))
         return
     if metrics is not None:
         check_output(metrics, "--metrics", storage_of(config))  # now, not after hours
@@ -160,7 +163,13 @@ def plan(
     if plot is not None:
         check_output(plot, "--plot", storage_of(config))
     with program.service_of(config) as service:
-        planned = program.preview(config, service, Functions(remote_code, function_timeout), Planning())
+        told, functions = Planning(), Functions(remote_code, function_timeout)
+        try:
+            planned = program.preview(config, service, functions, told, looked=told.looked)
+        except BandNamesError as error:
+            if as_json:  # the refusal, with what to write
+                click.echo(json.dumps(naming(error)))
+            raise
     click.echo(json.dumps(figures(planned)) if as_json else table(planned))
     if plot is not None:
         try:

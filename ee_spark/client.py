@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import urllib3
 from google.auth import credentials as google_credentials
@@ -77,15 +77,17 @@ class Reply:
 
 
 def asset_name(asset_id: str) -> str:
-    """Return the resource name of an asset id, e.g. ``projects/earthengine-public/assets/MODIS/061/MOD13Q1``.
+    """Return the path of an asset id, e.g. ``projects/earthengine-public/assets/MODIS/061/MOD13Q1``.
+
+    What a URL would read as something else (``?``, ``#``, ``%``, ``:``) is percent-encoded: it is part of the name.
 
     As the official client does (https://developers.google.com/earth-engine/reference/rest): public ids and legacy
     ``users/`` ids have owners of their own.
     """
     if re.match(r"projects/[^/]+/assets/", asset_id):
-        return asset_id
+        return quote(asset_id)
     owner = "earthengine-legacy" if asset_id.startswith(("users/", "projects/")) else "earthengine-public"
-    return f"projects/{owner}/assets/{asset_id}"
+    return quote(f"projects/{owner}/assets/{asset_id}")
 
 
 class Client:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from ee_spark.lane.notes import clear_dead
 from ee_spark.logs import Logs, log_as
 from ee_spark.objects import FUNCTION_SECONDS, FUNCTIONS, Functions, Store, open_store, probe
 from ee_spark.objects.names import check_run_id
+from ee_spark.planner.difference import difference
 from ee_spark.planner.listing import Listed, stored
 from ee_spark.planner.plan import Plan, make
 from ee_spark.progress import Planning, Progress
@@ -32,6 +33,7 @@ from ee_spark.report import Changes, RunReport, build
 from ee_spark.status import Status
 from ee_spark.store import account, exceeded, manifest, pins, runs, samples
 from ee_spark.store.schema import SUCCESS
+from ee_spark.store.standing import standing
 
 if TYPE_CHECKING:
     from ee_spark.cluster import SparkSession
@@ -103,7 +105,7 @@ def run_on(job: JobConfig, engine_of: Callable[[JobConfig], Engine], options: Op
                 logs=options.logs,
             )
             log.info("%d pairs of image and tile", plan.pairs.count)
-            done = run_all(plan, store, run_id, engine, shares_of)
+            done = run_all(plan, store, run_id, engine, shares_of, progress.grow)
         changes = look_again(plan, store, run_id)
         seconds = time.monotonic() - started
         report = build(
@@ -227,19 +229,37 @@ def plan(
 
 
 def preview(
-    job: JobConfig, service: Service, functions: Functions = FUNCTIONS, listed: Listed = lambda count: None
+    job: JobConfig,
+    service: Service,
+    functions: Functions = FUNCTIONS,
+    listed: Listed = lambda count: None,
+    *,
+    skip_failed: bool = False,
+    looked: Callable[[int, int], None] = lambda done, chunks: None,
 ) -> Plan:
-    """Plan the job as a run would, writing nothing."""
+    """Plan the job as a run would, writing nothing, and say what its dataset has of it already.
+
+    ``looked`` is told how many of how many chunks of the dataset were read.
+    """
     store = open_store(job.output.path, config_files.storage_of(job), "output.path")
     found = manifest.read(store)
     held = samples.held(store, job.region.sample)
     draft = partial(make, job, service, functions=functions, region=held, listed=listed)
     plan = draft(found.frozen if found else None, by_raster=_beyond(store, found))
-    if found and found.fingerprint != plan.fingerprint:
+    if found is None:
+        return plan
+    if found.fingerprint != plan.fingerprint:
         if not job.output.overwrite:
             manifest.refuse_other(store, plan, found)
         plan = draft()
-    return plan
+        note = (
+            "overwrite",
+            "all that is there is removed",
+            f"of another job: {difference(plan.identity, dict(found.identity))}",
+        )
+        return replace(plan, notes=(*plan.notes, note))
+    layout = manifest.layout_of(plan)
+    return replace(plan, standing=standing(store, layout, plan, skip_failed=skip_failed, looked=looked))
 
 
 def plan_again(job: JobConfig, service: Service, store: Store, functions: Functions = FUNCTIONS) -> Plan:

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from ee_spark.boundary import shown
 from ee_spark.hosts import ENDPOINTS, is_endpoint
 from ee_spark.limits import MAX_SIDE
 from ee_spark.where import (
@@ -43,7 +44,14 @@ def _iso_date(value: object) -> object:
     return value.isoformat() if isinstance(value, dt.date) else value
 
 
+def is_date(text: str) -> bool:
+    """Return True for a date or time as ISO 8601 has it; Python takes any sign between the two: 2020-01-01-01."""
+    return bool(re.match(r"(\d{4}-?\d\d-?\d\d|\d{4}-?W\d\d(-?\d)?)([T ]|$)", text))
+
+
 def _check_date(value: str) -> str:
+    if not is_date(value):
+        raise refused("not a date")
     try:
         time = dt.datetime.fromisoformat(value)
         time.astimezone(dt.UTC)  # which the first and the last day of all may lack
@@ -366,6 +374,13 @@ def _check_bands(bands: tuple[str, ...] | dict[str, str] | None) -> None:
     if not bands:
         raise refused("bands is empty; name at least one band, or leave it out")
     names = list(bands)
+    bad = [name for name in names if not re.fullmatch(NAME, name)]
+    if len(bad) > 1:
+        named = ", ".join(shown(name) for name in bad[:3]) + (", …" if len(bad) > 3 else "")
+        raise refused(
+            f"bands: {len(bad):,} of {len(names):,} are not valid column names ({named}); leave bands out, and "
+            "ee-spark plan --json prints names for all, ready for the job file (key bands)"
+        )
     for name in names:
         if not re.fullmatch(NAME, name):
             raise refused(f"bands: {name!r} is not a valid column name; rename it: bands: {{a_name: {name}}}")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -24,10 +26,13 @@ RATE_SECONDS = 20.0
 """The rate is that of the last so many seconds: neither Spark's start nor an outage an hour ago is in it."""
 PLAN_SECONDS = 3.0
 _WIDTH = 24
+_DONE = frozenset(("answers", "ok", "empty", "skipped", "failed"))
+"""What is counted of pairs, each of which is done once."""
+_LANE = re.compile(r"(.*)/([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
 
 
 class Planning:
-    """Tells on ``out``, every few seconds, how many images are listed so far; nothing where ``mode`` is none."""
+    """Tells on ``out``, every few seconds, how far a plan is; nothing where ``mode`` is none."""
 
     def __init__(self, mode: str = "auto", out: TextIO | None = None) -> None:
         self._out, self._mode = out, mode
@@ -35,11 +40,18 @@ class Planning:
 
     def __call__(self, count: int) -> None:
         """Take a count of images."""
+        self._tell(f"planning: {count:,} images listed so far")
+
+    def looked(self, done: int, chunks: int) -> None:
+        """Take how many of a dataset's chunks were looked at."""
+        self._tell(f"planning: what is there already: {done:,} of {chunks:,} chunks read")
+
+    def _tell(self, line: str) -> None:
         if self._mode == "none" or time.monotonic() - self._told < PLAN_SECONDS:
             return
         self._told = time.monotonic()
         try:
-            print(f"planning: {count:,} images listed so far", file=self._out or _terminal(), flush=True)
+            print(line, file=self._out or _terminal(), flush=True)
         except (OSError, ValueError):  # a closed terminal does not stop a plan
             self._mode = "none"
 
@@ -47,7 +59,8 @@ class Planning:
 class Progress:
     """Listens for lanes' datagrams and shows their sum on ``out``: a bar on a terminal, else a line now and then.
 
-    ``mode`` is auto, bar, log or none. Lanes send to :attr:`address`, which is None where nothing is shown.
+    ``mode`` is auto, bar, log or none. Lanes send to :attr:`address`, which is None where nothing is shown. What a
+    lane had done that died is done anew, or skipped, by those that come after it: it is counted there and no more here.
     """
 
     def __init__(self, planned: int, mode: str = "auto", host: str = "127.0.0.1", out: TextIO | None = None) -> None:
@@ -85,16 +98,24 @@ class Progress:
             self._thread.join(END_SECONDS)  # a terminal that takes nothing does not hold a job up
             self._socket.close()
 
+    def grow(self, more: int) -> None:
+        """Take that a run plans so many more pairs than when it began."""
+        self.planned += more
+
     def line(self) -> str:
         """Return the state as one line: tiles, rate, requests in flight, retries, failed tiles, time to go."""
         sums: dict[str, int] = defaultdict(int)
-        now = time.monotonic()
-        for lane, counters in list(self._lanes.items()):
-            for name, value in list(counters.items()):
-                if name != "in_flight" or now - self._heard[lane] < SILENT_SECONDS:
+        now, answers = time.monotonic(), 0
+        lanes = {name: dict(counters) for name, counters in list(self._lanes.items())}
+        over = _superseded(lanes)
+        for lane, counters in lanes.items():
+            answers += counters.get("answers", 0)
+            for name, value in counters.items():
+                silent = name == "in_flight" and now - self._heard[lane] >= SILENT_SECONDS
+                if not silent and not (lane in over and name in _DONE):
                     sums[name] += value
         done = min(self.planned, sums["answers"] + sums["skipped"])
-        rate = self._rate(now, sums["answers"])
+        rate = self._rate(now, answers)
         left = f"{(self.planned - done) / rate:.0f} s to go" if rate and done < self.planned else ""
         share = done / self.planned if self.planned else 1.0
         bar = "█" * round(share * _WIDTH) + "·" * (_WIDTH - round(share * _WIDTH))
@@ -149,6 +170,29 @@ class Progress:
             self._out.flush()
         except (OSError, ValueError):  # a closed terminal does not stop a run
             self._mode = "none"
+
+
+def _superseded(lanes: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """Return the lanes that never said that they end, and others came after them: in a later round, or in their place.
+
+    Lanes are named ``deal/round.index.attempt``; of another name none is.
+    """
+    places = {name: place for name in lanes if (place := _place(name))}
+    rounds: dict[str, int] = {}
+    attempts: dict[tuple[str, int, int], int] = {}
+    for deal, number, index, attempt in places.values():
+        rounds[deal] = max(number, rounds.get(deal, 0))
+        attempts[deal, number, index] = max(attempt, attempts.get((deal, number, index), 0))
+    return {
+        name
+        for name, (deal, number, index, attempt) in places.items()
+        if not lanes[name].get("ended") and (number < rounds[deal] or attempt < attempts[deal, number, index])
+    }
+
+
+def _place(lane: str) -> tuple[str, int, int, int] | None:
+    match = _LANE.fullmatch(lane)
+    return (match[1], int(match[2]), int(match[3]), int(match[4])) if match else None
 
 
 def _terminal() -> TextIO:

@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from ee_spark.fetch import telemetry
 from ee_spark.job import JobConfig
 from ee_spark.lane.record import LaneRecord
-from ee_spark.status import Status, TileStatus, tile_counts
+from ee_spark.status import Emptiness, Status, TileStatus, empty_counts, tile_counts
 
 NAMED_POINTS = 100
 """Ids of points that a report names."""
@@ -82,6 +82,7 @@ class RunReport(dict[str, Any]):
     footprint_exceeded = _Key[dict[str, int]]()
     points_without_image = _Key[int]()
     points_without_image_ids = _Key[list[str]]()
+    empty_reasons = _Key[dict[str, int]]()
     changed = _Key[list[str]]()
     fetched_from_two_versions = _Key[list[str]]()
 
@@ -124,10 +125,13 @@ def build(
     counts = Counter(rest)
     statuses: Counter[str] = Counter()
     errors: Counter[str] = Counter()
+    empties: Counter[str] = Counter()
     for lane in lanes:
         counts.update({name: getattr(lane, name, 0) + getattr(lane.traffic, name, 0) for name in (*known, *work)})
         statuses.update(lane.traffic.statuses)
         errors.update(lane.errors)
+        empties.update(lane.empties)
+    empties[Emptiness.UNKNOWN] += max(0, counts[TileStatus.EMPTY] - empties.total())  # of lanes that died
     missing = planned - sum(counts[name] for name in known)
     status, code = _ending(config.retry.max_failed, planned, counts[TileStatus.FAILED], missing, stopped, changes)
     return RunReport(
@@ -155,6 +159,7 @@ def build(
             "footprint_exceeded": dict(sorted(Counter(name.rpartition("/")[0] for name in exceeded).items())),
             "points_without_image": len(unseen),
             "points_without_image_ids": list(unseen[:NAMED_POINTS]),
+            "empty_reasons": {one: empties[one] for one in map(str, Emptiness) if empties[one]},
             "changed": list(changes.flagged),
             "fetched_from_two_versions": list(changes.mixed),
         }
@@ -182,6 +187,8 @@ def how_to_open(report: Mapping[str, Any]) -> str:
         f"{report['status']}: {report['planned']:,} planned: {tile_counts(report)}; {report['requests']:,} requests "
         f"in {report['seconds']:.1f} s",
     ]
+    reasons = empty_counts(report.get("empty_reasons") or {})
+    lines += [f"empty: {reasons}"] if reasons else []
     lines += [f"stopped: {report['stopped']}; run the same command again, it resumes"] if report["stopped"] else []
     lines += [f"versions {report['versions']}"] if str(report.get("versions")).startswith("not sent") else []
     lines += [f"{count:,} × {message}" for message, count in report["errors"].items()]

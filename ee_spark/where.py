@@ -147,7 +147,7 @@ class Region(Section):
     geojson: Annotated[str | Inline | None, BeforeValidator(_inline)] = Field(
         None, description="a file with polygons: GeoJSON, GeoParquet, GeoPackage …, or GeoJSON itself"
     )
-    table: str | None = Field(None, description="the id of an Earth Engine table")
+    table: str | None = Field(None, min_length=1, description="the id of an Earth Engine table")
     points: (
         Annotated[
             Annotated[str, Tag("(file)")]

@@ -61,7 +61,7 @@ class Rules:
 def parse_faults(value: Any) -> dict[str, float]:
     """`500:0.1,reset:0.02` or the same as an object; ValueError names what is not known."""
     if isinstance(value, str):
-        pairs = [part.partition(":")[::2] for part in value.split(",") if part.strip()]
+        pairs = [part.partition(":")[::2] for part in value.split(",")] if value.strip() else []
     elif isinstance(value, dict):
         pairs = [(str(name), str(number)) for name, number in value.items()]
     else:

@@ -32,7 +32,7 @@ from ee_spark.planner.request import Recipe, TileRequest, graph_of
 from ee_spark.planner.window import Window
 from ee_spark.status import TileStatus
 from ee_spark.store import graphs, manifest, planned, runs
-from ee_spark.store.bounds import damage, parquet
+from ee_spark.store.bounds import damage, parquet_rows
 from ee_spark.store.manifest import Manifest
 from ee_spark.store.measure import checksums
 from ee_spark.store.schema import RUNS, TILES, Layout
@@ -189,13 +189,15 @@ def _drawn(store: Store, layout: Layout, count: int, seed: int, plan: Plan | Non
         with damage(f"{store.root}/{entry.name}"), store.open(entry.name) as file:
             names = [*COLUMNS, "status"]
             schema = pa.schema([layout.tiles.field(name) for name in names])
-            table = parquet(file, names).read(columns=names).select(names).replace_schema_metadata().cast(schema)
+            table = parquet_rows(file, names).replace_schema_metadata().cast(schema)
             tables.append(table.filter(pc.equal(table["status"], TileStatus.OK)).select(COLUMNS))
     if not tables:
         return []
-    table = pa.concat_tables(tables)
-    if plan is not None:
-        table = table.filter(pc.is_in(table["image_id"], pa.array(plan.images.ids, pa.string())))
-    table = table.set_column(table.column_names.index("version"), "version", table["version"].cast(pa.int64()))
-    chosen = np.random.default_rng(seed).permutation(table.num_rows)[:count]
-    return list(table.take(pa.array(np.sort(chosen))).to_pylist())
+    with damage(f"{store.root}/{TILES}"):  # texts of damaged files are looked at here first
+        table = pa.concat_tables(tables)
+        if plan is not None:
+            table = table.filter(pc.is_in(table["image_id"], pa.array(plan.images.ids, pa.string())))
+        table = table.set_column(table.column_names.index("version"), "version", table["version"].cast(pa.int64()))
+        chosen = np.random.default_rng(seed).permutation(table.num_rows)[:count]
+        return list(table.take(pa.array(np.sort(chosen))).to_pylist())
+    raise AssertionError("damage raises")

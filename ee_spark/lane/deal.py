@@ -16,6 +16,7 @@ from ee_spark.logs import Logs
 from ee_spark.objects import Store
 from ee_spark.planner.chunk import Chunk
 from ee_spark.planner.crs import Ints
+from ee_spark.planner.inside import outside_clip
 from ee_spark.planner.plan import Plan
 from ee_spark.store import manifest
 
@@ -103,6 +104,7 @@ def make_shares(
         pack=plan.pack,
         logs=logs,
         nonce=secrets.token_hex(8) if nonce is None else nonce,
+        outside=outside_clip(plan),
     )
     return [
         Share(

@@ -33,11 +33,19 @@ class Done:
     stopped: str | None
 
 
-def run_all(plan: Plan, store: Store, run_id: str, engine: Engine, shares_of: Callable[[Plan], list[Share]]) -> Done:
+def run_all(
+    plan: Plan,
+    store: Store,
+    run_id: str,
+    engine: Engine,
+    shares_of: Callable[[Plan], list[Share]],
+    grown: Callable[[int], None] = lambda more: None,
+) -> Done:
     """Run a plan's lanes, and those of what it turns out to lack, until nothing more turns up.
 
-    ``shares_of`` deals a plan. An image that is noted, by this run or another one, is planned by its raster alone: what
-    its footprint took away is asked for, and stands in the run's record even if the run is stopped before that.
+    ``shares_of`` deals a plan; ``grown`` is told how many more pairs are planned. An image that is noted, by this run
+    or another one, is planned by its raster alone: what its footprint took away is asked for, and stands in the run's
+    record even if the run is stopped before that.
     """
     planned = frozenset(plan.images.ids)
     records: list[LaneRecord] = []
@@ -56,6 +64,7 @@ def run_all(plan: Plan, store: Store, run_id: str, engine: Engine, shares_of: Ca
         plan = plan.with_spared(images)
         todo = replace(plan, pairs=more)
         log.warning("pixels reach beyond footprints: %d more pairs of image and tile", more.count)
+        grown(more.count)
         runs.extend(store, run_id, plan, beyond)
         if stopped:
             return Done(plan, beyond, records, rest, stopped)

@@ -21,6 +21,7 @@ class Brief:
     """What all lanes of a run share.
 
     ``pack`` is how many images of one tile go into one request; without ``logs`` a worker's logging is left alone.
+    ``outside`` are the tiles without a pixel in the job's clip, None where they are too many to be named.
     ``nonce`` is a part of where the run's notes lie that nobody can know before the run has begun.
     """
 
@@ -38,6 +39,7 @@ class Brief:
     pack: int = 1
     logs: Logs | None = None
     nonce: str = ""
+    outside: frozenset[str] | None = frozenset()
 
     @property
     def notes(self) -> str:

@@ -14,6 +14,7 @@ from ee_spark.errors import EESparkError
 from ee_spark.lane.lane import Brief
 from ee_spark.lane.sink import ChunkSink, Sink
 from ee_spark.planner.tile import Tiles
+from ee_spark.status import TileStatus, why_empty
 from ee_spark.store.log import Key
 from ee_spark.store.part import Row
 from ee_spark.store.schema import PART_TILES
@@ -46,11 +47,13 @@ class OpenChunk:
 class Publisher:
     """Publishes chunks' rows in a thread of its own; ``counts`` says what became of the pairs of chunks it ``closed``.
 
+    ``empties`` counts the empty tiles that were committed here, in whatever chunk, by their reason.
     ``error`` is what ended the publishing, if anything did; then ``fail`` was called, and no more is written.
     """
 
     def __init__(self, brief: Brief, sink: Sink, fail: Callable[[], None]) -> None:
         self.counts: Counter[str] = Counter()
+        self.empties: Counter[str] = Counter()
         self.closed: set[int] = set()
         self.parts = 0
         self.error: EESparkError | None = None
@@ -106,8 +109,11 @@ class Publisher:
             return
         try:
             if rows:
-                chunk.mine.update({row.key: row.status for row in chunk.sink.publish(rows)})
+                committed = chunk.sink.publish(rows)
+                chunk.mine.update({row.key: row.status for row in committed})
+                self.empties.update(self._why(row) for row in committed if row.status == TileStatus.EMPTY)
                 self.parts += 1
+                del committed
                 rows.clear()  # with their pixels
                 pa.default_memory_pool().release_unused()  # what the encoder took, the next answers may need
             if last:
@@ -115,6 +121,10 @@ class Publisher:
         except EESparkError as error:
             self.error = error
             self._fail()
+
+    def _why(self, row: Row) -> str:
+        outside = self._brief.outside
+        return why_empty(row.error_class, outside=None if outside is None else row.key[0] in outside)
 
     def _close(self, chunk: OpenChunk) -> None:
         """Close the chunk, and count what its planned pairs have become."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ee_spark.fetch.telemetry import Traffic
+from ee_spark.status import Emptiness
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class LaneRecord:
     """Counts over a lane's planned pairs, what its requests came to, and why it stopped, if it did.
 
     ``left`` are the indices of chunks that it left to the next round; ``unclosed`` of those that it did not close, with
-    what their pairs had become. ``errors`` counts messages. ``unnoted``: it could not be left among the run's notes.
+    what their pairs had become. ``empties`` counts the empty tiles that it committed by their reason, ``errors``
+    counts messages. ``unnoted``: it could not be left among the run's notes.
     """
 
     lane: int
@@ -33,6 +35,7 @@ class LaneRecord:
     peak_in_flight: int = 0
     restricted: bool = False
     errors: Mapping[str, int] = field(default_factory=dict)
+    empties: Mapping[str, int] = field(default_factory=dict)
     stopped: str | None = None
     stop_kind: str | None = None
     seconds: float = 0.0
@@ -58,8 +61,15 @@ class LaneRecord:
             }
         )
         counts = [getattr(found, name) for name in _COUNTS]
-        counts += [*found.left, *found.errors.values(), *(n for of in found.unclosed.values() for n in of.values())]
+        counts += [
+            *found.left,
+            *found.errors.values(),
+            *found.empties.values(),
+            *(n for of in found.unclosed.values() for n in of.values()),
+        ]
         texts = [found.stopped or "", found.stop_kind or "", *found.errors]
+        if not set(found.empties) <= set(Emptiness):
+            raise ValueError("a reason that no empty tile has")
         if not all(type(count) is int and count >= 0 for count in counts):
             raise ValueError("a count is not a whole number from 0 on")
         if not all(isinstance(text, str) for text in texts):

@@ -11,7 +11,10 @@ REPORT_SECONDS = 0.25
 
 
 class Reporter:
-    """Sends what ``state`` returns to ``address``, as long as the context lasts; does nothing where there is none."""
+    """Sends what ``state`` returns to ``address``, as long as the context lasts; does nothing where there is none.
+
+    At its end it says so: ``ended`` is 1.
+    """
 
     def __init__(self, address: tuple[str, int] | None, state: Callable[[], dict[str, int | str]]) -> None:
         self._address, self._state = address, state
@@ -34,6 +37,8 @@ class Reporter:
                 ended = False
                 while not ended:
                     ended = self._end.wait(REPORT_SECONDS)
-                    sender.sendto(json.dumps(self._state()).encode(), self._address or ("", 0))
+                    state = {**self._state(), **({"ended": 1} if ended else {})}
+                    for _ in range(1 + ended):  # the last one is the one that must not be lost
+                        sender.sendto(json.dumps(state).encode(), self._address or ("", 0))
         except OSError:
             return  # progress never fails a job

@@ -29,7 +29,7 @@ from ee_spark.lane.spared import reaches
 from ee_spark.logs import log_as
 from ee_spark.objects import open_store
 from ee_spark.planner.request import TileRequest, is_nothing
-from ee_spark.status import TileStatus
+from ee_spark.status import DROPPED, TileStatus
 from ee_spark.store.log import Key
 from ee_spark.store.part import Row
 
@@ -37,7 +37,6 @@ RETRIED_LANE_WAIT = 5.0
 DEATHS = 2
 """How many workers a tile may cost, alone, before it is failed without being asked for again."""
 WORKER_DIED = "worker_died"
-DROPPED = "dropped"
 COUNTS = tuple(TileStatus)
 MESSAGES = 200
 """Different error messages that a lane counts; all of them are in its rows."""
@@ -158,6 +157,7 @@ class _Run:
         return LaneRecord(
             lane=self.lane.index,
             **counts,
+            empties=dict(self.publisher.empties),
             missing=planned - sum(counts.values()) - sum(sum(done.values()) for done in unclosed.values()),
             left=tuple(sorted(self.left)),
             unclosed=unclosed,
@@ -177,7 +177,7 @@ class _Run:
     def progress(self) -> dict[str, int | str]:
         """Return the counters that a progress bar shows."""
         return {
-            "lane": f"{self.lane.round}.{self.lane.index}.{self.attempt}",
+            "lane": f"{self.brief.nonce}/{self.lane.round}.{self.lane.index}.{self.attempt}",
             "answers": self.answers,
             "ok": self.answers - self.empty - self.failed,
             "empty": self.empty,

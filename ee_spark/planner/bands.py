@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,20 +9,20 @@ from functools import partial
 import numpy as np
 
 from ee_spark.boundary import shown
-from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
-from ee_spark.job import NAME, JobConfig
+from ee_spark.job import JobConfig
 from ee_spark.planner import source as ee_source
 from ee_spark.planner import utm
 from ee_spark.planner.alignment import Layer
-from ee_spark.planner.columns import is_own, statistics_of
+from ee_spark.planner.columns import statistics_of
 from ee_spark.planner.frozen import Band, Frozen
 from ee_spark.planner.images import Images, Signature, StoredBand, names
 from ee_spark.planner.limits import outside
 from ee_spark.planner.listing import refused
+from ee_spark.planner.naming import BandNamesError, column_names, refusal, why_not
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
-from ee_spark.planner.probe import probe_image
+from ee_spark.planner.probe import Probes
 from ee_spark.planner.request import Recipe, is_nothing
 from ee_spark.planner.versions import Versions
 from ee_spark.planner.window import Window
@@ -34,7 +33,7 @@ PROBES = 9
 
 def choose_bands(
     config: JobConfig,
-    client: Client,
+    probes: Probes,
     images: Images,
     graphs: ee_source.Graphs | None,
     region: Polygons | Points,
@@ -45,7 +44,8 @@ def choose_bands(
     """Return the tables' bands with their types: the promotion over what all images have.
 
     Raises:
-        JobError: if a band is not there, has a name that no column can have, or is wider than its dataset's column.
+        JobError: if a band is not there, or is wider than its dataset's column.
+        BandNamesError: if bands have names that no column can have.
     """
     source = config.source
     computes = bool(source.map) or source.kind in ("image", "expression") or config.pixels.resample != "nearest"
@@ -54,7 +54,7 @@ def choose_bands(
     if computes and graphs:
         kinds = _by_types(images)
         probed = [
-            _probe_base(client, config, images, graphs, some_of(alike), region, layers, versions) for alike in kinds
+            _probe_base(probes, config, images, graphs, some_of(alike), region, layers, versions) for alike in kinds
         ]
         owners = [alike for alike, signature in zip(kinds, probed, strict=True) if signature]
         found = [signature for signature in probed if signature]
@@ -70,7 +70,7 @@ def choose_bands(
     unknown = set(config.pixels.dtype) - {band.name for band in bands}
     if unknown:
         raise JobError(f"pixels.dtype: there is no band {sorted(unknown)[0]!r}; the bands are {', '.join(renamed)}")
-    _check_columns(bands, region)
+    _check_columns(bands, region, chosen=source.bands is not None)
     return _frozen_types(bands, frozen) if frozen else bands
 
 
@@ -84,7 +84,7 @@ def _by_types(images: Images) -> list[list[int]]:
 
 
 def _probe_base(
-    client: Client,
+    probes: Probes,
     config: JobConfig,
     images: Images,
     graphs: ee_source.Graphs,
@@ -101,12 +101,11 @@ def _probe_base(
     for image in alike:
         layer = _layer_of(image, layers, region)
         graph = ee_source.all_bands(graphs.images[image if len(graphs.images) > 1 else 0])
-        recipe = Recipe("computePixels", client.service.project, (), config.pixels.format)
+        recipe = Recipe("computePixels", probes.client.service.project, (), config.pixels.format)
         name, window = images.ids[image], middle(region, layer)
         asking = partial(recipe.call, name, graph=graph, window=window)
         try:
-            ask = partial(probe_image, client, asking, config.pixels.format)
-            fields = versions.probe(ask, name, int(images.version[image]), graph)
+            fields = versions.probe(partial(probes.image, asking), name, int(images.version[image]), graph)
         except ServiceError as error:
             if is_nothing(error, name, graph):
                 continue
@@ -218,23 +217,20 @@ def _unseen_bands(config: JobConfig) -> tuple[Band, ...]:
     return tuple(Band(new, old, config.pixels.dtype.get(new, "float64")) for new, old in renamed.items())
 
 
-def _check_columns(bands: Sequence[Band], region: Polygons | Points) -> None:
+def _check_columns(bands: Sequence[Band], region: Polygons | Points, *, chosen: bool) -> None:
     extra = region.columns.column_names if isinstance(region, Points) else []
-    columns = [(name, "region.points", "rename the column") for name in extra]
-    columns += [(band.name, "source.bands", f"rename it with source.bands: {{a_name: {band.old}}}") for band in bands]
-    seen: dict[str, str] = {}
     measured = {name.lower(): band.name for band in bands for name in statistics_of(band.name)}
+    seen: dict[str, str] = {}
     for name in extra:
         if name.lower() in measured:
             raise JobError(
                 f"region.points: the file's column {shown(name)} is named like a statistic of band "
                 f"{measured[name.lower()]!r} in `tiles`; rename it"
             )
-    for name, key, way in columns:
-        if not re.fullmatch(NAME, name):
-            raise JobError(f"{key}: {shown(name)} is not a valid column name; {way}")
-        if is_own(name):
-            raise JobError(f"{key}: a column {shown(name)} is one of the tables' own; {way}")
-        if name.lower() in seen:
-            raise JobError(f"{key}: {seen[name.lower()]!r} and {name!r} are one column name; {way}")
+        if said := why_not(name, seen):
+            raise JobError(f"region.points: {said}; rename the column")
         seen[name.lower()] = name
+    if said := refusal([(band.name, band.old) for band in bands], extra, chosen=chosen):
+        mapping = column_names([band.old for band in bands], extra)
+        types = {new: band.dtype for new, band in zip(mapping, bands, strict=True)}
+        raise BandNamesError(said, mapping, types)

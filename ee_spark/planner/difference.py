@@ -1,4 +1,4 @@
-"""What differs between the identities of two jobs, for people."""
+"""What differs between two jobs, for people."""
 
 from __future__ import annotations
 

@@ -31,11 +31,12 @@ from ee_spark.planner.limits import check, check_asked, check_graphs, check_grid
 from ee_spark.planner.listing import Listed, refused, stored
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
-from ee_spark.planner.probe import Field, probe_image
+from ee_spark.planner.probe import Field, Probes
 from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
+from ee_spark.planner.standing import Standing
 from ee_spark.planner.tile import Shape
-from ee_spark.planner.typed import NOTHING_KNOWN, Known
+from ee_spark.planner.typed import Known
 from ee_spark.planner.unseen import check_seen, unseen
 from ee_spark.planner.versions import Versions
 
@@ -47,6 +48,8 @@ class Plan:
     ``graphs`` are the graphs to send: none for getPixels, the template of all stored images, or one for each computed
     image. ``notes`` explain each decision as (what, value, why). ``spared`` are pairs that an image's raster
     touches and only its footprint took away, cut as ``pairs`` are. ``resumed``: a dataset's first plan was made before.
+    ``latency`` is what a probe of one pixel took, in seconds; ``standing`` what the dataset has of the pairs, where
+    that was looked at and there is one.
     """
 
     config: JobConfig
@@ -62,6 +65,8 @@ class Plan:
     notes: tuple[Note, ...]
     spared: Pairs
     resumed: bool = False
+    latency: float | None = None
+    standing: Standing | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -176,7 +181,7 @@ def make(
     check_asked(config.source.bands)
     client = Client(service, config.earth_engine.concurrent_requests)
     inputs = Inputs(storage_of(config), functions)
-    region = region or load_region(config.region, client, inputs, _known(frozen, config))
+    region = region or load_region(config.region, client, inputs, Known.of(frozen, binding=not config.output.overwrite))
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
     if method == "computePixels":
@@ -195,7 +200,8 @@ def make(
     )
     notes = [("method", method, why_method), *images.notes, *(region.notes if isinstance(region, Points) else ())]
     alignment = choose_lattices(config, images, frozen, region)
-    bands = choose_bands(config, client, images, graphs, region, alignment.layers, frozen, versions)
+    probes = Probes(client, config.pixels.format)
+    bands = choose_bands(config, probes, images, graphs, region, alignment.layers, frozen, versions)
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
@@ -229,15 +235,13 @@ def make(
     )
     check(fixed, config.pixels, plan.graphs, resumed=plan.resumed)
     if pairs.count:
-        _probe_last(plan, client, versions)
-    return replace(plan, frozen=replace(plan.frozen, versions=versions.known), notes=(*plan.notes, *versions.notes()))
-
-
-def _known(frozen: Frozen | None, config: JobConfig) -> Known:
-    """Return what is known of the points' own columns; what does not fit a dataset that is replaced is another job."""
-    if frozen is None:
-        return NOTHING_KNOWN
-    return Known(frozen=frozen.columns, exact=frozen.exact, binding=not config.output.overwrite)
+        _probe_last(plan, probes, versions)
+    return replace(
+        plan,
+        frozen=replace(plan.frozen, versions=versions.known),
+        notes=(*plan.notes, *versions.notes()),
+        latency=probes.latency,
+    )
 
 
 def choose_method(config: JobConfig) -> tuple[str, str]:
@@ -304,7 +308,7 @@ def _covers_some(
     return pairs.count > 0
 
 
-def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:
+def _probe_last(plan: Plan, probes: Probes, versions: Versions) -> None:
     """Ask for one pixel exactly as the tiles will be asked for; of another where there is no image."""
     chunk = plan.pairs.chunk(0)
     fields: Sequence[Field] = ()
@@ -316,9 +320,7 @@ def _probe_last(plan: Plan, client: Client, versions: Versions) -> None:
         pixel = asked.part(asked.width // 2, asked.height // 2, 1, 1)
         asking = partial(plan.recipe.call, name, graph=graph, window=pixel)
         try:
-            fields = versions.probe(
-                partial(probe_image, client, asking, plan.config.pixels.format), name, version, graph
-            )
+            fields = versions.probe(partial(probes.image, asking), name, version, graph)
             break
         except ServiceError as error:
             if not is_nothing(error, name, graph):

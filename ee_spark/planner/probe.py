@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from ee_spark.answers import npy, tiff
@@ -59,13 +59,36 @@ def patiently(ask: Callable[[], T]) -> T:
             time.sleep(wait)
 
 
-def probe_image(client: Client, call: Callable[[int], tuple[str, bytes]], form: str, version: int) -> list[Field]:
-    """Return the bands of one image at a version; ``call`` gives the path and body of that request.
+class Probes:
+    """The probes of one plan; ``seconds`` are how long each answer took, in the order in which they came."""
 
-    Raises:
-        ServiceError: as :func:`patiently` does.
-    """
-    return patiently(partial(probe, client, *call(version), form))
+    def __init__(self, client: Client, form: str) -> None:
+        self.client, self._form = client, form
+        self.seconds: list[float] = []
+
+    @property
+    def latency(self) -> float | None:
+        """The median of what the probes took, in seconds; None where none was sent.
+
+        Of two the shorter one: the first may have had to connect.
+        """
+        return statistics.median_low(self.seconds) if self.seconds else None
+
+    def image(self, call: Callable[[int], tuple[str, bytes]], version: int) -> list[Field]:
+        """Return the bands of one image at a version; ``call`` gives the path and body of that request.
+
+        Raises:
+            ServiceError: as :func:`patiently` does.
+        """
+        path, body = call(version)
+
+        def timed() -> list[Field]:
+            begun = time.monotonic()
+            found = probe(self.client, path, body, self._form)
+            self.seconds.append(time.monotonic() - begun)
+            return found
+
+        return patiently(timed)
 
 
 def probe(client: Client, path: str, body: bytes, form: str) -> list[Field]:

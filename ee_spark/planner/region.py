@@ -31,9 +31,9 @@ def load(region: Region, client: Client, inputs: Inputs = INPUTS, known: Known =
         return polygons_of(region.geojson.text.encode(), "region.geojson")
     if isinstance(region.points, Inline):
         return points_in(region.points.text.encode(), "region.points", known)
-    if region.geojson:
+    if region.geojson is not None:
         return read_area(region.geojson, "region.geojson", inputs)
-    if region.points:
+    if region.points is not None:
         return read_points(region.points, inputs, known)
     if region.table:
         return read_table(region.table, client, known)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from ee_spark.boundary import shortened
 from ee_spark.errors import JobError
 from ee_spark.planner.carried import INSTANT, SIMPLE, carried, decoded, first_wrong
-from ee_spark.planner.frozen import Note
+from ee_spark.planner.frozen import Frozen, Note
 from ee_spark.where import POINT_TYPES
 
 STATED: Mapping[str, pa.DataType] = {
@@ -54,6 +54,13 @@ class Known:
     frozen: Mapping[str, str] | None = None
     exact: bool = True
     binding: bool = True
+
+    @classmethod
+    def of(cls, frozen: Frozen | None, *, binding: bool) -> Known:
+        """Return what a dataset knows; not ``binding`` where another job's replaces it."""
+        if frozen is None:
+            return NOTHING_KNOWN
+        return cls(frozen=frozen.columns, exact=frozen.exact, binding=binding)
 
     @property
     def held(self) -> Mapping[str, str]:

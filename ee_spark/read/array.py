@@ -15,6 +15,7 @@ from ee_spark.errors import ReadError, missing_extra
 from ee_spark.planner.crs import Ints
 from ee_spark.read.block import Array, Blocks, float_type
 from ee_spark.read.canvas import PLACE, one_canvas
+from ee_spark.read.clip import clipped
 from ee_spark.read.coordinates import Coordinate, raster_coordinates, spatial_ref
 from ee_spark.read.rows import LATTICE, RowGroup, Rows, images_by_time
 
@@ -32,9 +33,9 @@ def to_xarray(rows: Rows, *, masked: bool = True) -> xr.DataArray:
     """Return the selection as a DataArray.
 
     Tiles give (time, band, y, x): one raster over the ground of all planned tiles, margins cut, one step of time
-    per image, in the order of their times. Patches give (patch, time, band, y, x), whole, each with an ``x`` and ``y``
-    of its own. Nothing is read before values are needed, and then only the row groups that hold them; ``.chunk()``
-    hands them to dask.
+    per image, in the order of their times; with ``clip`` the part of it that the clip touches. Patches give (patch,
+    time, band, y, x), whole, each with an ``x`` and ``y`` of its own. Nothing is read before values are needed, and
+    then only the row groups that hold them; ``.chunk()`` hands them to dask.
 
     Args:
         rows: what to read, e.g. a source.
@@ -159,7 +160,7 @@ def _index(source: Rows, columns: Sequence[str]) -> tuple[pa.Table, _Where]:
 
 
 def _raster(source: Rows, images: pa.Table, dtype: np.dtype[Any], masked: bool) -> _Lazy:
-    canvas = one_canvas(source, "to_xarray")
+    canvas = clipped(source, one_canvas(source, "to_xarray"))
     keys, where = _index(source, (*PLACE, "image_id"))
     row, column = canvas.places(keys)
     return _Lazy(

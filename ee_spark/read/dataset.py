@@ -31,7 +31,7 @@ from ee_spark.read.rows import (
 from ee_spark.read.selection import Time, box_of, names_of, period
 from ee_spark.status import IN_TILES
 from ee_spark.store import manifest as manifests
-from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
+from ee_spark.store.bounds import MOST_IMAGES, damage, parquet_rows
 from ee_spark.store.schema import IMAGES, PIXELS, TILES
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Dataset(Rows):
             raise ReadError(f"{self.path}: has no {IMAGES} yet: its first run is still planning")
         kept = replace(self.selection, bbox=None, tiles=None, points=None, crs=None).filter
         with damage(f"{self.path}/{IMAGES}"):
-            table = parquet(pa.BufferReader(found[0]), most=MOST_IMAGES).read()
+            table = parquet_rows(pa.BufferReader(found[0]), most=MOST_IMAGES)
             return table if kept is None else table.filter(kept)
 
     @cached_property
@@ -82,6 +82,13 @@ class Dataset(Rows):
             counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(tiles["status"]).to_pylist()}
             return {"planned": sum(counts.values()), **{name: counts.get(name, 0) for name in map(str, IN_TILES)}}
         raise AssertionError("damage raises")
+
+    @cached_property
+    def empty_reasons(self) -> dict[str, int]:
+        """How many of the empty tiles are ``masked``, have ``no_image``, or lie ``outside_clip``."""
+        from ee_spark.read.empties import empty_reasons
+
+        return empty_reasons(self)
 
     def select(
         self,

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from ee_spark.boundary import shown
 from ee_spark.errors import ReadError
+from ee_spark.job import is_date
 from ee_spark.planner.extent import halves
 
 Time = dt.datetime | dt.date | np.datetime64 | str
@@ -121,6 +122,8 @@ def box_of(bbox: Any) -> Box:
 
 def _moment(time: Any) -> dt.datetime:
     try:
+        if isinstance(time, str) and not is_date(time):
+            raise ValueError("another form")
         moment = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
         if isinstance(moment, np.datetime64):
             moment = moment.astype("datetime64[us]").item()  # None where it is not a time

@@ -21,6 +21,7 @@ from ee_spark.planner.columns import TIME
 from ee_spark.planner.window import Window
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, canvases
+from ee_spark.read.clip import pixels_inside
 from ee_spark.read.dataset import Dataset
 from ee_spark.show.colour import shown_bands
 from ee_spark.show.thin import Thinned, thinned
@@ -130,7 +131,8 @@ def by_image(dataset: Dataset) -> pa.Table:
     """Return one row per image that has tiles, by time and then by id.
 
     Columns: ``image_id``, ``image_time``; ``planned``, ``ok`` and ``empty``: how many pixels the cores of its tiles
-    have, of all that are planned and of those that are ok or empty; ``stored``: of those whose pixels were read;
+    have, of all that are planned and of those that are ok or empty, without those outside the dataset's clip;
+    ``stored``: of those whose pixels were read;
     ``valid``: how many of these are valid in every band; and for each band ``<band>_count`` and ``<band>_sum``
     (float64): of the band's valid samples.
     """
@@ -217,13 +219,13 @@ class ImageCounter:
         held = None if self._canvas is None else self._canvas.holds(cores.keys)
         if held is not None and not held.any():
             return
-        height, width = next(iter(cores.planes.values())).shape[1:]
         good = {band: counted(cores, band) for band in cores.bands}
+        valid = _per_block(np.logical_and.reduce(list(good.values())))
         table = pa.table(
             {
                 **{name: cores.keys[name] for name in _KEYS},
-                "stored": np.full(len(cores), height * width),
-                "valid": _per_block(np.logical_and.reduce(list(good.values()))),
+                "stored": np.maximum(pixels_inside(self._dataset, cores.keys), valid),  # the service keeps halves too
+                "valid": valid,
                 **{f"{band}_count": _per_block(mask) for band, mask in good.items()},
                 **{
                     f"{band}_sum": np.sum(cores[band], axis=(1, 2), dtype=np.float64, where=mask)
@@ -238,8 +240,7 @@ class ImageCounter:
         tiles = self._dataset.tiles([*PLACE, *_KEYS, "status"])
         if self._canvas is not None:
             tiles = tiles.filter(pa.array(self._canvas.holds(tiles)))
-        shape = self._dataset.frozen.shape
-        pixels = np.full(tiles.num_rows, shape.width * shape.height)
+        pixels = pixels_inside(self._dataset, tiles)
         statuses = {str(status): pixels * _is(tiles, status) for status in (TileStatus.OK, TileStatus.EMPTY)}
         planned = _summed(pa.table({**{name: tiles[name] for name in _KEYS}, "planned": pixels, **statuses}))
         found = _summed(

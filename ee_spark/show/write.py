@@ -29,7 +29,7 @@ def write(path: str, out: str, storage: Mapping[str, Any] | None = None) -> str:
         MissingExtraError: if there is no matplotlib to draw with.
     """
     ending = Path(split_url(out, "--out").path).suffix.lower()
-    if ending not in (*PAGE, *PICTURE):
+    if ending not in (*PAGE, *PICTURE) or out.endswith("/"):
         raise JobError(
             f"--out: {shortened(out)!r} is not a name of a page or a picture; write one that ends in .html or .png"
         )

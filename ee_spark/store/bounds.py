@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -114,6 +114,18 @@ def parquet(source: Any, columns: Iterable[str] | None = None, most: int = MOST_
     file = pq.ParquetFile(source)
     check_table(file.metadata, columns, most)
     return file
+
+
+def parquet_rows(source: Any, columns: Sequence[str] | None = None, most: int = MOST_TABLE) -> pa.Table:
+    """Return these columns, or all, of a Parquet file, in which all is what its types say: texts are UTF-8.
+
+    Raises:
+        ValueError, OSError: as :func:`parquet` does, and if something is not.
+    """
+    names = None if columns is None else list(columns)
+    table = parquet(source, names, most).read(columns=names)
+    table.validate(full=True)
+    return table if names is None else table.select(names)
 
 
 def check_table(footer: pq.FileMetaData, columns: Iterable[str] | None = None, most: int = MOST_TABLE) -> None:

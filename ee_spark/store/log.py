@@ -25,7 +25,7 @@ from ee_spark.errors import StoppedError, StoreError
 from ee_spark.objects import Store
 from ee_spark.status import TileStatus
 from ee_spark.store import ledger
-from ee_spark.store.bounds import damage, json_of, parquet
+from ee_spark.store.bounds import damage, json_of, parquet, parquet_rows
 from ee_spark.store.georeference import extent
 from ee_spark.store.ledger import Ledger
 from ee_spark.store.life import goes_on
@@ -223,6 +223,7 @@ class ChunkLog:
         with self._torn():
             file = parquet(pa.BufferReader(data))
             table = file.read()
+            table.validate(full=True)
             if table.column_names != self.layout.tiles.names:
                 raise ValueError("its columns are not those of the other parts")
             table = table.replace_schema_metadata().cast(self.layout.tiles.remove_metadata())
@@ -263,7 +264,7 @@ class ChunkLog:
         keys = [item.name for item in self.layout.keys]
         if entry.committed.num_rows > entry.empty.num_rows:
             with self.store.open(name) as file:
-                ok = parquet(file, keys).read(columns=keys).select(keys)
+                ok = parquet_rows(file, keys)
         else:
             ok = entry.empty.slice(0, 0)
         plain = pa.schema(self.layout.keys)
@@ -303,7 +304,7 @@ def open_logs(store: Store, layout: Layout, chunks: Iterable[str], *, tiles: boo
         for chunk in chunks:
             now = time.monotonic()
             if now > expires:
-                listed, expires = _listing(store, layout), now + FRESH_SECONDS
+                listed, expires = listing(store, layout), now + FRESH_SECONDS
             names, has_tiles = listed[PIXELS].get(chunk, []), tiles and chunk in listed[TILES]
             ahead.append((pool.submit(opened, chunk, names, has_tiles), now))
             if len(ahead) == AHEAD:
@@ -314,7 +315,7 @@ def open_logs(store: Store, layout: Layout, chunks: Iterable[str], *, tiles: boo
         pool.shutdown(cancel_futures=True)
 
 
-def _listing(store: Store, layout: Layout) -> dict[str, dict[str, list[str]]]:
+def listing(store: Store, layout: Layout) -> dict[str, dict[str, list[str]]]:
     """Return the names of the job's parts that are there, by table and chunk."""
     found: dict[str, dict[str, list[str]]] = {PIXELS: {}, TILES: {}}
     for table, by_chunk in found.items():

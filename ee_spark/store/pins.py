@@ -21,7 +21,7 @@ from ee_spark.planner.columns import TIME
 from ee_spark.planner.images import Images, table_schema, timestamps
 from ee_spark.planner.wkb import wkb_multipolygon
 from ee_spark.status import TileStatus
-from ee_spark.store.bounds import MOST_IMAGES, damage, parquet
+from ee_spark.store.bounds import MOST_IMAGES, damage, parquet_rows
 from ee_spark.store.schema import CALENDAR, IMAGES, TILES, Layout
 
 BARE = ""
@@ -88,7 +88,7 @@ def _of_tiles(store: Store, layout: Layout) -> pa.Table:
     found = [layout.tiles.empty_table().select(names)]
     for entry in store.list(f"{TILES}/{layout.prefix}"):
         with suppress(StoreError), damage(entry.name), store.open(entry.name) as file:
-            found.append(parquet(file, names).read(columns=names).select(names).cast(found[0].schema))
+            found.append(parquet_rows(file, names).cast(found[0].schema))
     rows = pa.concat_tables(found).sort_by("created_at").group_by("image_id", use_threads=False)
     first = rows.aggregate([("image_time", "first"), ("version", "first")])
     return first.rename_columns([name.removesuffix("_first") for name in first.column_names])
@@ -127,7 +127,7 @@ def fetched(store: Store, layout: Layout, run_id: str, images: Iterable[str]) ->
         return seen
     for entry in store.list(f"{TILES}/{layout.prefix}"):
         with damage(f"{store.root}/{entry.name}"), store.open(entry.name) as file:
-            table = parquet(file, names).read(columns=names)
+            table = parquet_rows(file, names)
         mine = pc.and_(pc.equal(table["run_id"], run_id), pc.not_equal(table["status"], TileStatus.FAILED))
         seen |= set(table.filter(pc.and_(mine, pc.is_in(table["image_id"], wanted)))["image_id"].to_pylist())
     return seen
@@ -140,8 +140,8 @@ def _table(store: Store, data: bytes) -> pa.Table:
         DamagedError: if they are not one.
     """
     with damage(f"{store.root}/{IMAGES}", "is not a table of images", "run ee-spark verify --repair, then run again"):
-        table = parquet(pa.BufferReader(data), most=MOST_IMAGES).read().select(table_schema().names)
-        return table.cast(table_schema())
+        table = parquet_rows(pa.BufferReader(data), most=MOST_IMAGES)
+        return table.select(table_schema().names).cast(table_schema())
     raise AssertionError("damage raises")
 
 

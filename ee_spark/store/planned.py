@@ -30,6 +30,8 @@ LEVEL = 9
 """Of zstd: what it makes of equal numbers is hundreds of times smaller than at level 1, and kept for ever."""
 MOST_RUNS = MOST_STREAM // 48
 """Runs of tiles of one plan: six numbers each."""
+SMALL, ROW_BYTES = 1 << 20, 32
+"""Bytes of a stream of places, and of each of its rows, of two numbers: at most, with all that is around them."""
 MOST_PAIRS = 1 << 23
 """Pairs of one chunk whose names are in memory: of a chunk that is cut as it should be some ten thousand."""
 _RUNS = ("image", "row", "start", "stop", "lattice", "bucket")
@@ -75,10 +77,8 @@ def unpack(store: Store, data: Mapping[str, Any]) -> Pairs:
         arrays = _arrays(data["arrays"])
         return grouped(Pairs(lattices=lattices, **{**arrays, "edges": np.zeros(1, np.int64)}))
     runs = _decode(noted(store, PLANS, data["runs"]), _RUNS)
-    places = _decode(noted(store, PLANS, data["places"]), _PLACES)
     first, place = _places(runs)
-    if len(first) != len(places["block_row"]):
-        raise ValueError(f"{len(first)} places, and blocks of {len(places['block_row'])}")
+    places = _decode(noted(store, PLANS, data["places"]), _PLACES, len(first))
     blocks = {name: column[place] for name, column in places.items()}
     return grouped(Pairs(lattices=lattices, **runs, **blocks, edges=np.zeros(1, np.int64)))
 
@@ -160,8 +160,12 @@ def _encode(columns: Mapping[str, Ints]) -> bytes:
     return sink.getvalue()
 
 
-def _decode(data: bytes, names: Sequence[str]) -> dict[str, Ints]:
-    table = read_table(pa.BufferReader(data))
+def _decode(data: bytes, names: Sequence[str], rows: int | None = None) -> dict[str, Ints]:
+    """Return columns of differences as they were; what unfolds to many more than ``rows`` rows is not unfolded."""
+    most = MOST_STREAM if rows is None else SMALL + ROW_BYTES * rows
+    table = read_table(pa.BufferReader(data), most)
+    if rows is not None and table.num_rows != rows:
+        raise ValueError(f"{rows} places, and blocks of {table.num_rows}")
     return {name: np.cumsum(table[name].cast(pa.int64()).to_numpy(), dtype=np.int64) for name in names}
 
 

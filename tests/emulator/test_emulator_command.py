@@ -46,7 +46,14 @@ def test_every_option_and_fault_is_named(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--catalog", "a\0b"], ["--catalog", "x" * 5000], ["--faults", "\0\x1b[31m"], ["--faults", "9" * 5000]]
+    "words",
+    [
+        ["--catalog", "a\0b"],
+        ["--catalog", "x" * 5000],
+        ["--faults", "\0\x1b[31m"],
+        ["--faults", "9" * 5000],
+        ["--faults", "500:0.5,"],
+    ],
 )
 def test_what_cannot_be_served_is_one_short_line(words: list[str]) -> None:
     before = dict(os.environ)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from email.utils import format_datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from google_service import Google, error_of
@@ -337,3 +338,11 @@ def test_asset_names_are_the_official_clients(asset: str, name: str) -> None:
     from ee import _cloud_api_utils
 
     assert asset_name(asset) == name == _cloud_api_utils.convert_asset_id_to_asset_name(asset)
+
+
+@pytest.mark.parametrize("asset", ["A/B?x", "A/B#x", "A/B:listAssets", "A/B%2Fx", "A/B x"])
+def test_signs_of_urls_are_part_of_an_assets_name(asset: str) -> None:
+    path = asset_name(asset)
+    assert urlsplit(f"http://h/{path}")[3:] == ("", "")
+    assert unquote(path) == f"projects/earthengine-public/assets/{asset}"
+    assert ":" not in path

@@ -153,6 +153,7 @@ def test_times_and_boxes_of_other_libraries_are_selections_too(opened: Dataset) 
         ({"time": np.datetime64("NaT")}, "is not a date; write e.g. 2020-01-01"),
         ({"time": pd.NaT}, "time: "),
         ({"time": 20200101}, "time: 20200101 is not a date"),
+        ({"time": "2020-01-01-01"}, "time: '2020-01-01-01' is not a date"),
         ({"time": "soon"}, "time: 'soon' is not a date"),
         ({"time": ("2020-01-01",)}, "is not a date or (start, end)"),
         ({"bbox": (1, 2, 3)}, "is not four numbers; write (west, south, east, north)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def run(url: str, out: Path, collection: str, **changes: Any) -> RunReport:
+def run(url: str, out: Path, collection: str, progress: str = "none", **changes: Any) -> RunReport:
     """Run a job over all of a collection's raster and a little more."""
     west, south, east, north = 13.6, 44.7, 14.3, 45.2
     job = {
@@ -63,7 +64,7 @@ def run(url: str, out: Path, collection: str, **changes: Any) -> RunReport:
         "output": {"path": str(out)},
         **changes,
     }
-    return run_on(as_config(job), lambda _: Here(), Options(progress="none"))
+    return run_on(as_config(job), lambda _: Here(), Options(progress=progress))
 
 
 def pixels(out: Path, height: int = SIDE, width: int = SIDE) -> np.ndarray[Any, Any]:
@@ -157,3 +158,19 @@ def life_of(folder: Path) -> tuple[str, str]:
     """The fingerprint and the life of the dataset."""
     [record] = [one for one in runs.read_runs(FileStore(folder)).values() if one]
     return str(record["fingerprint"]), str(record["life"])
+
+
+def test_the_bar_ends_at_all_that_was_planned(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The total grows when a further round begins, and its lanes are not taken for those before them."""
+    with ee_emulator.start(catalog=str(catalog)) as service:
+        report = run(service.url, tmp_path, "C/E", progress="bar")
+    assert report["footprint_exceeded"] == {"C/E": 1}
+    bars = re.findall(r"([\d,]+)/([\d,]+) tiles +(\d+)%", capsys.readouterr().err)
+    counts = [tuple(int(text.replace(",", "")) for text in bar) for bar in bars]
+    totals = sorted({total for _, total, _ in counts})
+    assert totals[-1] == report["planned"]
+    assert len(totals) <= 2
+    assert counts[-1] == (report["planned"], report["planned"], 100)
+    assert all(done <= total and share <= 100 for done, total, share in counts)

@@ -129,3 +129,35 @@ def test_a_lane_reports_now_and_then_and_at_its_end() -> None:
             shows(progress, "2/10")
             counters["answers"] = 9
         shows(progress, "9/10")
+
+
+def test_a_further_round_grows_the_total() -> None:
+    """Lanes of a further deal are others, whatever their index: what they answer is added to what there was."""
+    with Progress(100, "log", out=io.StringIO()) as progress:
+        say(progress, lane="aa/0.0.0", answers=100, ended=1)
+        shows(progress, "100/100 tiles")
+        progress.grow(50)
+        shows(progress, "100/150 tiles   67%")
+        say(progress, lane="bb/0.0.0", answers=20)
+        shows(progress, "120/150 tiles   80%")
+        say(progress, lane="bb/0.0.0", answers=50, ended=1)
+        shows(progress, "150/150 tiles  100%")
+
+
+def test_what_a_dead_lane_did_is_counted_once() -> None:
+    """It answered 40 of 60, of which 30 were committed: those are skipped, the others answered again."""
+    with Progress(100, "log", out=io.StringIO()) as progress:
+        say(progress, lane="aa/0.0.0", answers=40, empty=4, failed=1, retries=3)
+        say(progress, lane="aa/0.1.0", answers=40, empty=2, ended=1)
+        shows(progress, "80/100 tiles")
+        say(progress, lane="aa/1.0.0", answers=10, skipped=30)
+        line = shows(progress, "80/100 tiles")
+        assert "2 empty" in line
+        assert "3 retries" in line, "which were requests"
+        say(progress, lane="aa/1.0.0", answers=30, skipped=30, ended=1)
+        shows(progress, "100/100 tiles")
+    with Progress(100, "log", out=io.StringIO()) as progress:
+        say(progress, lane="aa/0.0.0", answers=40)
+        say(progress, lane="aa/0.1.0", answers=10)
+        say(progress, lane="aa/0.0.1", answers=5, skipped=20)
+        shows(progress, "35/100 tiles")

@@ -70,6 +70,15 @@ def test_texts_that_lie_beyond_their_bytes_are_refused() -> None:
         bounds.read_table(pa.BufferReader(made))
 
 
+def test_a_table_whose_texts_are_not_utf_8_is_refused(tmp_path: Path) -> None:
+    offsets, data = pa.py_buffer(np.array([0, 2, 4], np.int32)), pa.py_buffer(b"ok\xc9\xc9")
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, data])
+    pq.write_table(pa.table({"image_id": texts, "n": [1, 2]}), tmp_path / "t.parquet")
+    assert bounds.parquet_rows(tmp_path / "t.parquet", ["n"])["n"].to_pylist() == [1, 2]
+    with pytest.raises(ValueError, match="UTF8"):
+        bounds.parquet_rows(tmp_path / "t.parquet", ["image_id"])
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"1", b"[" * 10**6, b'{"a":' * 10**5, b"\xff", b"\0"])
 def test_a_record_is_a_json_object(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"JSON|Expecting|lists in lists|decode|larger"):

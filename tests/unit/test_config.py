@@ -74,6 +74,7 @@ REFUSED = [
     ({"source": {"image": "a.py:f", "args": {1: 2}}}, "job: source.args: got 1: a key that is not text"),
     ({"source": {"image": "a.py:f", "args": {"a": object()}}}, "a value of type object; write text, a number"),
     ({"source.start": "0000-01-01"}, "job: source.start: got '0000-01-01': not a date"),
+    ({"source.start": "2020-01-01-01"}, "job: source.start: got '2020-01-01-01': not a date"),
     ({"source.start": "2020-13-01"}, "job: source.start: got '2020-13-01': not a date"),
     ({"source.start": "0001-01-01T00:00+14:00"}, "not a date"),
     ({"source.start": "9" * 5000}, "not a date; write an ISO date, e.g. 2020-01-01"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,3 +142,20 @@ def test_the_summary_says_counts_errors_and_how_to_go_on() -> None:
     assert text.startswith("stopped: 16 planned: 6 ok, 2 empty, 2 failed, 6 skipped, 0 missing; 18 requests in 5.0 s")
     assert "stopped: the daily quota is used up; run the same command again, it resumes" in text
     assert "2 × no such band" in text
+
+
+def test_empty_tiles_have_a_reason_or_are_told_as_unknown() -> None:
+    """A lane that died noted none: what it committed as empty is counted, and nobody says why."""
+    config = job()
+    told = replace(LANE, empty=4, empties={"masked": 3, "no_image": 1})
+    silent = replace(LANE, empty=2)
+    report = build(config, 20, "a-run", [told, silent], {"skipped": 2, "empty": 1}, None, Changes(), 5.0)
+    assert report.empty == 7
+    assert report.empty_reasons == {"masked": 3, "no_image": 1, "unknown": 3}
+    assert "\nempty: 3 masked, 1 without an image, 3 for a reason that was not noted\n" in how_to_open(report)
+    assert built().empty_reasons == {"unknown": 2}
+    old = {key: value for key, value in report.items() if key != "empty_reasons"}
+    assert "\nempty:" not in how_to_open(old), "the report of an earlier version"
+    assert LaneRecord.from_json(json.loads(json.dumps(told.to_json()))) == told
+    with pytest.raises(ValueError, match="a reason that no empty tile has"):
+        LaneRecord.from_json({**told.to_json(), "empties": {"planted": 1}})
