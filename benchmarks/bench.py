@@ -127,10 +127,14 @@ def traffic(url: str, **rules: Any) -> None:
     urllib.request.urlopen(request).close()
 
 
+HERE = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+"""Where the child finds this folder's modules: as a worker does, it takes no code from the folder of its script."""
+
+
 def measured(script: str, *arguments: object) -> dict[str, Any]:
     """Run ``script`` with arguments in a Python of its own; return the JSON of its last line."""
     command = [sys.executable, script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": HERE})
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
