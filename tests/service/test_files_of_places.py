@@ -196,7 +196,7 @@ def test_ids_are_text_in_every_format(tmp_path: Path) -> None:
     st.sampled_from(CODES),
     st.lists(st.tuples(st.floats(0.05, 0.95), st.floats(0.05, 0.95)), min_size=1, max_size=5, unique=True),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_coordinates_are_transformed_as_pyproj_does(code: int, shares: list[tuple[float, float]]) -> None:
     crs = pyproj.CRS(code)
     assert crs.area_of_use is not None
@@ -291,7 +291,7 @@ def test_an_area_across_180_degrees_is_cut_there() -> None:
 
 
 @given(st.floats(-80, 80), st.floats(-170, 170), st.floats(1e3, 3e5), st.floats(0, 6.28), st.integers(3, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_edges_of_a_projected_file_are_straight_there(
     lat: float, lon: float, radius: float, turn: float, corners: int
 ) -> None:
