@@ -17,8 +17,9 @@ from ee_spark.boundary import SHOWN, plain, reading, shortened, shown
 from ee_spark.core_yaml import loads
 from ee_spark.errors import JobError, one_line
 from ee_spark.geometries import geojson_of, is_points
-from ee_spark.job import Inline, JobConfig
+from ee_spark.job import JobConfig
 from ee_spark.objects import Settings, is_local, local_path, read_input
+from ee_spark.where import Inline, PointsFile
 
 _KINDS = {
     "dict_type": "input should be a mapping",
@@ -168,6 +169,8 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | No
     wanted = ""
     for step in loc:
         fields = section.model_fields if section else {}
+        if str(step).startswith("("):  # the form of a value that has several
+            continue
         if step in fields:
             field = fields[str(step)]
             wanted = field.description or ""
@@ -217,7 +220,10 @@ def _absolute(config: JobConfig, base: str) -> JobConfig:
         if classes:
             classes = classes.model_copy(update={"image": function(classes.image)})
         sample = sample.model_copy(update={"within": within, "stratify": classes})
-    region = region.model_copy(update={"geojson": at(region.geojson), "points": at(region.points), "sample": sample})
+    points = region.points
+    if isinstance(points, PointsFile):
+        points = points.model_copy(update={"file": at(points.file)})
+    region = region.model_copy(update={"geojson": at(region.geojson), "points": at(points), "sample": sample})
     if is_local(config.output.path, "output.path"):
         local_path(config.output.path, "output.path")  # as it is written: "" and ~ would be folders of the job file's
     output = config.output.model_copy(update={"path": at(config.output.path)})

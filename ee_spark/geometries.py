@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,17 +16,14 @@ KINDS = frozenset(f"{many}{kind}" for many in ("", "Multi") for kind in ("Point"
     "FeatureCollection",
 }
 """Types of GeoJSON, and the one that Earth Engine and shapely have beside them."""
-PIECES = 256
-"""Parts of the longest side of a GeoDataFrame: its edges are straight in its own CRS, in whose place many are taken."""
-CRS = "OGC:CRS84"
 
 
 def geojson_of(value: object, label: str) -> dict[str, Any] | None:
-    """Return what a Python object says of where, as GeoJSON in longitude and latitude; None where it is no geometry.
+    """Return what a Python object says of where, as GeoJSON; None where it is no geometry.
 
-    A GeoDataFrame or GeoSeries is taken from its CRS to WGS 84, and its index is left out: an id is never a row
-    number. Edges of an ``ee.Geometry`` are geodesics, unless it says otherwise; all others are straight in longitude
-    and latitude.
+    A GeoDataFrame or GeoSeries says its CRS, as GeoJSON had it before RFC 7946, and its index is left out: an id is
+    never a row number. Edges of an ``ee.Geometry`` are geodesics, unless it says otherwise; all others are straight, in
+    the CRS that they are in.
 
     Raises:
         JobError: if it is computed by Earth Engine, has no CRS where one belongs, or is no area and no points.
@@ -75,19 +71,13 @@ def _of_earth_engine(value: Any, label: str) -> dict[str, Any]:
 
 
 def _of_frame(frame: Any, label: str) -> dict[str, Any]:
-    """Return the features of a GeoDataFrame or GeoSeries."""
+    """Return the features of a GeoDataFrame or GeoSeries in its own CRS, which the member ``crs`` names."""
     if frame.crs is None:
         raise JobError(f"{label}: the {type(frame).__name__} has no CRS; write .set_crs('EPSG:4326') or the one it has")
-    if not frame.crs.is_geographic:
-        west, south, east, north = frame.total_bounds.tolist()
-        step = max(east - west, north - south) / PIECES
-        if math.isfinite(step) and step > 0:
-            parts = frame.geometry.segmentize(step)
-            frame = frame.set_geometry(parts) if hasattr(frame, "columns") else parts
-    moved = frame.to_crs(CRS)
-    missing = {"na": "null"} if hasattr(moved, "columns") else {}
-    found = json.loads(moved.to_json(**missing, drop_id=True, default=_value))
-    return {"type": "FeatureCollection", "features": found["features"]}
+    missing = {"na": "null"} if hasattr(frame, "columns") else {}
+    found = json.loads(frame.to_json(**missing, drop_id=True, default=_value))
+    crs = {"type": "name", "properties": {"name": frame.crs.to_wkt()}}
+    return {"type": "FeatureCollection", "crs": crs, "features": found["features"]}
 
 
 def _lists(value: Any) -> Any:

@@ -12,13 +12,14 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from ee_spark.errors import JobError
-from ee_spark.job import DEFAULT_TILE, Inline, JobConfig
+from ee_spark.job import DEFAULT_TILE, JobConfig
 from ee_spark.limits import MAX_BYTES
+from ee_spark.where import Inline, PointsFile
 
 EXECUTOR_CORES = 4
 """Serverless executors and drivers have 4, 8 or 16 cores, and a workload has at least two executors
@@ -43,6 +44,7 @@ _FILES = (
     "source.expression",
     "region.geojson",
     "region.points",
+    "region.points.file",
     "region.sample.within.geojson",
     "region.sample.stratify.image",
 )
@@ -137,13 +139,23 @@ def ship(
     refuse_local(config)
     files, moved = {"job.yaml": job_file}, []
     for key, path, suffix in local_files(config):
-        target, body = _plain(PurePosixPath(path).name), read(path, key)
-        if files.setdefault(target, body) != body:
-            raise JobError(f"{key}: {path} and another file are both shipped as {target!r}; rename one of them")
+        for part in (path, *_siblings(path)):
+            target, body = _plain(PurePosixPath(part).name), read(part, key)
+            if files.setdefault(target, body) != body:
+                raise JobError(f"{key}: {part} and another file are both shipped as {target!r}; rename one of them")
+        target = _plain(PurePosixPath(path).name)
         moved += ["--set", f"{key}={target}{suffix}"]
     given = [word for setting in settings for word in ("--set", setting)]
     command = (name, "--config", "job.yaml", *given, *moved, *arguments)
     return Shipment(config.name, tuple(sorted(files.items())), command, date)
+
+
+def _siblings(path: str) -> list[str]:
+    if not path.lower().endswith(".shp"):
+        return []
+    from ee_spark.objects import siblings_of  # it brings pyarrow, which a scheduler has no need of
+
+    return [str(found) for found in siblings_of(Path(path))]
 
 
 def local_files(config: JobConfig) -> Iterator[tuple[str, str, str]]:
@@ -152,7 +164,7 @@ def local_files(config: JobConfig) -> Iterator[tuple[str, str, str]]:
         value: Any = config
         for step in key.split("."):
             value = getattr(value, step, None)
-        if isinstance(value, Inline):
+        if isinstance(value, Inline | PointsFile):
             continue
         path, colon, function = str(value or "").rpartition(":")
         if colon and path.endswith(".py"):

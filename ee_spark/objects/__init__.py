@@ -10,7 +10,7 @@ from ee_spark.errors import AwayError, JobError, StoreError
 from ee_spark.limits import MAX_OBJECT
 from ee_spark.objects.contact import reach
 from ee_spark.objects.file import FileStore, is_full, replace_file
-from ee_spark.objects.input import MOST_BYTES, read_file
+from ee_spark.objects.input import MOST_BYTES, SIBLINGS, beside, read_file, siblings_of
 from ee_spark.objects.names import is_bucket, temporary
 from ee_spark.objects.place import check_file, check_folder, is_local, local_path, split_url
 from ee_spark.objects.store import TEMP, Entry, Settings, Store
@@ -19,6 +19,7 @@ __all__ = [
     "FUNCTIONS",
     "FUNCTION_SECONDS",
     "INPUTS",
+    "SIBLINGS",
     "TEMP",
     "Entry",
     "FileStore",
@@ -34,6 +35,7 @@ __all__ = [
     "probe",
     "read_input",
     "send_file",
+    "siblings_of",
     "write_output",
 ]
 
@@ -64,6 +66,22 @@ class Inputs:
     def read(self, path: str, key: str) -> bytes:
         """Return a file's bytes, as :func:`read_input` does."""
         return read_input(path, key, self.storage)
+
+    def read_beside(self, path: str, suffix: str, key: str) -> bytes | None:
+        """Return the bytes of the file of another suffix beside ``path``, as a shapefile has some; None without it.
+
+        Raises:
+            JobError: if it is there, and cannot be read.
+        """
+        sibling = beside(path, suffix)
+        if is_local(sibling, key):
+            return self.read(sibling, key) if local_path(sibling, key).exists() else None
+        folder, _, name = sibling.rpartition("/")
+        try:
+            found = open_store(folder, self.storage).read(name, MAX_OBJECT)
+        except StoreError as error:
+            raise JobError(f"{key}: cannot read {sibling!r}: {error}") from None
+        return found[0] if found else None
 
 
 INPUTS = Inputs()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 MOST_BYTES = 4 << 30
 """Bytes of any file that a job names."""
+SIBLINGS = (".shx", ".dbf", ".prj", ".cpg")
+"""What lies beside a shapefile."""
 _PIPE_SECONDS = 5.0
 """How long a pipe may say nothing."""
 
@@ -37,6 +39,19 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
     if len(data) > most:
         raise ValueError(f"it has more than {most:,} bytes")
     return data
+
+
+def beside(path: str, suffix: str) -> str:
+    """Return the name of what lies beside a file of another suffix, in capitals where the file's is."""
+    stem, _, own = path.rpartition(".")
+    return f"{stem}{suffix.upper() if own.isupper() else suffix}"
+
+
+def siblings_of(path: Path) -> list[Path]:
+    """Return what lies beside a shapefile of this machine; nothing of other files."""
+    if path.suffix.lower() != ".shp":
+        return []
+    return [found for suffix in SIBLINGS if (found := Path(beside(str(path), suffix))).exists()]
 
 
 def _read_pipe(number: int, most: int) -> bytes:

@@ -27,7 +27,7 @@ LONGEST_WKT = 50_000
 """Characters: those of compound CRSs with all their usages have some ten thousand."""
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9][A-Za-z0-9._+-]*")
 _WKT = re.compile(r"\s*[A-Za-z][A-Za-z0-9_]*\s*[\[(]")
-_OPENS = re.compile(
+OPENS = re.compile(
     r"\b(?:init|file|model|catalog)\s*=|grids\s*=(?!\s*@null\s*[\"+])|PARAMETERFILE"
     r"|PROJ4_GRIDS\"\s*,\s*\"(?!@null\")",
     re.I,
@@ -75,7 +75,7 @@ def _is_name(text: str) -> bool:
     """Return True for a code or a WKT: all else GDAL takes for a file or an address, and opens it."""
     if _CODE.fullmatch(text):
         return True
-    return bool(len(text) <= LONGEST_WKT and _WKT.match(text) and not _OPENS.search(text))
+    return bool(len(text) <= LONGEST_WKT and _WKT.match(text) and not OPENS.search(text))
 
 
 @lru_cache(maxsize=256)

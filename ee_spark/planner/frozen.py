@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ class Frozen:
     ``lattice`` is None where every image keeps its own (``native``). ``side`` is the blocks' side in tiles, ``days``
     the length of a time bucket. ``life`` is the nonce of the dataset's life; "" in what older versions wrote.
     ``nans`` is whether ``tiles`` counts the valid samples that are not a number: no dataset of older versions does.
-    ``versions`` is whether the service takes images' versions, None where nobody looked: job.json has it beside this.
+    ``exact`` is whether the points' own columns hold what their files said: no dataset of older versions promises it.
+    ``versions`` is whether the service takes images' versions, None where nobody looked, and ``columns`` are the types
+    of the points' own columns, as Arrow prints them: job.json has both beside this.
     """
 
     method: str
@@ -62,7 +65,9 @@ class Frozen:
     days: int
     life: str = ""
     nans: bool = False
+    exact: bool = False
     versions: bool | None = True
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def validity(self) -> tuple[str, ...]:
@@ -87,7 +92,7 @@ class Frozen:
 
     def to_json(self) -> dict[str, Any]:
         """Return what :meth:`from_json` reads."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if key != "versions"}
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in ("versions", "columns")}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Frozen:
@@ -147,8 +152,9 @@ def _check(found: Frozen) -> None:
 def _check_life(found: Frozen) -> None:
     if not re.fullmatch(r"(?:[0-9a-f]{16,64})?", found.life):
         raise ValueError(f"its life {found.life!r} is not a nonce")
-    if type(found.nans) is not bool:
-        raise ValueError(f"nans is {found.nans!r}, not true or false")
+    for name in ("nans", "exact"):
+        if type(getattr(found, name)) is not bool:
+            raise ValueError(f"{name} is {getattr(found, name)!r}, not true or false")
 
 
 def check_lattice(lattice: Lattice) -> None:

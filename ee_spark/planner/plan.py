@@ -36,6 +36,7 @@ from ee_spark.planner.region import load as load_region
 from ee_spark.planner.request import Recipe, TileRequest, graph_of, is_nothing, pack_size
 from ee_spark.planner.standing import Standing
 from ee_spark.planner.tile import Shape
+from ee_spark.planner.typed import Known
 from ee_spark.planner.unseen import check_seen, unseen
 from ee_spark.planner.versions import Versions
 
@@ -180,7 +181,7 @@ def make(
     check_asked(config.source.bands)
     client = Client(service, config.earth_engine.concurrent_requests)
     inputs = Inputs(storage_of(config), functions)
-    region = region or load_region(config.region, client, inputs)
+    region = region or load_region(config.region, client, inputs, Known.of(frozen, binding=not config.output.overwrite))
     computed = config.source.kind in ("image", "expression")
     method, why_method = choose_method(config)
     if method == "computePixels":
@@ -197,15 +198,15 @@ def make(
     versions = Versions(
         config.source.pin, frozen.versions if frozen else None, applies=method == "computePixels" and not computed
     )
-    notes = [("method", method, why_method), *images.notes]
+    notes = [("method", method, why_method), *images.notes, *(region.notes if isinstance(region, Points) else ())]
     alignment = choose_lattices(config, images, frozen, region)
     probes = Probes(client, config.pixels.format)
     bands = choose_bands(config, probes, images, graphs, region, alignment.layers, frozen, versions)
     shape, why_tile = choose_shape(config, bands, frozen)
     notes += [*alignment.notes, *why_tile, *_type_notes(bands, config)]
     life = frozen.life if frozen else uuid.uuid4().hex
-    nans = frozen.nans if frozen else True
-    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life, nans)
+    nans, exact = (frozen.nans, frozen.exact) if frozen else (True, True)
+    fixed = Frozen(method, bands, config.pixels.mask, shape, alignment.common, alignment.align, 1, 0, life, nans, exact)
     fixed = replace(fixed, side=block_side(fixed.tile_bytes, points=isinstance(region, Points)))
     choice = choose(config, images, bands, by_raster)
     pairs, spared, tiles, possible = _pairs(region, images, alignment.layers, fixed, choice, snap=config.grid.snap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from ee_spark.boundary import reading, shortened
 from ee_spark.errors import JobError
 from ee_spark.json_answers import without_collection
-from ee_spark.planner.crs import Floats
+from ee_spark.planner.crs import LONLAT, Floats
+from ee_spark.planner.file_crs import bent, crs_of_geojson, is_straight, shifted
 from ee_spark.planner.geodesic import along, turned, unwrapped
 
 Polygon = tuple[Floats, ...]
@@ -85,13 +86,41 @@ def polygons_of(data: bytes, label: str) -> Polygons:
             around the Earth.
     """
     with reading(label, what="not GeoJSON"):
-        found = []
-        for polygon in _polygons(parse_json(data), label):
-            _check_edges(polygon, label)
-            found += at_both_sides(polygon)
+        thing = parse_json(data)
+        crs = crs_of_geojson(thing, label)
+        return area_of(_polygons(thing, label, lambda polygon: placed(polygon, crs, label)), label)
+    raise AssertionError("reading raises")
+
+
+def area_of(polygons: Iterable[Polygon], label: str) -> Polygons:
+    """Return polygons in longitude and latitude as an area.
+
+    Raises:
+        JobError: if there is none.
+    """
+    found = tuple(polygons)
     if not found:
         raise JobError(f"{label}: contains no polygon; write Polygon, MultiPolygon, Feature or FeatureCollection")
-    return Polygons(tuple(found))
+    return Polygons(found)
+
+
+def placed(polygon: Polygon, crs: str, label: str) -> list[Polygon]:
+    """Return a polygon of a file in its CRS as those in longitude and latitude, cut where it crosses ±180°.
+
+    Its edges are straight in the file's CRS.
+
+    Raises:
+        JobError: if an edge could go either way around the Earth, or lies outside of what the CRS shows.
+        ValueError: if a position is not in degrees.
+    """
+    if not is_straight(crs):
+        return at_both_sides(tuple(bent(ring, crs, label) for ring in polygon))
+    for ring in polygon:
+        _check_degrees(ring)
+    _check_edges(polygon, label)
+    if crs != LONLAT:
+        polygon = tuple(shifted(ring, crs, label) for ring in polygon)
+    return at_both_sides(polygon)
 
 
 def _check_edges(polygon: Polygon, label: str) -> None:
@@ -119,8 +148,14 @@ def polygons_of_geojson(geometry: dict[str, Any]) -> tuple[Polygon, ...]:
     if geometry.get("type") in ("Polygon", "MultiPolygon", "GeometryCollection"):
         parts = geometry.get("geometries", [geometry])
         areas = [part for part in parts if part["type"] in ("Polygon", "MultiPolygon", "GeometryCollection")]
-        return tuple(polygon for part in areas for polygon in _polygons(part, "geometry"))
+        return tuple(polygon for part in areas for polygon in _polygons(part, "geometry", _in_degrees))
     return ()
+
+
+def _in_degrees(polygon: Polygon) -> list[Polygon]:
+    for ring in polygon:
+        _check_degrees(ring)
+    return [polygon]
 
 
 def at_both_sides(polygon: Polygon, *, short_way: bool = False) -> list[Polygon]:
@@ -233,7 +268,8 @@ def around(boxes: Floats) -> Box:
     return least[0], least[1], most[2], most[3]
 
 
-def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
+def _polygons(thing: dict[str, Any], label: str, place: Callable[[Polygon], Iterable[Polygon]]) -> Iterable[Polygon]:
+    """Yield what ``place`` makes of the polygons of a GeoJSON object."""
     kind = thing["type"]
     if kind == "FeatureCollection":
         features = thing["features"]
@@ -241,13 +277,13 @@ def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
             raise ValueError(f"its features are {shortened(features)}, and not a list")
         for number, feature in enumerate(features, 1):
             with reading(f"{label}: feature {number}", what="not GeoJSON"):
-                yield from _polygons(feature, label)
+                yield from _within_other(feature, label, place)
     elif kind == "Feature":
         if thing["geometry"]:
-            yield from _polygons(thing["geometry"], label)
+            yield from _within_other(thing["geometry"], label, place)
     elif kind == "GeometryCollection":
         for part in thing["geometries"]:
-            yield from _polygons(part, label)
+            yield from _within_other(part, label, place)
     elif kind in ("Polygon", "MultiPolygon"):
         for rings in [thing["coordinates"]] if kind == "Polygon" else thing["coordinates"]:
             polygon = tuple(_ring(ring) for ring in rings)
@@ -255,9 +291,17 @@ def _polygons(thing: dict[str, Any], label: str) -> Iterable[Polygon]:
                 polygon = tuple(_geodesic(ring) for ring in polygon)
             if not polygon:
                 raise ValueError("a polygon without a ring")
-            yield polygon
+            yield from place(polygon)
     else:
         raise JobError(f"{label}: a {shortened(kind)} has no area; write polygons, or region.points for points")
+
+
+def _within_other(
+    thing: dict[str, Any], label: str, place: Callable[[Polygon], Iterable[Polygon]]
+) -> Iterable[Polygon]:
+    if thing.get("crs") is not None:
+        raise ValueError("it has a crs of its own; write one for the whole file")
+    return _polygons(thing, label, place)
 
 
 def _geodesic(ring: Floats) -> Floats:
@@ -281,9 +325,22 @@ def _ring(positions: Sequence[Sequence[float]]) -> Floats:
         raise ValueError(f"a ring of {len(found)} positions")
     if found.ndim != 2 or found.dtype.kind not in "iuf" or found.shape[1] != 2:
         raise ValueError("a ring with positions that are not two numbers")
-    ring = found.astype(np.float64)
+    return closed(found.astype(np.float64))
+
+
+def closed(ring: Floats) -> Floats:
+    """Return a ring (n, 2) that ends where it begins.
+
+    Raises:
+        ValueError: if a position is not two finite numbers, or it has fewer than three.
+    """
+    if len(ring) < 3:
+        raise ValueError(f"a ring of {len(ring)} positions")
     if not np.isfinite(ring).all():
         raise ValueError(f"{ring[~np.isfinite(ring).all(1)][0].tolist()} is not [longitude, latitude] in degrees")
+    return ring if (ring[0] == ring[-1]).all() else np.vstack([ring, ring[:1]])
+
+
+def _check_degrees(ring: Floats) -> None:
     if np.abs(ring[:, 1]).max() > 90 or np.abs(ring[:, 0]).max() > 360:
         raise ValueError(f"{ring[np.abs(ring).max(1).argmax()].tolist()} is not [longitude, latitude] in degrees")
-    return ring if (ring[0] == ring[-1]).all() else np.vstack([ring, ring[:1]])

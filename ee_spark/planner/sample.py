@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.errors import JobError
-from ee_spark.job import Sample, Within
 from ee_spark.objects import INPUTS, Inputs
+from ee_spark.planner.area_file import read_area
 from ee_spark.planner.crs import Floats
 from ee_spark.planner.points import Points, point_ids
-from ee_spark.planner.polygon import Box, Polygons, bounds, boxes, contains, polygons_of
+from ee_spark.planner.polygon import Box, Polygons, bounds, boxes, contains
+from ee_spark.where import Sample, Within
 
 ROUNDS = 10_000
 """Times that ``count`` places are drawn at most: polygons fill a ten-thousandth of their boxes at least."""
@@ -25,8 +26,7 @@ def area_of(within: Within, inputs: Inputs = INPUTS) -> Polygons:
     """Return the polygons that a sample is drawn within."""
     if within.bbox:
         return Polygons(boxes(within.bbox))
-    key, path = "region.sample.within.geojson", str(within.geojson)
-    return polygons_of(inputs.read(path, key), f"{key}: {path}")
+    return read_area(str(within.geojson), "region.sample.within.geojson", inputs)
 
 
 def draw(sample: Sample, inputs: Inputs = INPUTS) -> Points:

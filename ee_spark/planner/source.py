@@ -18,7 +18,7 @@ import numpy as np
 
 from ee_spark.client import Service
 from ee_spark.errors import JobError
-from ee_spark.job import Pixels, Source, Stratify
+from ee_spark.job import Pixels, Source
 from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner.footprint import Footprints
 from ee_spark.planner.frozen import Band, fill_values
@@ -34,6 +34,7 @@ from ee_spark.planner.function import (
 from ee_spark.planner.graph import SOURCE, framed
 from ee_spark.planner.images import NO_TIME, Images, instant, microseconds
 from ee_spark.planner.validity import Validity
+from ee_spark.where import Stratify
 
 __all__ = [
     "Graphs",

@@ -17,7 +17,6 @@ import pyarrow as pa
 from ee_spark.answers import damaged, npy
 from ee_spark.client import Client
 from ee_spark.errors import JobError, ServiceError
-from ee_spark.job import Sample, Stratify
 from ee_spark.limits import answer_bytes
 from ee_spark.objects import INPUTS, Inputs
 from ee_spark.planner import source as ee_source
@@ -32,6 +31,7 @@ from ee_spark.planner.request import Recipe
 from ee_spark.planner.sample import area_of
 from ee_spark.planner.tile import Shape
 from ee_spark.planner.window import Window
+from ee_spark.where import Sample, Stratify
 
 log = logging.getLogger(__name__)
 

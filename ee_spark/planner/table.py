@@ -11,16 +11,18 @@ from ee_spark.client import Client, asset_name, understood
 from ee_spark.errors import JobError, ServiceError
 from ee_spark.json_answers import pages
 from ee_spark.planner.listing import refused
-from ee_spark.planner.points import Points, points_of
+from ee_spark.planner.point_file import points_of
+from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons, polygons_of
 from ee_spark.planner.probe import patiently
+from ee_spark.planner.typed import NOTHING_KNOWN, Known
 
 PAGE = 1000
 MAX_FEATURES = 200_000
 """Features of one table: more are an area or a list of points to write to a file first."""
 
 
-def read_table(name: str, client: Client) -> Polygons | Points:
+def read_table(name: str, client: Client, known: Known = NOTHING_KNOWN) -> Polygons | Points:
     """Return a table's polygons, or its points with their properties as columns and ``system:index`` as id.
 
     https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listFeatures
@@ -42,7 +44,7 @@ def read_table(name: str, client: Client) -> Polygons | Points:
     if not features:
         raise JobError(f"{label}: contains no features")
     if kinds == {"Point"}:
-        return points_of([{**feature, "id": key} for feature, key in zip(features, ids, strict=True)], label)
+        return points_of([{**feature, "id": key} for feature, key in zip(features, ids, strict=True)], label, known)
     if "Point" in kinds:
         raise JobError(f"{label}: holds points and {', '.join(sorted(kinds - {'Point'}))}; write a table of one kind")
     return polygons_of(json.dumps({"type": "FeatureCollection", "features": features}).encode(), label)

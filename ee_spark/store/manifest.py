@@ -94,13 +94,23 @@ def parse(data: bytes, where: str) -> Manifest:
             job["name"][:LONGEST],
             job["fingerprint"],
             job["identity"],
-            replace(Frozen.from_json(job["frozen"]), versions=job.get("versions", True)),
+            replace(
+                Frozen.from_json(job["frozen"]),
+                versions=job.get("versions", True),
+                columns=_columns_of(job["identity"]),
+            ),
             tuple(job["replaced"]),
             job,
         )
         _check(found)
         return found
     raise AssertionError("damage raises")
+
+
+def _columns_of(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return the types of the points' own columns, as Arrow prints them."""
+    columns = identity.get("region.columns") or {}
+    return {str(name): str(kind) for name, kind in columns.items()} if isinstance(columns, Mapping) else {}
 
 
 def _check(found: Manifest) -> None:

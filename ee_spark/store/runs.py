@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ee_spark.errors import DamagedError, StoreError
-from ee_spark.job import Inline, JobConfig
+from ee_spark.job import JobConfig
 from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.objects.names import is_run_id
@@ -27,6 +27,7 @@ from ee_spark.store.graphs import keep_graphs
 from ee_spark.store.owner import is_gone, owner
 from ee_spark.store.planned import Key
 from ee_spark.store.schema import RUNS, Layout
+from ee_spark.where import Inline
 
 THREADS = 16
 Record = dict[str, Any]

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from ee_spark.errors import StoreError
-from ee_spark.job import Sample
 from ee_spark.limits import MAX_RECORD
 from ee_spark.objects import Store
 from ee_spark.planner.points import Points
 from ee_spark.planner.polygon import Polygons
 from ee_spark.store import points
 from ee_spark.store.bounds import damage, json_of
+from ee_spark.where import Sample
 
 SAMPLES = "_ee_spark/samples"
 

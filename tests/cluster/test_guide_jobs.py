@@ -121,8 +121,8 @@ SIDE = 176
 @pytest.fixture(scope="module")
 def sentinel2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Any]]]:
     """A scene of 176 pixels around each of the job's points, on three dates, of which the last is out of the period."""
-    from ee_spark.job import Sample, Within
     from ee_spark.planner.region import draw
+    from ee_spark.where import Sample, Within
 
     folder = tmp_path_factory.mktemp("sentinel2")
     points = draw(Sample(count=64, seed=7, within=Within(bbox=BOX)))

@@ -21,12 +21,13 @@ from job_files import catalog, job, scene
 import ee_emulator as emulator
 from ee_spark.client import Client, Service
 from ee_spark.errors import JobError
-from ee_spark.job import Sample
-from ee_spark.planner.points import point_ids, read_points
+from ee_spark.planner.point_file import read_points
+from ee_spark.planner.points import point_ids
 from ee_spark.planner.polygon import Polygons, at_both_sides, boxes, contains, polygons_of
 from ee_spark.planner.region import load
 from ee_spark.planner.sample import draw
 from ee_spark.planner.stratify import draw_by_class
+from ee_spark.where import Sample
 
 NOBODY = Client(Service("http://127.0.0.1:1", "demo", "anonymous"))
 TRIANGLE = [[0.0, 0.0], [2.0, 0.0], [1.0, 2.0], [0.0, 0.0]]
@@ -189,7 +190,7 @@ def test_an_id_made_for_a_point_depends_on_its_place_alone():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("lon,latitude\n1,2\n", "p.csv: has no column 'lat', only lon, latitude"),
+        ("lon,north\n1,2\n", "p.csv: has no column 'lat', only lon, north; say which one it is: region.points: {"),
         ("lat\n2\n", "has no column 'lon'"),
         ("lon,lat\n", "contains no points"),
         ("", "cannot be read as points (it is empty)"),

@@ -14,11 +14,11 @@ import ee_emulator as emulator
 from ee_spark import config, extract
 from ee_spark.client import Service
 from ee_spark.errors import StoreError
-from ee_spark.job import Sample, Within
 from ee_spark.objects import open_store
 from ee_spark.planner.points import Points
 from ee_spark.store import points as kept_points
 from ee_spark.store import samples
+from ee_spark.where import Sample, Within
 
 SAMPLE = Sample(count=2, seed=3, within=Within(bbox=(0.0, 0.0, 1.0, 1.0)))
 

@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "functions.py").write_text(FUNCTIONS)
-    (tmp_path / "points.csv").write_text("id,x,lat\na,1,2\n")
+    (tmp_path / "points.csv").write_text("id,east,lat\na,1,2\n")
     return tmp_path
 
 

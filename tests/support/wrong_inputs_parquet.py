@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -44,6 +45,39 @@ NO_LON: tuple[Any, ...] = (
 )
 
 
+NO_READER = (
+    pa.array([1, 2, 3], pa.duration("s")),
+    pa.array([[("k", 1)], [], []], pa.map_(pa.string(), pa.int64())),
+    pa.array([1, 2, 3], pa.timestamp("ns")),
+    pa.array([None, 2**63, 1], pa.uint64()),
+    pa.array([[1], [2], [3]], pa.list_(pa.duration("us"))),
+)
+_PLACE = struct.pack("<BIdd", 1, 1, -106.92, 40.28)
+GEOMETRIES: tuple[tuple[Any, Any], ...] = (
+    ([b"", b"", b""], {}),
+    ([_PLACE, None, _PLACE], {}),
+    ([_PLACE, _PLACE[:-1], _PLACE], {}),
+    ([struct.pack("<BIdd", 1, 1, 181, 1), _PLACE, _PLACE], {}),
+    ([struct.pack("<BII", 1, 2, 0)] * 3, {}),
+    ([struct.pack("<BIII", 1, 3, 1, 2**31)] * 3, {}),
+    ([_PLACE] * 3, {"crs": None}),
+    ([_PLACE] * 3, {"crs": "nowhere"}),
+    ([_PLACE] * 3, {"crs": {"id": {"authority": "EPSG", "code": 999999}}}),
+    ([_PLACE] * 3, {"crs": {"type": "x"}}),
+    ([_PLACE] * 3, {"encoding": "polygon"}),
+    ([1, 2, 3], {}),
+    (["POINT (1 2)"] * 3, {}),
+)
+
+
+def _geometry(random: Random) -> bytes:
+    values, said = random.choice(GEOMETRIES)
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", **said}}}
+    table = pa.table({"id": ["a", "b", "c"], "geometry": values})
+    whole = random.choice((geo, geo, {**geo, "primary_column": "none"}, {**geo, "columns": []}, 7))
+    return _parquet(table.replace_schema_metadata({"geo": json.dumps(whole)}))
+
+
 @choices("points-parquet", "points")
 def parquet() -> Mapping[str, Make]:
     return {
@@ -68,6 +102,12 @@ def parquet() -> Mapping[str, Make]:
         "repeated": partial(_parquet_file, lambda random: _parquet(_table(id=["a", "b", "a"])), "an id twice"),
         "lies": partial(_parquet_file, _lies, "a page that is not as long as it says"),
         "own-column": partial(_parquet_file, lambda random: _parquet(_table(point_id=[1, 2, 3])), "a column of ours"),
+        "type": partial(
+            _parquet_file,
+            lambda random: _parquet(_table(v=random.choice(NO_READER))),
+            "a column that not all readers know, or whose values would change",
+        ),
+        "geometry": partial(_parquet_file, _geometry, "geometries that are no points of a known CRS"),
         "doubled": partial(
             _parquet_file,
             lambda random: _parquet(pa.table([pa.array([1.0, 2.0])] * 3, ["lon", "lat", "lon"])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -67,6 +68,12 @@ def tables() -> Mapping[str, Make]:
         ),
         "column": partial(_file, _column, "a column that no table can have"),
         "wide": partial(_file, lambda random: ",".join(f"c{n}" for n in range(100_000)) + "\n1,2\n", "100,000 columns"),
+        "usual-names": partial(_file, _two_of_one, "two columns that could be the longitude or the latitude"),
+        "compressed": partial(_file, _compressed, "a gzip that ends too early, or holds no CSV"),
+        "decimal-comma": partial(
+            _file, lambda random: "id;lon;lat\na;-106,92;40,28\nb;-106,91;40,29\n", "commas where a number has a point"
+        ),
+        "stated": _badly_stated,
         "large": partial(_file, _large, "many megabytes of rows, of which the last is wrong"),
     }
 
@@ -108,18 +115,53 @@ def _nul(random: Random) -> str:
 def _bad_header(random: Random) -> str:
     header = random.choice(
         (
-            "id,x,y",
-            "id,longitude,latitude",
+            "id,east,north",
+            "id,longitude,latitude,x",
             "id,lon",
             "lon,lon,lat",
             "lon,lat,lat",
-            "LON,LAT,id",
+            "LON,Lon,lat",
             '"",""',
             "a,a,a",
             "1,2,3",
         )
     )
     return f"{header}\n" + "\n".join(",".join("123"[: header.count(",") + 1]) for _ in range(2)) + "\n"
+
+
+def _two_of_one(random: Random) -> str:
+    names = random.choice(
+        (("longitude", "x", "lat"), ("lng", "LONG", "lat"), ("lon", "latitude", "Y"), ("x", "X", "y"))
+    )
+    return f"{','.join(names)}\n1,2,3\n4,5,6\n"
+
+
+def _compressed(random: Random) -> bytes:
+    whole = gzip.compress(_csv().encode())
+    return random.choice((whole[: random.randrange(10, len(whole) - 8)], gzip.compress(random.randbytes(100) + b"\0")))
+
+
+STATED = (
+    ("types: {none: string}", "a column that does not exist"),
+    ("types: {n: float}", "a type that is none"),
+    ("types: {n: int64}", "whole numbers, and n has texts"),
+    ("types: {n: date}", "dates, and n has texts"),
+    ("types: {id: string}", "the id"),
+    ("types: [n]", "no mapping"),
+    ("lon: lon", "only one of two columns"),
+    ("lon: none, lat: lat", "a column that does not exist"),
+    ("lon: n, lat: lat", "a column of texts"),
+    ("id: none", "an id that does not exist"),
+    ("lon: lon, lat: lon", "one column twice"),
+    ("crs: EPSG:4326", "a key that does not exist"),
+)
+
+
+def _badly_stated(random: Random, place: Place) -> Wrong:
+    said, why = random.choice(STATED)
+    file = place.write("points.csv", _csv("id,lon,lat,n", ["a,-106.92,40.28,x", "b,-106.91,40.29,y"]))
+    job = place.job({"region.bbox": None, "region.points": f"{{file: {json.dumps(str(file))}, {said}}}"})
+    return Wrong(planning(random, job), f"points state {why}")
 
 
 def _repeated(random: Random) -> str:
@@ -165,6 +207,26 @@ def _collection(*features: Any) -> str:
     return json.dumps({"type": "FeatureCollection", "features": [_feature(id="a"), *features]})
 
 
+def named(name: Any) -> dict[str, Any]:
+    return {"type": "name", "properties": {"name": name}}
+
+
+CRSS: tuple[Any, ...] = (
+    named("EPSG:999999"),
+    named("nowhere"),
+    named("/etc/passwd"),
+    named("http://127.0.0.1:9/crs"),
+    named(7),
+    named("EPSG:5773"),  # heights
+    named("EPSG:4978"),  # geocentric
+    named('LOCAL_CS["x",UNIT["metre",1]]'),
+    {"type": "link", "properties": {"href": "http://127.0.0.1:9/x", "type": "proj4"}},
+    {"type": "EPSG", "properties": {"code": "x"}},
+    {"type": "EPSG"},
+    {},
+    "EPSG:4326",
+    7,
+)
 JSON: dict[str, Callable[[Random], str | bytes]] = {
     "no-degrees": lambda random: _collection(
         _feature(
@@ -210,6 +272,13 @@ JSON: dict[str, Callable[[Random], str | bytes]] = {
     "repeated": lambda random: _collection(_feature(-106.91, id="a")),
     "large": lambda random: (
         '{"type": "FeatureCollection", "features": [' + "[]," * (random.choice((3, 20)) << 18) + "7]}"
+    ),
+    "crs": lambda random: json.dumps(
+        {"type": "FeatureCollection", "crs": random.choice(CRSS), "features": [_feature(id="a")]}
+    ),
+    "crs-inside": lambda random: _collection({**_feature(-106.91, id="b"), "crs": random.choice(CRSS[:4])}),
+    "crs-outside": lambda random: json.dumps(
+        {"type": "FeatureCollection", "crs": named("EPSG:32613"), "features": [_feature(1e9, 1e12, id="a")]}
     ),
     "own-column": lambda random: _collection(_feature(-106.91, id="b", point_lon=1)),
 }

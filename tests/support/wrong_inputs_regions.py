@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from wrong_inputs_keys import DIGITS, HUGE
-from wrong_inputs_place import Make, Place, Wrong, choices, planning, region_job
+from wrong_inputs_place import Make, Place, Wrong, choices, planning, points_job, region_job
+from wrong_inputs_points import CRSS, named
 
 RING = [[-106.93, 40.277], [-106.90, 40.277], [-106.90, 40.299], [-106.93, 40.277]]
 NO_POSITION: tuple[Any, ...] = (
@@ -67,6 +73,10 @@ AREAS: dict[str, Callable[[Random], str | bytes]] = {
             "coordinates": random.choice((None, 7, "x", {}, [], [7], [[7]], [[[7]]], [RING], [[]])),
         },
         random,
+    ),
+    "crs": lambda random: json.dumps({"type": "Polygon", "coordinates": [RING], "crs": random.choice(CRSS)}),
+    "crs-outside": lambda random: json.dumps(
+        {"type": "Polygon", "coordinates": [[[0, 0], [1e9, 0], [1e9, 1e12]]], "crs": named("EPSG:32613")}
     ),
     "no-area": lambda random: _wrapped(
         {"type": random.choice(("Point", "LineString", "MultiPoint")), "coordinates": [1, 2]}, random
@@ -126,6 +136,45 @@ def _area(name: str, random: Random, place: Place) -> Wrong:
     if random.random() < 0.3:
         job = place.job({"region.bbox": None, "region.sample": f"{{count: 4, within: {{geojson: {file}}}}}"})
     return Wrong(planning(random, job), f"the GeoJSON's {name} make no area")
+
+
+FILES: dict[str, Callable[[Random], tuple[str, bytes]]] = {
+    "sqlite": lambda random: ("area.gpkg", b"SQLite format 3\0" + random.randbytes(random.choice((0, 84, 5000)))),
+    "flatgeobuf": lambda random: ("area.fgb", b"fgb\x03fgb\x00" + random.randbytes(random.choice((0, 4, 5000)))),
+    "shapefile": lambda random: ("area.shp", b"\0\0\x27\x0a" + random.randbytes(random.choice((0, 96, 500)))),
+    "zip": lambda random: ("area.zip", _zip(random)),
+    "zip-torn": lambda random: ("area.zip", _zip(random)[: random.randrange(8, 40)]),
+    "gzip": lambda random: ("area.geojson.gz", gzip.compress(random.choice((b"", b"x", b"{", bytes(100))))),
+    "xml": lambda random: (random.choice(("area.kml", "area.gml", "area")), b"<?xml version='1.0'?><kml/>"),
+    "text": lambda random: (random.choice(("area.csv", "area.geojson")), b"lon,lat\n1,2\n"),
+    "feather": lambda random: ("area.feather", b"ARROW1\0\0" + random.randbytes(50)),
+    "no-geometry": lambda random: ("area.parquet", _plain_parquet()),
+}
+
+
+def _zip(random: Random) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name in random.choice((["a.txt.bak"], ["a.shp", "b.shp"], ["a.shp"], ["xl/workbook.xml"], ["a.geojson"])):
+            archive.writestr(name, b"\0\0\x27\x0a" + bytes(96))
+    return sink.getvalue()
+
+
+def _plain_parquet() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"geometry": [b"x"]}), sink)
+    return sink.getvalue()
+
+
+@choices("region-file", "points")
+def files() -> Mapping[str, Make]:
+    return {name: partial(_region_file, name) for name in FILES}
+
+
+def _region_file(name: str, random: Random, place: Place) -> Wrong:
+    file = place.write(*FILES[name](random))
+    job = region_job(place, file) if random.random() < 0.7 or name == "text" else points_job(place, file)
+    return Wrong(planning(random, job), f"the file holds no places: {name}")
 
 
 IDS = (

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ee_spark.errors import JobError
-from ee_spark.job import Sample
-from ee_spark.planner.points import read_points
+from ee_spark.planner.point_file import read_points
 from ee_spark.planner.polygon import polygons_of
 from ee_spark.planner.sample import draw
+from ee_spark.where import Sample
 
 
 def read(folder: Path, data: str | bytes, name: str = "p.csv"):  # type: ignore[no-untyped-def]
@@ -55,7 +55,10 @@ def test_quoted_fields_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
     [
         ("lon,lat\n1,2\n".encode("utf-16"), "it is in UTF-16; save it as UTF-8"),
         ("lon,lat\n1,2\n".encode("utf-16-le"), "it has a NUL at byte 1"),
-        (b"lon,lat\n1,2\n\xff,3\n", "Row #3: CSV conversion error to string: invalid UTF8 data"),
+        (
+            b"lon,lat\n1,2\n\xff,3\n",
+            "line 3 has the byte 0xFF at 12, which is not UTF-8 ('ÿ' in Latin-1); save it as UTF-8",
+        ),
         (b"lon,lat,n\n1,2,a\0\n", "it has a NUL at byte 15"),
         (b'lon,lat\n"1,2\n3,4\n', "row 2 has 1 fields, the header 2; is a quote never closed?"),
         (b"," * 20_000 + b"\n", "it has more than 10,000 columns"),

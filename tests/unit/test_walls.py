@@ -31,7 +31,7 @@ RULES = Rules(
         ("tokens",),
         ("job", "core_yaml", "connections", "answers", "json_answers", "geometries"),
         ("usage",),
-        ("boundary",),
+        ("boundary", "where"),
         ("logs", "hosts", "limits", "status", "gdal"),
         ("errors",),
         ("refusals", "version"),
