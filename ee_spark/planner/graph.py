@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ee_spark.boundary import reading, shown
+from ee_spark.boundary import reading, shortened, shown
 from ee_spark.errors import JobError
 
 SOURCE = "ee_spark/placeholder/source"
@@ -37,7 +37,9 @@ def checked(text: str | bytes, key: str, name: str) -> None:
     """
     with reading(key, what=f"{shown(name)} is not what ee.Image.serialize() writes"):
         graph = json.loads(text)
-        values = graph["values"]
+        values = graph["values"] if isinstance(graph, dict) else None
+        if not isinstance(values, dict):
+            raise ValueError("it is not an object with values" if values is None else "its values are not an object")
         size: dict[str, int] = {}
         for node in _inside_out(str(graph["result"]), values):
             size[node] = _written_out(values[node], size)
@@ -121,9 +123,21 @@ def _inside_out(result: str, values: Mapping[str, Any], known: Mapping[str, str]
             done.add(key)
 
 
+def _kind(node: Any) -> tuple[str, Any]:
+    """Return the one kind of a node, and what it holds.
+
+    Raises:
+        ValueError: if it is not an object of one kind.
+    """
+    if not isinstance(node, dict) or len(node) != 1:
+        raise ValueError(f"{shortened(node)} is not a value of one kind")
+    ((kind, content),) = node.items()
+    return kind, content
+
+
 def _written_out(node: dict[str, Any], size: Mapping[str, int]) -> int:
     """Return how many values a node is where the lists that it refers to are written out in it."""
-    ((kind, content),) = node.items()
+    kind, content = _kind(node)
     if kind not in _KINDS:
         raise ValueError(f"{kind!r} is not a kind of value")
     if kind == "valueReference":
@@ -156,7 +170,7 @@ class _Collector(dict[str, str]):
 
 def renamed(node: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     """Return a node with the keys that it names replaced; constants and argument names are left alone."""
-    ((kind, content),) = node.items()
+    kind, content = _kind(node)
     if kind == "valueReference":
         return {kind: keys[content]}
     if kind == "arrayValue":

@@ -64,7 +64,7 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 
         ("a: !!python/object/apply:os.system [ls]\n", "in line 1"),
         ("a: !!timestamp 2020-02-30\n", "day is out of range"),
         ("a: !!int yes\n", "not YAML"),
-        ("a: " + "9" * 5000 + "\n", "limit (4300 digits)"),
+        ("a: " + "9" * 5000 + "\n", "a number of more than 4,300 digits"),
         ("a: 1\n\tb: 2\n", "in line 2"),
         ("? [a]\n: 1\n", "unhashable"),
         ("a: *b\n", "undefined alias 'b'"),
