@@ -74,7 +74,8 @@ def points_in(data: bytes, label: str, known: Known = NOTHING_KNOWN, said: Point
         if kind == "Feature":
             return points_of([{**thing, "crs": None}], label, known, said, crs)
         if not isinstance(thing, dict) or "features" not in thing:
-            raise JobError(f"{label}: it is {shortened(kind or thing)}; write a FeatureCollection of Points")
+            what = f"of type {shortened(kind)}" if kind else f"{shortened(json.dumps(thing))}, which has no features"
+            raise JobError(f"{label}: it is {what}; write a FeatureCollection of Points")
         return points_of(thing["features"], label, known, said, crs)
     raise AssertionError("reading raises")
 
@@ -287,9 +288,16 @@ def _refuse_degrees(found: Floats, values: pa.ChunkedArray, column: str, limit: 
         plain = value is None or (isinstance(value, str) and _FLOAT.fullmatch(value))
         if isinstance(value, str) and np.isinf(found[row]):
             value = found[row]
-        shown = f"{value:.17g}" if isinstance(value, float) else shortened(str(value) if plain else repr(value))
+        shown = (
+            repr(float(value)).removesuffix(".0")
+            if isinstance(value, float)
+            else shortened(str(value) if plain else repr(value))
+        )
         point = " with a decimal point" if isinstance(value, str) and re.fullmatch(r"[+-]?\d+,\d+", value) else ""
-        raise JobError(f"{label}: point {row + 1} has {column} {shown}; write degrees from -{limit} to {limit}{point}")
+        turned = "; are lon and lat swapped?" if column == "lat" and limit < abs(found[row]) <= 180 else ""
+        raise JobError(
+            f"{label}: point {row + 1} has {column} {shown}; write degrees from -{limit} to {limit}{point}{turned}"
+        )
 
 
 def _floats(values: pa.ChunkedArray) -> Floats | None:

@@ -270,6 +270,8 @@ def around(boxes: Floats) -> Box:
 
 def _polygons(thing: dict[str, Any], label: str, place: Callable[[Polygon], Iterable[Polygon]]) -> Iterable[Polygon]:
     """Yield what ``place`` makes of the polygons of a GeoJSON object."""
+    if not isinstance(thing, dict):
+        raise ValueError(f"{shortened(json.dumps(thing))} is not an object with a type")
     kind = thing["type"]
     if kind == "FeatureCollection":
         features = thing["features"]
@@ -286,12 +288,7 @@ def _polygons(thing: dict[str, Any], label: str, place: Callable[[Polygon], Iter
             yield from _within_other(part, label, place)
     elif kind in ("Polygon", "MultiPolygon"):
         for rings in [thing["coordinates"]] if kind == "Polygon" else thing["coordinates"]:
-            polygon = tuple(_ring(ring) for ring in rings)
-            if thing.get("geodesic") is True:  # as Earth Engine writes it; in GeoJSON edges are straight
-                polygon = tuple(_geodesic(ring) for ring in polygon)
-            if not polygon:
-                raise ValueError("a polygon without a ring")
-            yield from place(polygon)
+            yield from place(_polygon(rings, geodesic=thing.get("geodesic") is True))
     else:
         raise JobError(f"{label}: a {shortened(kind)} has no area; write polygons, or region.points for points")
 
@@ -302,6 +299,14 @@ def _within_other(
     if thing.get("crs") is not None:
         raise ValueError("it has a crs of its own; write one for the whole file")
     return _polygons(thing, label, place)
+
+
+def _polygon(rings: Sequence[Sequence[Sequence[float]]], *, geodesic: bool) -> Polygon:
+    """Return a polygon; its edges may be geodesics, as Earth Engine writes it: in GeoJSON they are straight."""
+    polygon = tuple(_ring(ring) for ring in rings)
+    if not polygon:
+        raise ValueError("a polygon without a ring")
+    return tuple(_geodesic(ring) for ring in polygon) if geodesic else polygon
 
 
 def _geodesic(ring: Floats) -> Floats:
@@ -320,6 +325,9 @@ def _geodesic(ring: Floats) -> Floats:
 
 
 def _ring(positions: Sequence[Sequence[float]]) -> Floats:
+    rows = positions if isinstance(positions, list | tuple) else [None]
+    if not all(isinstance(position, list | tuple) for position in rows):
+        raise ValueError("a ring that is not a list of [longitude, latitude]")
     found = np.array([position[:2] for position in positions])
     if len(found) < 3:
         raise ValueError(f"a ring of {len(found)} positions")

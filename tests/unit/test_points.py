@@ -80,7 +80,7 @@ def test_what_is_no_csv_is_told_in_a_line(data: bytes, said: str, tmp_path: Path
         ([{"geometry": {"type": "Point", "coordinates": [1, True]}}], "feature 1: is not a Point with [longitude"),
         ([{"geometry": {"type": "Point", "coordinates": ["1", 2]}}], "'1' is not a number"),
         ([{"geometry": {"type": "Point", "coordinates": [float("nan"), 2]}}], "point 1 has lon nan"),
-        ([{"geometry": {"type": "Point", "coordinates": [10**300, 2]}}], "point 1 has lon 1.0000000000000001e+300"),
+        ([{"geometry": {"type": "Point", "coordinates": [10**300, 2]}}], "point 1 has lon 1e+300"),
         ([{"geometry": None}], "feature 1: is not a Point"),
         ({"a": 1}, "its features are {'a': 1}; write a FeatureCollection of Points"),
     ],
