@@ -70,14 +70,19 @@ def tile_map(shapes: Sequence[Sequence[Ring]], statuses: Sequence[str], rings: S
 
 
 def pictures(stacks: Sequence[npt.NDArray[np.float64]], titles: Sequence[str]) -> str:
-    """Draw arrays (height, width, bands) beside one another, stretched alike; grey where nothing is valid."""
+    """Draw arrays (height, width, bands) beside one another, stretched alike; grey where nothing is valid.
+
+    One band has a bar of its colours, with the values that they stand for.
+    """
     columns = min(len(stacks), 6 if len(stacks) > 6 else 3 if len(stacks) > 2 else len(stacks))
     lines = math.ceil(len(stacks) / columns)
     shapes: list[Any] = [stack.shape for stack in stacks]
     tall = max(shape[0] / shape[1] for shape in shapes)
-    room = 0.25 if any(titles) else 0.05
+    room = 0.3 if any(titles) else 0.05
+    scale = 0.5 if stacks[0].shape[-1] == 1 else 0.0
+    height = lines * (WIDTH / columns * min(tall, 2.5) + room) + scale
     with rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH, lines * (WIDTH / columns * min(tall, 2.5) + room)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
     ends = colour.limits(np.concatenate([stack.reshape(-1, stack.shape[-1]) for stack in stacks]))
     for axis in axes:
@@ -85,6 +90,8 @@ def pictures(stacks: Sequence[npt.NDArray[np.float64]], titles: Sequence[str]) -
     for axis, stack, title in zip(axes, stacks, titles, strict=False):
         colour.paint(axis, colour.stretched(stack, ends))
         axis.set_title(title[:NAMED], fontsize=8, color=INK)
+    if stacks[0].shape[-1] == 1:
+        colour.bar(figure, list(axes), ends)
     return _svg(figure)
 
 
@@ -93,14 +100,36 @@ def time_axis(times: npt.NDArray[np.datetime64], shares: npt.NDArray[np.float64]
     figure, axis = _figure(2.2)
     axis.vlines(times.astype("datetime64[ms]").astype(object), 0, shares * 100, color=STATUS["ok"], linewidth=1)
     axis.plot(times.astype("datetime64[ms]").astype(object), shares * 100, "o", ms=3, color=STATUS["ok"])
+    _dated(axis, times)
+    axis.set_ylim(0, 105)
+    axis.set_ylabel("% valid")
+    return _svg(figure)
+
+
+def curves(times: npt.NDArray[np.datetime64], means: Mapping[str, npt.NDArray[np.float64]]) -> str:
+    """Draw the mean of each band over time, one below the other: a dot per image, NaN left out."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(2 * WIDTH, 1.3 * len(means) + 0.5), layout="constrained")
+        axes = figure.subplots(len(means), 1, squeeze=False, sharex=True).ravel()
+    moments = times.astype("datetime64[ms]").astype(object)
+    for axis, (name, values) in zip(axes, means.items(), strict=True):
+        good = np.isfinite(values)
+        axis.plot(moments[good], values[good], color=colour.MEAN, linewidth=1)
+        axis.plot(moments[good], values[good], "o", ms=3, color=colour.DATE)
+        axis.set_ylabel(name[:NAMED], rotation=0, ha="right", va="center", labelpad=10)
+        axis.grid(axis="y", color=colour.LINE, lw=0.8)
+        axis.tick_params(labelsize=8)
+    _dated(axes[-1], times)
+    return _svg(figure)
+
+
+def _dated(axis: Any, times: npt.NDArray[np.datetime64]) -> None:
+    """Make an axis of time, which around one moment only is two days long."""
     locator = AutoDateLocator(maxticks=6)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     if len(np.unique(times)) == 1:
         axis.set_xlim(*(times[:1] + np.array([-1, 1]) * np.timedelta64(1, "D")).astype("datetime64[ms]").astype(object))
-    axis.set_ylim(0, 105)
-    axis.set_ylabel("% valid")
-    return _svg(figure)
 
 
 def histograms(spreads: Mapping[str, Spread]) -> str:

@@ -74,6 +74,17 @@ def palette() -> Any:
     return colormaps["YlGn"].with_extremes(bad=GREY)
 
 
+def bar(figure: Any, axes: Sequence[Axes], ends: tuple[Floats, Floats]) -> None:
+    """Draw, below some pictures of one band, which values the colours of the palette stand for."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    shown = ScalarMappable(Normalize(float(ends[0][0]), float(ends[1][0])), palette())
+    drawn = figure.colorbar(shown, ax=axes, orientation="horizontal", fraction=0.035, pad=0.02, aspect=50)
+    drawn.outline.set_visible(False)
+    drawn.ax.tick_params(labelsize=8, colors=INK)
+
+
 def paint(axis: Axes, values: Floats) -> Any:
     """Draw stretched values (height, width, 3 or 1): in true colour or by the palette, grey where a band is masked."""
     if values.shape[-1] == 3:

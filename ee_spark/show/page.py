@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +19,16 @@ from ee_spark.errors import JobError, StoreError
 from ee_spark.planner.polygon import polygons_of_geojson
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import charts, quicklook
-from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
+from ee_spark.show.series import CLEAR, ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
 from ee_spark.status import TileStatus
 from ee_spark.store.georeference import GEOREFERENCE, rings
 from ee_spark.store.runs import read_region, read_runs
 from ee_spark.version import __version__
 
 LOOKS = 6
+CURVES = "Mean of the valid pixels of each image"
+CURVED = 8
+"""Bands that have a curve."""
 PATCHES = 36
 FAILURES = 20
 MOST = 256
@@ -41,15 +44,18 @@ _STYLE = """
 body{font:16px/1.45 system-ui,sans-serif;color:#27303d;background:#f4f5f7;margin:0;padding:16px}
 main{max-width:1100px;margin:0 auto}h1{font-size:1.5em;margin:.2em 0;overflow-wrap:anywhere}
 h2{font-size:1.05em;margin:0 0 .5em}p{margin:.3em 0;overflow-wrap:anywhere}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));gap:10px}
+.cards{display:grid;grid-template-columns:repeat(9,1fr);gap:10px}
+@media(max-width:1000px){.cards{grid-template-columns:repeat(3,1fr)}}
 .cards div,section{background:#fff;border-radius:8px;padding:12px 14px;box-shadow:0 1px 2px #0001}
 .cards b{display:block;font-size:1.35em}.ok b{color:#3f8f4f}.failed b{color:#c8102e}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:12px}
-.charts{margin:12px 0;align-items:start}
+.charts{margin:12px 0}.across,.alone{grid-column:1/-1}.alone img{max-width:540px}
+.across{overflow-x:auto}.across img{min-width:620px}
 img{display:block;width:100%;height:auto}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9em}
 th,td{text-align:left;padding:4px 10px 4px 0;vertical-align:top}th{font-weight:600;border-bottom:1px solid #c9ced6}
-td{border-bottom:1px solid #e3e6ea;overflow-wrap:anywhere}td:first-child{white-space:nowrap}.table{margin:12px 0}
+td{border-bottom:1px solid #e3e6ea}td:first-child{white-space:nowrap}.table{margin:12px 0}
+td:last-child{overflow-wrap:anywhere;min-width:7em}
 footer{color:#667;font-size:.85em;margin:16px 0}
 """
 
@@ -81,10 +87,7 @@ def page(dataset: Dataset) -> str:
     """Return the page as HTML that asks for nothing from outside."""
     tiles, runs, numbers = dataset.tiles(), runs_of(dataset), numbers_of(dataset)
     name = html.escape(str(dataset.job["name"]))
-    drawn = "".join(
-        f"<section><h2>{html.escape(title)}</h2>{_image(svg, title)}</section>"
-        for title, svg in _charts(dataset, tiles, runs, numbers)
-    )
+    drawn = _sections(list(_charts(dataset, tiles, runs, numbers)))
     return (
         f"<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>{name}</title>"
         f'<meta name=viewport content="width=device-width,initial-scale=1"><link rel=icon href="data:,">'
@@ -128,6 +131,33 @@ def valid_shares(images: pa.Table, reading: Reading) -> tuple[Any, Any]:
     return known["image_time"].to_numpy(), shares
 
 
+def _sections(found: Sequence[tuple[str, str]]) -> str:
+    """Return the charts two in a row, the curves across; one that would be alone in its row fills it."""
+    pairs = [number for number, (title, _) in enumerate(found) if not title.startswith(CURVES)]
+    kinds = dict.fromkeys(set(range(len(found))) - set(pairs), " class=across")
+    if len(pairs) % 2:
+        kinds[pairs[-1]] = " class=alone"
+    return "".join(
+        f"<section{kinds.get(number, '')}><h2>{html.escape(title)}</h2>{_image(svg, title)}</section>"
+        for number, (title, svg) in enumerate(found)
+    )
+
+
+def mean_values(images: pa.Table, bands: Sequence[str]) -> dict[str, Any]:
+    """Return the mean of the valid pixels of each image that has a time, for each band that has any.
+
+    NaN for an image with less than :data:`CLEAR` of the valid pixels of the clearest one: a mean over a few pixels
+    between clouds says little of the whole.
+    """
+    known = images.filter(pc.is_valid(images["image_time"]))
+    found = {}
+    for band in bands:
+        count, total = (known[f"{band}_{what}"].to_numpy() for what in ("count", "sum"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[band] = np.where(count > CLEAR * count.max(initial=0), total / count, np.nan)
+    return {band: means for band, means in found.items() if np.isfinite(means).any()}
+
+
 def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> Iterator[tuple[str, str]]:
     if tiles.num_rows:
         shapes, statuses = places(tiles)
@@ -136,6 +166,8 @@ def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> 
         yield _look(dataset, tiles)
         times, shares = valid_shares(numbers.images, numbers.reading)
         if len(times):
+            if means := mean_values(numbers.images, list(dataset.bands)[:CURVED]):
+                yield f"{CURVES}{numbers.of_what}", charts.curves(times, means)
             yield f"{len(times):,} images over time{numbers.of_what}", charts.time_axis(times, shares)
         if any(spread.count for spread in numbers.bands.values()):
             yield f"Values of each band{numbers.of_what}", charts.histograms(numbers.bands)
@@ -158,7 +190,8 @@ def _look(dataset: Dataset, tiles: pa.Table) -> tuple[str, str]:
     looks = [quicklook.mosaic(dataset, image) for image in images]
     stacks = [look.values for look in looks]
     where = ", each on its largest lattice" if len(lattices(dataset)) > 1 else ""
-    return f"The clearest images: {', '.join(looks[0].bands)}{where}", charts.pictures(stacks, titles)
+    title = f"The clearest images: {', '.join(looks[0].bands)}{where}; grey is not valid"
+    return title, charts.pictures(stacks, titles)
 
 
 def places(tiles: pa.Table) -> tuple[list[tuple[Any, ...]], list[str]]:

@@ -18,7 +18,7 @@ from ee_spark.read.canvas import Canvas
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import colour, quicklook
 from ee_spark.show.colour import INK
-from ee_spark.show.series import ImageCounter, Month, MonthCounter, Months, lattices, sweep
+from ee_spark.show.series import CLEAR, ImageCounter, Month, MonthCounter, Months, lattices, sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +28,6 @@ PATCHES = 64
 LATTICES = 4
 """Lattices that are drawn at most, the largest ones."""
 NAMED = 10
-CLEAR = 0.5
-"""A date is on the curve if it has more than this part of the valid pixels of the clearest date of its lattice."""
 CELL, CURVE = 1.05, 5.2
 """Inches of a month, and of the curve's width."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -151,14 +149,13 @@ def _words(dataset: Dataset, found: Sequence[Panel]) -> Iterator[str]:
 def _maps(each: Panel, figure: SubFigure, ends: Ends, where: str) -> None:
     height, width = next(iter(each.maps.values())).shape
     axes = figure.subplots(len(each.years), len(each.columns), squeeze=False)
-    image: Any = None
     for row, year in enumerate(each.years):
         for column, month in enumerate(each.columns):
             axis, key = axes[row, column], (year, month) if month else None
             _bare(axis)
             axis.set_box_aspect(height / width)
             if key in each.maps:
-                image = axis.imshow(
+                axis.imshow(
                     each.maps[key],
                     cmap=colour.palette(),
                     vmin=float(ends[0][0]),
@@ -171,10 +168,7 @@ def _maps(each: Panel, figure: SubFigure, ends: Ends, where: str) -> None:
                 axis.set_ylabel(str(year) if year else "", fontsize=9, color=INK, rotation=0, ha="right", va="center")
     title = f"{each.band}, mean of the valid pixels of each month; masked grey"
     figure.suptitle(f"{where}: {title}" if where else title, fontsize=10, color=INK)
-    bar = figure.colorbar(
-        image, ax=axes.ravel().tolist(), orientation="horizontal", fraction=0.035, pad=0.02, aspect=50
-    )
-    bar.outline.set_visible(False)
+    colour.bar(figure, axes.ravel().tolist(), ends)
 
 
 def _curve(each: Panel, axis: Axes) -> None:

@@ -21,7 +21,7 @@ from ee_spark.planner.columns import TIME
 from ee_spark.planner.window import Window
 from ee_spark.read.block import Blocks
 from ee_spark.read.canvas import PLACE, Canvas, canvases
-from ee_spark.read.clip import pixels_inside
+from ee_spark.read.clip import clipped, pixels_inside
 from ee_spark.read.dataset import Dataset
 from ee_spark.show.colour import shown_bands
 from ee_spark.show.thin import Thinned, thinned
@@ -36,6 +36,8 @@ Month = tuple[int, int] | None
 SIDE = 200
 """Pixels of a monthly map's longer side at most: a month takes 0.6 MB per lattice."""
 BINS = 80
+CLEAR = 0.5
+"""A date is on a curve if it has more than this part of the valid pixels of the clearest date of its lattice."""
 SAMPLED = 8
 """Row groups that decide where the bins of a histogram lie; what is counted in them is every value."""
 _SAMPLE = 200_000
@@ -183,8 +185,9 @@ def mosaics(dataset: Dataset, image: str, bands: Sequence[str] | None = None, si
 
 
 def lattices(dataset: Dataset) -> list[Canvas]:
-    """Return the canvases of a dataset's lattices, the largest first."""
-    return sorted(canvases(dataset), key=lambda canvas: -canvas.width * canvas.height)
+    """Return the canvases of a dataset's lattices, the largest first; of a clipped one what the clip touches."""
+    found = [clipped(dataset, canvas) for canvas in canvases(dataset)]
+    return sorted(found, key=lambda canvas: -canvas.width * canvas.height)
 
 
 def sweep(dataset: Dataset, counters: Sequence[Counter], most: int | None = None) -> Reading:

@@ -44,14 +44,17 @@ class Thinned:
         height, width = next(iter(cores.planes.values())).shape[1:]
         rows, columns = self.canvas.places(keys)
         for index, row, column in zip(held.tolist(), rows.tolist(), columns.tolist(), strict=True):
-            inside, outside = zip(self._along(row, height), self._along(column, width), strict=True)
+            down = self._along(row, height, self.canvas.height)
+            across = self._along(column, width, self.canvas.width)
+            inside, outside = zip(down, across, strict=True)
             yield index, inside, outside
 
-    def _along(self, start: int, size: int) -> tuple[slice, slice]:
-        first = -start % self.step
-        count = max(0, math.ceil((size - first) / self.step))
-        place = math.ceil(start / self.step)
-        return slice(first, None, self.step), slice(place, place + count)
+    def _along(self, start: int, size: int, total: int) -> tuple[slice, slice]:
+        """Return which of ``size`` pixels from ``start`` on are kept, and where they go; some may be off the canvas."""
+        place = max(0, math.ceil(start / self.step))
+        first, stop = place * self.step - start, min(size, total - start)
+        count = max(0, math.ceil((stop - first) / self.step))
+        return slice(first, first + count * self.step, self.step), slice(place, place + count)
 
 
 def thinned(canvas: Canvas, side: int | None) -> Thinned:

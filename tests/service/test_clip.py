@@ -21,7 +21,7 @@ from ee_spark.read.canvas import PLACE, one_canvas
 from ee_spark.read.clip import clip_of, clipped, pixels_inside
 from ee_spark.read.dataset import Dataset
 from ee_spark.show import page
-from ee_spark.show.series import by_image
+from ee_spark.show.series import by_image, by_month, mosaics
 
 pytest.importorskip("rioxarray", reason="rioxarray is not installed: pip install 'ee-spark[xarray]'")
 
@@ -145,6 +145,29 @@ def test_xarray_is_cropped_to_the_clip_and_loses_nothing(clipped_job: tuple[Data
                     np.testing.assert_equal(image[have_y, have_x], [value])
                 else:
                     assert np.isnan(value), "what is cut off is masked"
+
+
+def test_quick_looks_and_months_are_cropped_to_the_clip(clipped_job: tuple[Dataset, Any]) -> None:
+    dataset, area = clipped_job
+    whole, cube = one_canvas(dataset, "a test"), dataset.to_xarray().sel(band="nir")
+    cells = touched(area, whole.crs, whole.xs, whole.ys, whole.resolution[0])
+    rows, columns = np.flatnonzero(cells.any(1)), np.flatnonzero(cells.any(0))
+    height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    assert (height, width) != (whole.height, whole.width)
+    for number, image in enumerate(map(str, cube.image_id.values)):
+        [look] = mosaics(dataset, image, ["nir"])
+        assert look.values.shape == (height, width, 1)
+        np.testing.assert_array_equal(look.values[..., 0], cube[number].values)
+        for side in (9, 20):
+            step = -(-max(height, width) // side)
+            [thin] = mosaics(dataset, image, ["nir"], side)
+            np.testing.assert_array_equal(thin.values, look.values[::step, ::step])
+    [months] = by_month(dataset, "nir", None)
+    each = [(image.time.dt.year.item(), image.time.dt.month.item()) for image in cube]
+    for month, total, count in zip(months.months, months.total, months.count, strict=True):
+        mine = cube.values[[number for number, one in enumerate(each) if one == month]]
+        np.testing.assert_array_equal(count, np.isfinite(mine).sum(0))
+        np.testing.assert_allclose(total, np.nansum(mine, 0))
 
 
 def test_valid_shares_leave_out_what_lies_outside(clipped_job: tuple[Dataset, Any]) -> None:

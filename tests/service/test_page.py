@@ -27,12 +27,14 @@ import ee_spark
 from ee_spark.cli import main
 from ee_spark.show import page as report
 from ee_spark.show import quicklook
+from ee_spark.show.series import by_image
 from ee_spark.store.schema import RUNS
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+WIDE = "--window-size=1280,2000"
 PHONE = {"width": 390, "height": 844, "pixelRatio": 2.0}
 
 
@@ -152,6 +154,49 @@ def test_it_fits_a_phone(failing: Path, tmp_path: Path) -> None:
     assert size == "16px"
 
 
+@pytest.mark.parametrize(("phone", "across"), [(False, 9), (True, 3)])
+def test_rows_are_full_and_words_whole(failing: Path, tmp_path: Path, phone: bool, across: int) -> None:
+    """Cards and charts fill their rows; what is a word, number or type in a table stands on one line."""
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    ee_spark_report(failing, page)
+    script = """
+      const boxes = of => Array.from(document.querySelectorAll(of)).map(e => e.getBoundingClientRect());
+      const cells = Array.from(document.querySelectorAll('td')).filter(e => /^[\\w.,–-]{1,12}$/.test(e.textContent));
+      const lines = cells.map(e => { const r = document.createRange(); r.selectNodeContents(e);
+        return new Set(Array.from(r.getClientRects()).map(one => Math.round(one.top))).size });
+      return [boxes('.cards div').map(b => Math.round(b.top)),
+        boxes('.charts section').map(b => [b.top, b.left, b.right]), boxes('.charts')[0].right,
+        boxes('.charts')[0].left, lines]"""
+    shape: dict[str, Any] = {"mobileEmulation": {"deviceMetrics": PHONE}} if phone else {"args": [*FLAGS, WIDE]}
+    tops, charts, right, left, lines = look(page, script, picture, **shape)
+    assert [tops.count(top) for top in sorted(set(tops))] == [across] * (9 // across)
+    for top in {top for top, *_ in charts}:
+        row = [chart for chart in charts if chart[0] == top]
+        assert min(start for _, start, _ in row) == pytest.approx(left, abs=1)
+        assert max(end for *_, end in row) == pytest.approx(right, abs=1)
+    assert len(lines) > 20
+    assert set(lines) == {1}
+
+
+def test_curves_are_the_means_of_the_rasters(series: Path) -> None:
+    dataset = ee_spark.open_dataset(series)
+    images = by_image(dataset)
+    times = images["image_time"].to_pylist()
+    found = report.mean_values(images, ["NDVI"])["NDVI"]
+    scenes = {name: (ndvi, valid) for name, (ndvi, valid) in landsat().items() if name[-8:-4] == "2010"}
+    most = max(valid.sum() for _, valid in scenes.values())
+    assert len(found) == len(times) == len(scenes)
+    drawn = 0
+    for name, mean in zip(images["image_id"].to_pylist(), found, strict=True):
+        ndvi, valid = scenes[name]
+        if valid.sum() > most / 2:
+            assert mean == pytest.approx(ndvi[valid].mean(dtype=np.float64), rel=1e-9)
+            drawn += 1
+        else:
+            assert np.isnan(mean)
+    assert 0 < drawn < len(scenes)
+
+
 def ee_spark_report(dataset: Path, out: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["report", "--dataset", str(dataset), "--out", str(out)])
@@ -162,7 +207,7 @@ def ee_spark_report(dataset: Path, out: Path) -> None:
 def test_a_patch_dataset_has_a_contact_sheet(patches: Path) -> None:
     page = report.page(ee_spark.open_dataset(patches))
     assert "36 patches: B04, B03, B02" in page
-    assert len(re.findall("<img", page)) == 6
+    assert len(re.findall("<img", page)) == 7
 
 
 def test_a_page_of_nothing_yet(tmp_path: Path) -> None:
