@@ -166,9 +166,11 @@ def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> 
         yield _look(dataset, tiles)
         times, shares = valid_shares(numbers.images, numbers.reading)
         if len(times):
-            if means := mean_values(numbers.images, list(dataset.bands)[:CURVED]):
+            means = mean_values(numbers.images, list(dataset.bands)[:CURVED])
+            if len(np.unique(times)) > 1 and means:
                 yield f"{CURVES}{numbers.of_what}", charts.curves(times, means)
-            yield f"{len(times):,} images over time{numbers.of_what}", charts.time_axis(times, shares)
+            count = f"{len(times):,} image{'s' * (len(times) != 1)}"
+            yield f"{count} over time{numbers.of_what}", charts.time_axis(times, shares)
         if any(spread.count for spread in numbers.bands.values()):
             yield f"Values of each band{numbers.of_what}", charts.histograms(numbers.bands)
         fetched = tiles.filter(pc.equal(tiles["status"], TileStatus.OK))

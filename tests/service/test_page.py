@@ -207,7 +207,8 @@ def ee_spark_report(dataset: Path, out: Path) -> None:
 def test_a_patch_dataset_has_a_contact_sheet(patches: Path) -> None:
     page = report.page(ee_spark.open_dataset(patches))
     assert "36 patches: B04, B03, B02" in page
-    assert len(re.findall("<img", page)) == 7
+    assert len(re.findall("<img", page)) == 6
+    assert "1 image over time" in page
 
 
 def test_a_page_of_nothing_yet(tmp_path: Path) -> None:
