@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from ee_spark.planner.polygon import joined
 from ee_spark.show import colour
 from ee_spark.show.colour import GREY, INK, STATUS
+from ee_spark.show.curve import Curves
 from ee_spark.show.series import Spread
 
 Ring = npt.NDArray[np.float64]
@@ -106,20 +107,24 @@ def time_axis(times: npt.NDArray[np.datetime64], shares: npt.NDArray[np.float64]
     return _svg(figure)
 
 
-def curves(times: npt.NDArray[np.datetime64], means: Mapping[str, npt.NDArray[np.float64]]) -> str:
-    """Draw the mean of each band over time, one below the other: a dot per image, NaN left out."""
+def curves(bands: Mapping[str, Curves]) -> str:
+    """Draw curves over time, one band below the other: a dot per image, NaN left out; several have a legend."""
     with rc_context(_STYLE):
-        figure = Figure(figsize=(2 * WIDTH, 1.3 * len(means) + 0.5), layout="constrained")
-        axes = figure.subplots(len(means), 1, squeeze=False, sharex=True).ravel()
-    moments = times.astype("datetime64[ms]").astype(object)
-    for axis, (name, values) in zip(axes, means.items(), strict=True):
-        good = np.isfinite(values)
-        axis.plot(moments[good], values[good], color=colour.MEAN, linewidth=1)
-        axis.plot(moments[good], values[good], "o", ms=3, color=colour.DATE)
+        figure = Figure(figsize=(2 * WIDTH, 1.3 * len(bands) + 0.5), layout="constrained")
+        axes = figure.subplots(len(bands), 1, squeeze=False, sharex=True).ravel()
+    for axis, (name, found) in zip(axes, bands.items(), strict=True):
+        for label, line, (times, values) in zip(found, colour.of_classes(len(found)), found.values(), strict=True):
+            good = np.isfinite(values)
+            moments = times[good].astype("datetime64[ms]").astype(object)
+            axis.plot(moments, values[good], "o-", ms=3, linewidth=1, color=line, label=label[:NAMED])
         axis.set_ylabel(name[:NAMED], rotation=0, ha="right", va="center", labelpad=10)
         axis.grid(axis="y", color=colour.LINE, lw=0.8)
         axis.tick_params(labelsize=8)
-    _dated(axes[-1], times)
+    if len(found) > 1:
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=8, frameon=False, fontsize=9
+        )
+    _dated(axes[-1], np.concatenate([times for times, _ in found.values()]))
     return _svg(figure)
 
 

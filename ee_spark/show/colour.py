@@ -29,6 +29,8 @@ STATUS: dict[str, str] = {
 DATE, MEAN = "#7a9e5f", "#2f6b2f"
 """One date of a curve, and the curve."""
 BARS = "#4477aa"
+CLASSES = (MEAN, "#4477aa", "#ee6677", "#ccbb44", "#66ccee", "#aa3377", "#8c6d31", "#555555")
+"""Curves that are drawn together; one alone has the colour of the curve (after https://sronpersonalpages.nl/~pault/)."""
 STRETCH = (2, 98)
 """The percentiles between which values are stretched."""
 _MASKED = 0.79
@@ -72,6 +74,11 @@ def palette() -> Any:
     from matplotlib import colormaps
 
     return colormaps["YlGn"].with_extremes(bad=GREY)
+
+
+def of_classes(count: int) -> tuple[str, ...]:
+    """Return colours of so many curves, at most eight, which people tell apart who do not see all colours."""
+    return CLASSES[:count]
 
 
 def bar(figure: Any, axes: Sequence[Axes], ends: tuple[Floats, Floats]) -> None:

@@ -18,15 +18,15 @@ from ee_spark.boundary import reading, shortened
 from ee_spark.errors import JobError, StoreError
 from ee_spark.planner.polygon import polygons_of_geojson
 from ee_spark.read.dataset import Dataset
-from ee_spark.show import charts, quicklook
-from ee_spark.show.series import CLEAR, ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
+from ee_spark.show import charts, curve, quicklook
+from ee_spark.show.series import ImageCounter, Reading, Spread, SpreadCounter, lattices, sweep
 from ee_spark.status import TileStatus
 from ee_spark.store.georeference import GEOREFERENCE, rings
 from ee_spark.store.runs import read_region, read_runs
 from ee_spark.version import __version__
 
 LOOKS = 6
-CURVES = "Mean of the valid pixels of each image"
+CURVES = "Mean of the valid pixels over time, by"
 CURVED = 8
 """Bands that have a curve."""
 PATCHES = 36
@@ -143,21 +143,6 @@ def _sections(found: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def mean_values(images: pa.Table, bands: Sequence[str]) -> dict[str, Any]:
-    """Return the mean of the valid pixels of each image that has a time, for each band that has any.
-
-    NaN for an image with less than :data:`CLEAR` of the valid pixels of the clearest one: a mean over a few pixels
-    between clouds says little of the whole.
-    """
-    known = images.filter(pc.is_valid(images["image_time"]))
-    found = {}
-    for band in bands:
-        count, total = (known[f"{band}_{what}"].to_numpy() for what in ("count", "sum"))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found[band] = np.where(count > CLEAR * count.max(initial=0), total / count, np.nan)
-    return {band: means for band, means in found.items() if np.isfinite(means).any()}
-
-
 def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> Iterator[tuple[str, str]]:
     if tiles.num_rows:
         shapes, statuses = places(tiles)
@@ -166,9 +151,9 @@ def _charts(dataset: Dataset, tiles: pa.Table, runs: Runs, numbers: Numbers) -> 
         yield _look(dataset, tiles)
         times, shares = valid_shares(numbers.images, numbers.reading)
         if len(times):
-            means = mean_values(numbers.images, list(dataset.bands)[:CURVED])
-            if len(np.unique(times)) > 1 and means:
-                yield f"{CURVES}{numbers.of_what}", charts.curves(times, means)
+            curves, of = curve.curves_of(dataset, tiles, numbers.images, list(dataset.bands)[:CURVED])
+            if curve.dates(curves) > 1:
+                yield f"{CURVES} {of}{numbers.of_what * (of == 'image')}", charts.curves(curves)
             count = f"{len(times):,} image{'s' * (len(times) != 1)}"
             yield f"{count} over time{numbers.of_what}", charts.time_axis(times, shares)
         if any(spread.count for spread in numbers.bands.values()):

@@ -25,8 +25,8 @@ from read_data import SCENE, Image, holes, landsat, texture, write_dataset
 
 import ee_spark
 from ee_spark.cli import main
+from ee_spark.show import curve, quicklook
 from ee_spark.show import page as report
-from ee_spark.show import quicklook
 from ee_spark.show.series import by_image
 from ee_spark.store.schema import RUNS
 
@@ -181,11 +181,11 @@ def test_rows_are_full_and_words_whole(failing: Path, tmp_path: Path, phone: boo
 def test_curves_are_the_means_of_the_rasters(series: Path) -> None:
     dataset = ee_spark.open_dataset(series)
     images = by_image(dataset)
-    times = images["image_time"].to_pylist()
-    found = report.mean_values(images, ["NDVI"])["NDVI"]
+    times, found = curve.of_images(images, ["NDVI"])["NDVI"][""]
     scenes = {name: (ndvi, valid) for name, (ndvi, valid) in landsat().items() if name[-8:-4] == "2010"}
     most = max(valid.sum() for _, valid in scenes.values())
-    assert len(found) == len(times) == len(scenes)
+    assert times.tolist() == images["image_time"].to_numpy().tolist()
+    assert len(found) == len(scenes)
     drawn = 0
     for name, mean in zip(images["image_id"].to_pylist(), found, strict=True):
         ndvi, valid = scenes[name]
