@@ -55,7 +55,7 @@ def classes(dataset: Dataset, tiles: pa.Table) -> str | None:
 def of_classes(tiles: pa.Table, column: str, bands: Sequence[str]) -> dict[str, Curves]:
     """Return, for each band, the mean of the valid pixels of each image and class, by the statistics in ``tiles``."""
     known = tiles.filter(pc.is_valid(tiles["image_time"]))
-    labels = [str(value) for value in known[column].to_pylist()]
+    labels = [f"without {column}" if value is None else str(value) for value in known[column].to_pylist()]
     names = sorted(set(labels), key=lambda name: (len(name), name))
     times, which = known["image_time"].to_numpy(), np.array([names.index(label) for label in labels])
     found: dict[str, Curves] = {}

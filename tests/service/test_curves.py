@@ -59,7 +59,7 @@ def test_classes_are_weighed_by_their_valid_pixels(plots: Dataset) -> None:
     assert of == "crop"
     pixels = pq.read_table(Path(plots.path) / "pixels").to_pandas()
     rows = [
-        (str(row.crop) if isinstance(row.crop, str) else "None", row.image_time, band, value)
+        (str(row.crop) if isinstance(row.crop, str) else "without crop", row.image_time, band, value)
         for row in pixels.itertuples()
         for band in ("red", "nir")
         for value in np.asarray(getattr(row, band), np.float64)[np.asarray(row.valid) == 1]
@@ -69,7 +69,7 @@ def test_classes_are_weighed_by_their_valid_pixels(plots: Dataset) -> None:
     )
     seen = 0
     for band, curves in found.items():
-        assert list(curves) == ["rye", "None", "oats"]
+        assert list(curves) == ["rye", "oats", "without crop"]
         for crop, (times, values) in curves.items():
             mine = right[band][crop]
             assert (
