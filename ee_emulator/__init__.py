@@ -9,7 +9,7 @@ It needs no account and no network; its catalog holds small real scenes, or what
 It imports nothing of ee_spark.
 """
 
-from .command import main
-from .process import Emulator, missing, start
+from .command import main, missing
+from .process import Emulator, start
 
 __all__ = ["Emulator", "main", "missing", "start"]

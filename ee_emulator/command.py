@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .process import missing
-
+NEEDS = ("httptools", "shapely")
+"""What it needs beside the package's own requirements."""
 _PARENT_CHECK_SECONDS = 1.0
 _LONGEST = 299  # characters of a message
 
@@ -146,6 +147,11 @@ def main(
         _refuse(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}")
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass
+
+
+def missing() -> str | None:
+    """The first package that the emulator needs and that is not installed; the extra `local` brings them."""
+    return next((package for package in NEEDS if find_spec(package) is None), None)
 
 
 def _refuse(why: str) -> None:

@@ -7,21 +7,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-NEEDS = ("httptools", "shapely")
-"""What it needs beside the package's own requirements: the extra `local` brings it."""
 _READY = "listening on "
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
-
-
-def missing() -> str | None:
-    """The first package that the emulator needs and that is not installed."""
-    return next((package for package in NEEDS if find_spec(package) is None), None)
 
 
 class Emulator:

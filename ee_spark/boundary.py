@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from ee_spark.errors import EESparkError, JobError, one_line
+from ee_spark.errors import EESparkError, JobError, one_line, told
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def reading(key: str, value: object = None, what: str = "cannot be read", *, cod
         if code:
             raise failed(place, what, error) from None
         log.debug("%s: %s", key, what, exc_info=True)
-        why = _said(error)
+        why = told(error, SHOWN)
         raise JobError(f"{place}: {what} ({why})" if why else f"{place}: {what}") from None
 
 
@@ -215,15 +215,6 @@ def _iso(value: dt.date) -> str:
         value = value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
     return value.isoformat()
-
-
-def _said(error: BaseException) -> str:
-    """Return what an error says; nothing of one that speaks of Python, as where a list is missing or too short."""
-    if isinstance(error, KeyError):
-        return f"no {one_line(error)}"
-    if isinstance(error, TypeError | IndexError | AttributeError) or "to unpack" in str(error):
-        return ""
-    return one_line(error, SHOWN)
 
 
 def _place(error: BaseException, file: str = "") -> str:

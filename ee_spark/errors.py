@@ -157,6 +157,15 @@ def _message(status: int, body: bytes) -> str:
     return message or f"HTTP {status} without a message"
 
 
+def told(error: BaseException, limit: int) -> str:
+    """Return what an error says, in one line; nothing of one that speaks of Python, as where a list is too short."""
+    if isinstance(error, KeyError):
+        return f"no {one_line(error)}"
+    if isinstance(error, TypeError | IndexError | AttributeError) or "to unpack" in str(error):
+        return ""
+    return one_line(error, limit)
+
+
 def _plainly(thing: object) -> str:
     """Return the text of an error, of some that Python raises in words for those who do not write it."""
     if isinstance(thing, UnicodeDecodeError):

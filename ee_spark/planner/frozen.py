@@ -101,6 +101,10 @@ class Frozen:
         Raises:
             ValueError, TypeError, KeyError: if it is not one: whoever can write job.json decides no more than it says.
         """
+        for item in dataclasses.fields(cls):
+            needed = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if needed and item.name not in data:
+                raise KeyError(item.name)
         found = cls(
             **{
                 **data,

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ee_spark.boundary import SHOWN, shortened
-from ee_spark.errors import DamagedError, EESparkError, StoreError, one_line
+from ee_spark.errors import DamagedError, EESparkError, StoreError, told
 from ee_spark.limits import MAX_RECORD
 from ee_spark.planner.frozen import Frozen
 
@@ -58,8 +58,8 @@ def damage(
         raise
     except Exception as error:  # no list of types holds all that Arrow, numpy and GDAL raise
         log.debug("%s", what, exc_info=True)
-        told = f"KeyError: {one_line(error, SHOWN)}" if isinstance(error, KeyError) else one_line(error, SHOWN)
-        raise kind(f"{shortened(what)}: {why}: {told}; {way_out}") from None
+        fact = f"{why}: {said}" if (said := told(error, SHOWN)) else why
+        raise kind(f"{shortened(what)}: {fact}; {way_out}") from None
 
 
 def json_of(data: bytes) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_gs_goes_through_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> None
             assert [entry.name for entry in store.list("")] == ["a"]
             assert store.read("a")[0] == b"data"  # type: ignore[index]
             assert len(server.asked) == 3
-    straight = open_store(f"gs://{BUCKET}/x", Settings(gs_endpoint=url))
+    straight = open_store(f"gs://{BUCKET}/x", Settings(gs_endpoint=url), away=True)
     monkeypatch.setattr("ee_spark.objects.gs.SECONDS", 0.0)
     with pytest.raises(StoreError, match="no answer"):
         straight.read("a")  # the server is gone, and a proxy is not asked for this machine
