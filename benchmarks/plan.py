@@ -29,7 +29,7 @@ from ee_spark.planner.images import Images
 from ee_spark.planner.intersection import patch_runs, region_runs, tile_runs
 from ee_spark.planner.lattice import Lattice
 from ee_spark.planner.metadata import gather
-from ee_spark.planner.points import read_points
+from ee_spark.planner.point_file import read_points
 from ee_spark.planner.polygon import Polygons, bounds, boxes
 from ee_spark.planner.tile import Shape
 from ee_spark.planner.utm import codes

@@ -92,7 +92,7 @@ def page(dataset: Dataset) -> str:
         f"<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>{name}</title>"
         f'<meta name=viewport content="width=device-width,initial-scale=1"><link rel=icon href="data:,">'
         f"<style>{_STYLE}</style></head><body><main><h1>{name}</h1><p>{html.escape(dataset.path)}</p>"
-        f"<div class=cards>{_cards(dataset, tiles)}</div><div class=charts>{drawn}</div>"
+        f"<div class=cards>{_cards(dataset, tiles, runs)}</div><div class=charts>{drawn}</div>"
         f"{_failures(tiles)}{_bands(dataset, numbers)}{_runs(runs)}{_facts(dataset)}"
         f"<footer>ee_spark {__version__}</footer></main></body></html>\n"
     )
@@ -204,7 +204,15 @@ def outline(dataset: Dataset, runs: list[dict[str, Any]]) -> list[Any]:
     return []
 
 
-def _cards(dataset: Dataset, tiles: pa.Table) -> str:
+def requests_of(dataset: Dataset, tiles: pa.Table, runs: Runs) -> int:
+    """Return how many requests the dataset's runs sent; by its tiles, which share them, where no record says it."""
+    mine = [record for record in runs.records if record.get("fingerprint") == dataset.manifest.fingerprint]
+    told = [(record.get("report") or {}).get("requests") for record in mine]
+    known = [count for count in told if isinstance(count, int) and 0 <= count < 2**63]
+    return sum(known) if known else pc.sum(tiles["requests"]).as_py() or 0
+
+
+def _cards(dataset: Dataset, tiles: pa.Table, runs: Runs) -> str:
     counts = dataset.counts
     images = pc.count_distinct(tiles["image_id"]).as_py()
     numbers = {
@@ -216,7 +224,7 @@ def _cards(dataset: Dataset, tiles: pa.Table) -> str:
         "tiles": f"{pc.count_distinct(tiles['tile_id']).as_py():,}",
         "pixels": _short(counts["ok"] * dataset.shape[0] * dataset.shape[1]),
         "bytes received": _short(pc.sum(tiles["bytes_in"]).as_py() or 0),
-        "requests": _short(pc.sum(tiles["requests"]).as_py() or 0),
+        "requests": _short(requests_of(dataset, tiles, runs)),
     }
     mark = {"ok": " class=ok", "failed": " class=failed" if counts["failed"] else ""}
     return "".join(f"<div{mark.get(name, '')}><b>{value}</b>{name}</div>" for name, value in numbers.items())

@@ -79,7 +79,11 @@ def test_classes_are_weighed_by_their_valid_pixels(plots: Dataset) -> None:
             np.testing.assert_allclose(values, mine.to_numpy(), rtol=1e-9)
             seen += len(values)
     assert seen > 20
-    assert "over time, by crop" in report.page(plots)
+    page, runs = report.page(plots), report.runs_of(plots)
+    assert "over time, by crop" in page
+    [sent] = [record["report"]["requests"] for record in runs.records]
+    assert f"<b>{sent}</b>requests" in page, "packs of several tiles are one request each"
+    assert sent < sum(tiles["requests"].to_pylist())
 
 
 @pytest.mark.parametrize(
