@@ -129,7 +129,7 @@ class PointsFile(Section):
             if kind not in POINT_TYPES:
                 raise refused(f"types.{name}: {kind!r} is not a type; write one of {', '.join(POINT_TYPES)}")
         if twice := set(names) & set(self.types):
-            raise refused(f"types: {min(twice)!r} is no column of your own: an id is text, and places are degrees")
+            raise refused(f"types: {min(twice)!r} is not a column of your own: an id is text, and places are degrees")
         return self
 
 

@@ -36,7 +36,7 @@ def _polygons(features: Features, label: str) -> Iterator[Polygon]:
     for number, value in enumerate(features.geometry.to_pylist(), 1):
         if value is None:
             continue
-        with reading(f"{label}: feature {number}", what="is no polygon"):
+        with reading(f"{label}: feature {number}", what="is not a polygon"):
             if not isinstance(value, bytes):
                 raise ValueError("a Point has no area; write polygons, or region.points for points")
             for rings in rings_in(value):

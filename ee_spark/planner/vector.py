@@ -74,7 +74,7 @@ def geometry_column(schema: pa.Schema, label: str) -> tuple[str, dict[str, Any]]
         name = geo["primary_column"]
         column = geo["columns"][name]
         if not isinstance(column, dict) or not isinstance(name, str):
-            raise ValueError("its columns are no columns")
+            raise ValueError("what it says of its columns cannot be read")
         if name not in schema.names:
             raise ValueError(f"its column {shortened(name)!r} does not exist")
         encoding = column.get("encoding")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulator_client import asset, write_catalog, write_raster
+from emulator_client import small_catalog
 from lanes_here import Here
 
 import ee_emulator
@@ -27,10 +27,7 @@ from ee_spark.show.write import write
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("catalog")
-    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) + 1
-    write_raster(folder / "a.tif", values, [10, 0, 500_000, 0, -10, 5_000_000], "EPSG:32633")
-    assets = [asset("OWN/A", {"v": "a.tif"}, "2020-01-02T00:00:00Z")]
-    with ee_emulator.start(catalog=str(write_catalog(folder, assets))) as service:
+    with ee_emulator.start(catalog=str(small_catalog(folder, "2020-01-02T00:00:00Z"))) as service:
         yield service.url
 
 

@@ -83,6 +83,13 @@ def write_catalog(folder: Path, assets: list[dict[str, Any]]) -> Path:
     return folder
 
 
+def small_catalog(folder: Path, start: str | None = None) -> Path:
+    """Write a catalog of one image, OWN/A: 64 × 64 pixels of 10 m at 15° E, 45.15° N, numbered from 1 row by row."""
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) + 1
+    write_raster(folder / "a.tif", values, [10, 0, 500_000, 0, -10, 5_000_000], "EPSG:32633")
+    return write_catalog(folder, [asset("OWN/A", {"v": "a.tif"}, start)])
+
+
 def asset(asset_id: str, bands: dict[str, str], start: str | None = None, **more: Any) -> dict[str, Any]:
     """A catalog entry: band id to `file` or `file:index`."""
     entry: dict[str, Any] = {"id": asset_id, "updateTime": "2024-01-01T00:00:00Z", "bands": []}
